@@ -1,0 +1,47 @@
+# The words of CI: .ci/run calls these targets and nothing else.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+.PHONY: help setup demo test lint format types wheel readme bench soak clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## .venv from requirements.lock, graphrec in it; at once when nothing changed
+	@python3 scripts/setup.py
+
+demo: setup ## train a small multi-task model on synthetic data
+	$(BIN)/graphrec train recipes/shop.yaml
+
+test: setup ## every test; PYTEST_ARGS="-k lower -x" to choose
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: setup ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup ## ruff: fix what it can, and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: setup ## mypy, strict, on graphrec/
+	$(BIN)/mypy
+
+wheel: setup ## build the wheel, install it in a clean environment, compile a recipe there
+	scripts/check_wheel.sh
+
+readme: setup ## run the marked code blocks of the documentation
+	$(BIN)/python scripts/readme_commands.py
+
+bench: setup ## every comparison of bench/; results go to bench/results
+	@for script in bench/*.py; do echo "== $$script"; OMP_WAIT_POLICY=PASSIVE $(BIN)/python "$$script"; done
+
+soak: setup ## the long form of the enumerated tests: hours
+	$(BIN)/python -m pytest --soak $(PYTEST_ARGS)
+
+clean: ## remove caches and builds; keeps .venv and runs
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

@@ -1,0 +1,97 @@
+"""From Python: `graphrec.load("deepfm.yaml").compile().module()`.
+
+    model = graphrec.load("recipes/shop.yaml", overrides=["train.batch=512"])
+    model.graph.dag          # networkx
+    print(model.source)      # the generated module
+    module = model.module()  # a torch nn.Module
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from graphrec.catalog import find_recipe
+from graphrec.compiler import Compiled, compile_recipe
+from graphrec.library import Library, load_library
+from graphrec.viz import svg
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from graphrec.graph import Graph
+    from graphrec.recipe.model import Recipe
+
+__all__ = ["Model", "load"]
+
+
+class Model:
+    """A recipe and what becomes of it; compiled when something is first asked of it.
+
+    In a notebook it shows itself as a picture of its graph.
+    """
+
+    def __init__(
+        self, path: str, overrides: tuple[str, ...], library: Library, allow_root: str | None
+    ) -> None:
+        self.path = path
+        self.overrides = overrides
+        self.library = library
+        self.allow_root = allow_root
+
+    def __repr__(self) -> str:
+        said = "".join(f", -o {override}" for override in self.overrides)
+        return f"graphrec.Model({self.path}{said})"
+
+    def compile(self) -> Compiled:
+        """The compiled recipe; raises RecipeError with every problem found."""
+        return self._compiled
+
+    @cached_property
+    def _compiled(self) -> Compiled:
+        return compile_recipe(
+            self.path, overrides=self.overrides, library=self.library, allow_root=self.allow_root
+        )
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe in full."""
+        return self._compiled.recipe
+
+    @property
+    def graph(self) -> Graph:
+        """The graph, after all passes; `.dag` is its networkx view."""
+        return self._compiled.graph
+
+    @property
+    def source(self) -> str:
+        """The generated Python text."""
+        return self._compiled.source.text
+
+    def module(self, rows: Mapping[str, int] | None = None) -> nn.Module:
+        """A new torch module with fresh weights; `rows` are the sizes of tables fitted to data."""
+        return self._compiled.module(rows)
+
+    def _repr_svg_(self) -> str:
+        return svg(self.graph)
+
+
+def load(
+    path: str | os.PathLike[str],
+    overrides: Iterable[str] = (),
+    *,
+    plugins: Iterable[str] = (),
+    library: Library | None = None,
+    allow_root: str | os.PathLike[str] | None = None,
+) -> Model:
+    """The recipe at `path`, or the shipped one of that bare name.
+
+    `overrides` are `path=value` texts as behind `-o`; `plugins` are modules with blocks of your
+    own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). Nothing is read
+    before it is needed.
+    """
+    blocks = load_library(plugins) if library is None else library
+    root = None if allow_root is None else os.fspath(allow_root)
+    return Model(find_recipe(os.fspath(path)), tuple(overrides), blocks, root)

@@ -1,0 +1,185 @@
+"""What a block author subclasses: parameters as fields, shapes by `infer`, a layer named by path.
+
+    class Gated(Block):
+        '''Gate a vector by itself: sigmoid(W1 x) * (W2 x).'''
+
+        kernels = {"torch": "my_layers:Gated"}
+        units: PositiveInt
+        bias: bool = True
+
+        def infer(self, x: Shape) -> Shape:
+            return x.resize(self.units)
+
+        def args(self, x: Shape) -> dict[str, Any]:
+            return {"in_features": x.width, "units": self.units, "bias": self.bias}
+
+Ports are the parameters of `infer`: `x: Shape` is required, `mask: Shape | None = None` optional,
+`*xs: Shape` variadic; a returned dict is a bundle of named outputs. `args` are the constructor
+arguments of the layer; they are the same for every kernel, and so are the layer's state_dict keys.
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PositiveInt
+
+from graphrec.shapes import Shape
+
+__all__ = ["RESERVED", "Block", "Kernel", "Names", "Port", "TaskNames", "Widths"]
+
+RESERVED = frozenset(
+    {"block", "in", "each", "parallel", "join", "repeat", "carry", "tied", "share"}
+    | {"residual", "enabled", "kernel", "was", "note"}
+)
+"""Words of a node that are not parameters of its block."""
+
+
+class TaskNames:
+    """Marks a `list of names` parameter that also takes the word `tasks`: all tasks, by name."""
+
+
+def _tuple(value: Any) -> Any:
+    """YAML gives lists; blocks are values, so they keep tuples."""
+    return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+def _by_name(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise ValueError("needs at least one name")
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"`{repeated[0]}` is named twice")
+    return tuple(sorted(names))
+
+
+Names = Annotated[
+    tuple[str, ...],
+    BeforeValidator(_tuple),
+    AfterValidator(_by_name),
+    TaskNames,
+]
+"""Names of outputs, kept in the order of the alphabet; in a recipe also the word `tasks`."""
+
+Widths = Annotated[tuple[PositiveInt, ...], BeforeValidator(_tuple)]
+"""A list of layer widths."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One implementation of a block, with the conditions under which it may be chosen.
+
+    `allow` maps a parameter to the values the kernel knows; `limit` maps one to its largest value
+    (for a list, each element); `needs` are importable modules; `devices` those it runs on.
+    """
+
+    layer: str
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    needs: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
+    allow: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    limit: Mapping[str, int] = field(default_factory=dict)
+
+    def refusal(
+        self, block: Block, device: str, precision: str, modules: frozenset[str]
+    ) -> str | None:
+        """Why this kernel can't serve `block` there, or None when it can."""
+        for name, allowed in self.allow.items():
+            value = getattr(block, name)
+            if value not in allowed:
+                return f"no kernel for {name} `{value}`"
+        for name, largest in self.limit.items():
+            value = getattr(block, name)
+            if max(value if isinstance(value, tuple) else (value,), default=0) > largest:
+                return f"{name} {value} is above {largest}"
+        if precision not in self.precisions:
+            return f"no kernel for precision {precision}"
+        if device not in self.devices:
+            return f"no {device.upper()} kernel" if device != "cpu" else "no CUDA device"
+        missing = [module for module in self.needs if module not in modules]
+        return f"{missing[0]} is not installed" if missing else None
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input of a block: `required`, or `variadic` (takes a list)."""
+
+    name: str
+    required: bool
+    variadic: bool
+
+
+class Block(BaseModel):
+    """One configured, reusable part of a model; subclass it to add your own, as shown above."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {}
+    block_name: ClassVar[str] = ""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        cls.block_name = cls.__dict__.get("block_name") or _snake(cls.__name__)
+        clash = sorted(RESERVED & set(cls.model_fields))
+        if clash:
+            raise TypeError(f"{cls.__name__}: parameter `{clash[0]}` is a reserved word of nodes")
+        if cls.kernels and "torch" not in cls.kernels:
+            raise TypeError(f"{cls.__name__}: `kernels` needs an entry `torch`")
+
+    def infer(self, *inputs: Any, **named: Any) -> Shape | dict[str, Shape]:
+        """Shapes of the outputs; raises ShapeError when the inputs can't be used."""
+        raise TypeError(f"{type(self).__name__} must define infer()")
+
+    def args(self, *inputs: Any, **named: Any) -> dict[str, Any]:
+        """Constructor arguments of the layer, for these input shapes."""
+        raise TypeError(f"{type(self).__name__} must define args()")
+
+    @classmethod
+    def ports(cls) -> tuple[Port, ...]:
+        """The input ports, in the order the layer takes them."""
+        parameters = list(inspect.signature(cls.infer).parameters.values())[1:]
+        return tuple(
+            Port(
+                name=p.name,
+                required=p.default is inspect.Parameter.empty,
+                variadic=p.kind is inspect.Parameter.VAR_POSITIONAL,
+            )
+            for p in parameters
+        )
+
+    @classmethod
+    def spread(
+        cls, shapes: Mapping[str, Shape | tuple[Shape, ...]]
+    ) -> tuple[list[Shape], dict[str, Shape]]:
+        """Shapes by port as arguments of `infer` and `args`; by place where a port is variadic."""
+        positional: list[Shape] = []
+        named = dict(shapes)
+        if any(port.variadic for port in cls.ports()):
+            for port in cls.ports():
+                given = named.pop(port.name, ())
+                positional.extend(given if isinstance(given, tuple) else (given,))
+        return positional, {
+            name: shape for name, shape in named.items() if isinstance(shape, Shape)
+        }
+
+    @classmethod
+    def kernel(cls, name: str) -> Kernel | None:
+        """The declared kernel of that name; a plain string is a kernel without conditions."""
+        declared = cls.kernels.get(name)
+        return Kernel(declared) if isinstance(declared, str) else declared
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()

@@ -1,0 +1,60 @@
+"""The built-in blocks: declarations only, by family; `PRIMITIVES` is all of them, by name."""
+
+from __future__ import annotations
+
+from graphrec.block import Block
+from graphrec.blocks.dense import MLP, Concat, Linear
+from graphrec.blocks.gating import Epnet, MaskBlock, Masknet, Ppnet
+from graphrec.blocks.interaction import (
+    CIN,
+    FM,
+    Bilinear,
+    Cross,
+    CrossV2,
+    DotInteraction,
+    Senet,
+    Wukong,
+)
+from graphrec.blocks.multitask import AITM, PLE, FusionTower, Mmoe, RelationMLP
+from graphrec.blocks.sequence import (
+    AttentionScores,
+    Din,
+    DotAttention,
+    MultiWindowDin,
+    Pooling,
+    SelfAttention,
+    WeightedSum,
+)
+
+__all__ = ["PRIMITIVES"]
+
+PRIMITIVES: tuple[type[Block], ...] = (
+    AITM,
+    AttentionScores,
+    Bilinear,
+    CIN,
+    Concat,
+    Cross,
+    CrossV2,
+    Din,
+    DotAttention,
+    DotInteraction,
+    Epnet,
+    FM,
+    FusionTower,
+    Linear,
+    MaskBlock,
+    Masknet,
+    MLP,
+    Mmoe,
+    MultiWindowDin,
+    PLE,
+    Pooling,
+    Ppnet,
+    RelationMLP,
+    SelfAttention,
+    Senet,
+    WeightedSum,
+    Wukong,
+)
+"""Every built-in block, by name."""

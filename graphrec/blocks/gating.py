@@ -1,0 +1,132 @@
+"""Features scaled by what other features say: MaskNet, EPNet, PPNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from graphrec.block import Kernel, Widths
+from graphrec.blocks.common import Activation, Norm, Perceptron, Rate, Settings, expect_vector
+from graphrec.shapes import Shape
+
+__all__ = ["Epnet", "MaskBlock", "Masknet", "Ppnet"]
+
+
+def _one_of(aggregation: int | None, reduction: float | None) -> None:
+    if aggregation is not None and reduction is not None:
+        raise ValueError("give aggregation (a width) or reduction (a ratio), not both")
+
+
+class MaskBlock(Settings):
+    """A vector masked by another, then Linear, layer norm and ReLU (Wang et al., 2021)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:MaskBlock"}
+    hidden: PositiveInt
+    """Width of the output."""
+    aggregation: PositiveInt | None = None
+    """Width of the mask's middle layer."""
+    reduction: PositiveFloat | None = None
+    """The middle layer as a multiple of the width of x; 1 if neither is given."""
+
+    @model_validator(mode="after")
+    def _width_or_ratio(self) -> MaskBlock:
+        _one_of(self.aggregation, self.reduction)
+        return self
+
+    def infer(self, x: Shape, mask: Shape) -> Shape:
+        expect_vector(mask, "a mask")
+        return expect_vector(x).resize(self.hidden)
+
+    def args(self, x: Shape, mask: Shape) -> dict[str, Any]:
+        ratio = 1.0 if self.reduction is None else self.reduction
+        return {
+            "in_features": x.width,
+            "mask_features": mask.width,
+            "hidden": self.hidden,
+            "aggregation": self.aggregation or max(1, int(ratio * x.width)),
+        }
+
+
+class Masknet(Perceptron):
+    """Instance-guided masks: mask blocks side by side or in series (MaskNet; Wang et al., 2021)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:MaskNet"}
+    blocks: PositiveInt
+    """Number of mask blocks."""
+    hidden: PositiveInt
+    """Width of each mask block's output."""
+    aggregation: PositiveInt | None = None
+    """Width of the masks' middle layers."""
+    reduction: PositiveFloat | None = None
+    """The middle layers as a multiple of each block's input; 1 if neither is given."""
+    top: Widths = ()
+    """Layers of an MLP behind the blocks; activation, norm and dropout are its own."""
+    mode: Literal["parallel", "serial"] = "parallel"
+    """Blocks side by side, all reading x, or one after the other."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Masknet:
+        _one_of(self.aggregation, self.reduction)
+        if not self.top and self.chosen("activation", "norm", "dropout"):
+            raise ValueError("activation, norm and dropout need the layers of top: [512, 256]")
+        if isinstance(self.dropout, tuple) and len(self.dropout) != len(self.top):
+            raise ValueError(f"dropout has {len(self.dropout)} numbers for {len(self.top)} layers")
+        return self
+
+    def infer(self, x: Shape) -> Shape:
+        expect_vector(x)
+        if self.top:
+            return x.resize(self.top[-1])
+        return x.resize(self.hidden * (self.blocks if self.mode == "parallel" else 1))
+
+    def args(self, x: Shape) -> dict[str, Any]:
+        names = ("blocks", "hidden", "aggregation", "reduction", "top", "mode")
+        rest = self.chosen(*names, "activation", "norm", "dropout")
+        return {"in_features": x.width, **rest}
+
+
+class Epnet(Settings):
+    """A vector scaled by a gate that reads a domain and the vector (PEPNet; Chang et al., 2023)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:EPNet"}
+    hidden: PositiveInt
+    """Width of the gate's middle layer."""
+    gamma: PositiveFloat = 2.0
+    """Largest factor of the gate."""
+
+    def infer(self, x: Shape, domain: Shape) -> Shape:
+        expect_vector(domain, "a domain")
+        return expect_vector(x)
+
+    def args(self, x: Shape, domain: Shape) -> dict[str, Any]:
+        rest = self.chosen("hidden", "gamma")
+        return {"in_features": x.width, "domain_features": domain.width, **rest}
+
+
+class Ppnet(Settings):
+    """A perceptron whose layers are scaled by gates (PEPNet; Chang et al., 2023)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:PPNet"}
+    hidden: Annotated[Widths, Field(min_length=1)]
+    """Widths of the layers."""
+    gate_hidden: PositiveInt
+    """Width of the gates' middle layers."""
+    activation: Activation = "relu"
+    """Activation of the layers."""
+    norm: Norm = "none"
+    """Norm between a layer's Linear and its activation."""
+    dropout: Rate = 0.0
+    """Drop probability behind a layer."""
+    gamma: PositiveFloat = 2.0
+    """Largest factor of the gates."""
+
+    def infer(self, x: Shape, domain: Shape) -> Shape:
+        expect_vector(domain, "a domain")
+        return expect_vector(x).resize(self.hidden[-1])
+
+    def args(self, x: Shape, domain: Shape) -> dict[str, Any]:
+        names = ("hidden", "gate_hidden", "activation", "norm", "dropout", "gamma")
+        rest = self.chosen(*names)
+        return {"in_features": x.width, "domain_features": domain.width, **rest}

@@ -1,0 +1,152 @@
+"""Feature crosses: FM, dot products, cross networks, CIN, SENet, bilinear, WuKong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt
+
+from graphrec.block import Kernel, Widths
+from graphrec.blocks.common import Activation, Settings, expect_fields, expect_same, expect_vector
+from graphrec.shapes import B, Shape, ShapeError
+
+__all__ = ["CIN", "FM", "Bilinear", "Cross", "CrossV2", "DotInteraction", "Senet", "Wukong"]
+
+Layers = Annotated[Widths, Field(min_length=1)]
+
+
+def _pairs(fields: Shape) -> tuple[int, int, int]:
+    """Number of fields, their width, and the number of pairs."""
+    number, width = expect_fields(fields)
+    if number < 2:
+        raise ShapeError(f"needs at least two fields to pair, got {fields}")
+    return number, width, number * (number - 1) // 2
+
+
+class FM(Settings):
+    """Sum of the products of all pairs of fields (Rendle, 2010): ((sum x)^2 - sum x^2) / 2."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:FM"}
+
+    def infer(self, fields: Shape) -> Shape:
+        _, width = expect_fields(fields)
+        return Shape((B, width))
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {}
+
+
+class DotInteraction(Settings):
+    """Inner products of all pairs of fields, row by row (DLRM; Naumov et al., 2019)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:DotInteraction"}
+
+    def infer(self, fields: Shape) -> Shape:
+        return Shape((B, _pairs(fields)[2]))
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {"num_fields": fields.steps}
+
+
+class _CrossLayer(Settings):
+    """One layer of a cross network; stack it with `repeat: N, carry: x`."""
+
+    def infer(self, x0: Shape, x: Shape) -> Shape:
+        expect_vector(x0, "x0")
+        expect_vector(x)
+        expect_same(x0, x, "x0 and x")
+        return x
+
+
+class Cross(_CrossLayer):
+    """(w . x) x0 + b + x, one layer of DCN (Wang et al., 2017); stack with `repeat`, `carry: x`."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Cross"}
+
+    def args(self, x0: Shape, x: Shape) -> dict[str, Any]:
+        return {"in_features": x.width}
+
+
+class CrossV2(_CrossLayer):
+    """x0 * (W x + b) + x, one layer of DCN V2 (Wang et al., 2021); stack like cross."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:CrossV2"}
+    rank: PositiveInt | None = None
+    """W as a product of two matrices of this rank; without it W is full."""
+
+    def args(self, x0: Shape, x: Shape) -> dict[str, Any]:
+        return {"in_features": x.width, **self.chosen("rank")}
+
+
+class CIN(Settings):
+    """Compressed interaction network (xDeepFM; Lian et al., 2018)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:CIN"}
+    layers: Layers
+    """Feature maps of each layer."""
+
+    def infer(self, fields: Shape) -> Shape:
+        expect_fields(fields)
+        return Shape((B, sum(self.layers)))
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {"num_fields": fields.steps, "layers": list(self.layers)}
+
+
+class Senet(Settings):
+    """Fields scaled by their importance (FiBiNET; Huang et al., 2019)."""
+
+    block_name: ClassVar[str] = "senet"
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:SENet"}
+    reduction: PositiveInt = 3
+    """How much narrower than the number of fields the middle layer is."""
+
+    def infer(self, fields: Shape) -> Shape:
+        expect_fields(fields)
+        return fields
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {"num_fields": fields.steps, **self.chosen("reduction")}
+
+
+class Bilinear(Settings):
+    """(x_i W) * x_j for all pairs of fields, side by side (FiBiNET; Huang et al., 2019)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Bilinear"}
+    kind: Literal["interaction", "all", "each"] = "interaction"
+    """One matrix per pair (interaction), one for all pairs, or one for each left field."""
+
+    def infer(self, fields: Shape) -> Shape:
+        _, width, pairs = _pairs(fields)
+        return Shape((B, pairs * width))
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {"num_fields": fields.steps, "dim": fields.width, **self.chosen("kind")}
+
+
+class Wukong(Settings):
+    """One WuKong layer: FM block and linear compression, residual, norm (Zhang et al., 2024)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:WuKong"}
+    fm_fields: PositiveInt
+    """Fields that the FM block gives."""
+    linear_fields: PositiveInt
+    """Fields that the linear compression gives."""
+    rank: PositiveInt
+    """Compressed fields that every field is crossed with."""
+    hidden: Layers
+    """Layers of the FM block's MLP."""
+    activation: Activation = "relu"
+    """Activation of the FM block's MLP."""
+
+    def infer(self, fields: Shape) -> Shape:
+        _, width = expect_fields(fields)
+        return Shape((B, self.fm_fields + self.linear_fields, width))
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {
+            "num_fields": fields.steps,
+            "dim": fields.width,
+            **self.chosen("fm_fields", "linear_fields", "rank", "hidden", "activation"),
+        }

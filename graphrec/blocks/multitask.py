@@ -1,0 +1,190 @@
+"""What several tasks share: MMoE, PLE, relations between towers, a fusion tower."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
+
+from graphrec.block import Kernel, Names, Widths
+from graphrec.blocks.common import (
+    Activation,
+    Norm,
+    Perceptron,
+    Settings,
+    as_tuple,
+    expect_same,
+    expect_vector,
+)
+from graphrec.blocks.dense import concatenated
+from graphrec.shapes import Shape, ShapeError
+
+__all__ = ["AITM", "PLE", "FusionTower", "Mmoe", "RelationMLP"]
+
+Layers = Annotated[Widths, Field(min_length=1)]
+Counts = Annotated[PositiveInt | tuple[PositiveInt, ...], BeforeValidator(as_tuple)]
+"""One number for all levels, or one per level."""
+LevelLayers = Annotated[
+    tuple[PositiveInt, ...] | tuple[Annotated[tuple[PositiveInt, ...], Field(min_length=1)], ...],
+    BeforeValidator(as_tuple),
+    Field(min_length=1),
+]
+"""Layer widths for all levels, or a list of them per level."""
+
+
+class Mmoe(Perceptron):
+    """Experts shared by all gates, mixed by each in its own way (Ma et al., 2018)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:MMoE"}
+    experts: PositiveInt
+    """Number of experts."""
+    hidden: Layers
+    """Layers of each expert."""
+    gates: Names
+    """Names of the outputs, one gate each; `tasks` for all tasks."""
+    gate_hidden: Widths = ()
+    """Layers of an MLP before each gate's Linear; without them it reads x."""
+    gate_activation: Activation = "relu"
+    """Activation of the gates' MLPs."""
+    gate_norm: Norm = "none"
+    """Norm of the gates' MLPs."""
+    bias: bool = True
+    """Whether the experts' Linears have a bias."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Mmoe:
+        if not self.gate_hidden and self.chosen("gate_activation", "gate_norm"):
+            raise ValueError("gate_activation and gate_norm need the layers of gate_hidden: [64]")
+        return self
+
+    def infer(self, x: Shape) -> dict[str, Shape]:
+        expect_vector(x)
+        return dict.fromkeys(self.gates, x.resize(self.hidden[-1]))
+
+    def args(self, x: Shape) -> dict[str, Any]:
+        gates = ("gates", "gate_hidden", "gate_activation", "gate_norm")
+        rest = self.chosen("experts", "hidden", *gates, "activation", "norm", "dropout", "bias")
+        return {"in_features": x.width, **rest}
+
+
+class PLE(Perceptron):
+    """Experts of each task and shared ones, extracted level by level (Tang et al., 2020)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:PLE"}
+    levels: PositiveInt
+    """Number of extraction levels."""
+    gates: Names
+    """Names of the outputs; `tasks` for all tasks."""
+    private: Counts
+    """Experts of each task; one number, or one per level."""
+    shared: Counts
+    """Shared experts; one number, or one per level."""
+    hidden: LevelLayers
+    """Layers of each expert; one list, or one per level."""
+    shared_hidden: LevelLayers | None = None
+    """Layers of the shared experts, if they are others."""
+    bias: bool = True
+    """Whether the experts' Linears have a bias."""
+
+    @model_validator(mode="after")
+    def _fits_levels(self) -> PLE:
+        for name in ("private", "shared", "hidden", "shared_hidden"):
+            value = getattr(self, name)
+            counts = name in ("private", "shared")
+            per_level = isinstance(value, tuple) and (counts or isinstance(value[0], tuple))
+            if per_level and len(value) != self.levels:
+                raise ValueError(f"{name} has {len(value)} entries for {self.levels} levels")
+        for level in range(self.levels):
+            own, shared = (
+                _last(h, level) for h in (self.hidden, self.shared_hidden or self.hidden)
+            )
+            if own != shared:
+                raise ValueError(
+                    f"experts are mixed, so their last layers need one width: level {level} has"
+                    f" {own} in hidden and {shared} in shared_hidden"
+                )
+        return self
+
+    def infer(self, x: Shape) -> dict[str, Shape]:
+        expect_vector(x)
+        return dict.fromkeys(self.gates, x.resize(_last(self.hidden, self.levels - 1)))
+
+    def args(self, x: Shape) -> dict[str, Any]:
+        names = ("levels", "gates", "private", "shared", "hidden", "shared_hidden")
+        rest = self.chosen(*names, "activation", "norm", "dropout", "bias")
+        return {"in_features": x.width, **rest}
+
+
+def _last(hidden: tuple[Any, ...], level: int) -> int:
+    """Width of a level's experts."""
+    widths = hidden[level] if isinstance(hidden[0], tuple) else hidden
+    return int(widths[-1])
+
+
+class RelationMLP(Perceptron):
+    """A task's tower beside its parents' outputs, through an MLP (DBMTL; Wang et al., 2019)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:RelationMLP"}
+    hidden: Layers = (32,)
+    """Layers of the MLP."""
+    bias: bool = True
+    """Whether the Linears have a bias."""
+
+    def infer(self, *xs: Shape) -> Shape:
+        for x in xs:
+            expect_vector(x, "towers")
+        return concatenated(xs).resize(self.hidden[-1])
+
+    def args(self, *xs: Shape) -> dict[str, Any]:
+        rest = self.chosen("activation", "norm", "dropout", "bias")
+        return {"in_features": concatenated(xs).width, "hidden": list(self.hidden), **rest}
+
+
+class AITM(Settings):
+    """Attention between a task's tower and what its parents pass on (Xi et al., 2021)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:AITM"}
+
+    def infer(self, own: Shape, *parents: Shape) -> Shape:
+        expect_vector(own, "a tower")
+        if not parents:
+            raise ShapeError("needs at least one parent")
+        for parent in parents:
+            expect_vector(parent, "a parent")
+            expect_same(own, parent, "the tower and its parents")
+        return own
+
+    def args(self, own: Shape, *parents: Shape) -> dict[str, Any]:
+        return {"in_features": own.width, "parents": len(parents)}
+
+
+class FusionTower(Perceptron):
+    """user * item, an optional MLP, and one Linear split into the outputs."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:FusionTower"}
+    outputs: Annotated[dict[str, PositiveInt], Field(min_length=1)]
+    """Outputs by name with their number of classes (1 for a logit)."""
+    hidden: Widths = ()
+    """Layers of an MLP before the Linear."""
+    bias: bool = True
+    """Whether the MLP's Linears have a bias."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FusionTower:
+        if not self.hidden and self.chosen("activation", "norm", "dropout", "bias"):
+            raise ValueError("activation, norm, dropout and bias need the layers of hidden: [64]")
+        return self
+
+    def infer(self, user: Shape, item: Shape) -> dict[str, Shape]:
+        expect_vector(user, "user")
+        expect_vector(item, "item")
+        expect_same(user, item, "user and item")
+        return {name: user.resize(self.outputs[name]) for name in sorted(self.outputs)}
+
+    def args(self, user: Shape, item: Shape) -> dict[str, Any]:
+        return {
+            "in_features": user.width,
+            "outputs": {name: self.outputs[name] for name in sorted(self.outputs)},
+            **self.chosen("hidden", "activation", "norm", "dropout", "bias"),
+        }

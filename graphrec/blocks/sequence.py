@@ -1,0 +1,171 @@
+"""What reads a history: target attention, self attention, pooling.
+
+`mask` is the port that a paired group fills by name; it is checked here, and not passed to the
+layer: a history travels with its lengths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from graphrec.block import Kernel, Widths
+from graphrec.blocks.common import Perceptron, Settings, expect_keys
+from graphrec.shapes import B, Shape, ShapeError
+
+__all__ = [
+    "Din",
+    "AttentionScores",
+    "DotAttention",
+    "MultiWindowDin",
+    "Pooling",
+    "SelfAttention",
+    "WeightedSum",
+]
+
+Layers = Annotated[Widths, Field(min_length=1)]
+
+
+class _Scored(Perceptron):
+    """Attention whose scores come from an MLP over query and step."""
+
+    hidden: Layers
+    """Layers of the score's MLP; a Linear to one number follows."""
+
+    @model_validator(mode="after")
+    def _one_rate_per_layer(self) -> _Scored:
+        if isinstance(self.dropout, tuple) and len(self.dropout) != len(self.hidden):
+            raise ValueError(
+                f"dropout has {len(self.dropout)} numbers for {len(self.hidden)} hidden layers"
+            )
+        return self
+
+    def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
+        rest = self.chosen("hidden", "activation", "norm", "dropout")
+        return {"query_features": query.width, "key_features": keys.width, **rest}
+
+
+class Din(_Scored):
+    """Target attention with softmax of MLP([q, s, q - s, q * s]) (DIN; Zhou et al., 2018)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:DIN"}
+
+    def infer(self, query: Shape, keys: Shape, mask: Shape | None = None) -> Shape:
+        return Shape((B, expect_keys(keys, mask, query)))
+
+
+class AttentionScores(_Scored):
+    """The weights of target attention, one per step, for weighted_sum."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:AttentionScores"}
+    softmax: bool = True
+    """false gives the scores as they are."""
+
+    def infer(self, query: Shape, keys: Shape, mask: Shape | None = None) -> Shape:
+        expect_keys(keys, mask, query)
+        return keys.resize(1)
+
+    def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
+        return {**super().args(query, keys, mask), **self.chosen("softmax")}
+
+
+class WeightedSum(Settings):
+    """Sum over the steps of weight times value."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:WeightedSum"}
+
+    def infer(self, weights: Shape, values: Shape) -> Shape:
+        width = expect_keys(values, None)
+        if weights.dims != (*values.dims[:2], 1):
+            raise ShapeError(
+                f"needs one weight per step, {values.resize(1)} of the same sequence, got {weights}"
+            )
+        return Shape((B, width))
+
+    def args(self, weights: Shape, values: Shape) -> dict[str, Any]:
+        return {}
+
+
+class DotAttention(Settings):
+    """Target attention with softmax of the inner products of query and steps."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:DotAttention"}
+
+    def infer(self, query: Shape, keys: Shape, mask: Shape | None = None) -> Shape:
+        return Shape((B, expect_keys(keys, mask, query)))
+
+    def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
+        return {}
+
+
+class Pooling(Settings):
+    """Mean or sum of the steps."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Pooling"}
+    mode: Literal["mean", "sum"] = "mean"
+    """Mean or sum; an empty history gives zeros."""
+
+    def infer(self, keys: Shape, mask: Shape | None = None) -> Shape:
+        return Shape((B, expect_keys(keys, mask)))
+
+    def args(self, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
+        return self.chosen("mode")
+
+
+class SelfAttention(Settings):
+    """Multi-head attention among the steps, then their mean (Vaswani et al., 2017)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:SelfAttention"}
+    width: PositiveInt = 512
+    """Width of queries, keys, values and the output."""
+    heads: PositiveInt = 8
+    """Attention heads; they share the width."""
+    positions: PositiveInt | None = None
+    """Learnt vectors for the newest so many steps; those further back share the last."""
+    skip: bool = False
+    """Add the step to what it attended to."""
+    norm: bool = False
+    """A layer norm before the mean."""
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> SelfAttention:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of {self.heads} heads")
+        return self
+
+    def infer(self, keys: Shape, mask: Shape | None = None) -> Shape:
+        width = expect_keys(keys, mask)
+        if self.skip and width != self.width:
+            raise ShapeError(
+                f"needs keys as wide as its output to add them, got {keys} and width {self.width}"
+                f"; set width: {width}, or leave out skip"
+            )
+        return Shape((B, self.width))
+
+    def args(self, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
+        rest = self.chosen("width", "heads", "positions", "skip", "norm")
+        return {"in_features": keys.width, **rest}
+
+
+class MultiWindowDin(_Scored):
+    """Target attention in windows of the history, side by side with the query."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:MultiWindowDIN"}
+    windows: Layers
+    """Lengths of the windows, from the first step kept."""
+    keep: Literal["first", "last"] | None = None
+    """Which steps of a history longer than all windows are kept; without it that is an error."""
+
+    def infer(self, query: Shape, keys: Shape, mask: Shape | None = None) -> Shape:
+        width = expect_keys(keys, mask, query)
+        total = sum(self.windows)
+        if self.keep is None and isinstance(keys.steps, int) and keys.steps > total:
+            raise ShapeError(
+                f"has windows for {total} steps, got {keys}; widen them, or set keep: first"
+            )
+        return Shape((B, (len(self.windows) + 1) * width))
+
+    def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
+        return {**super().args(query, keys, mask), **self.chosen("windows", "keep")}

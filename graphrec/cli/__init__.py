@@ -1,0 +1,174 @@
+"""The command line: `graphrec COMMAND ...`.
+
+    cli/command.py   what a command is, options they share
+    cli/console.py   stdout, stderr, JSON, colours
+    cli/reading.py   check, describe, expand          (torch only for describe's numbers)
+    cli/making.py    compile, graph
+    cli/running.py   train, evaluate
+    cli/shipped.py   recipes, blocks, schema, explain
+    cli/machine.py   doctor
+
+Thin: every command imports what it needs when it runs, so that `--help` needs argparse alone.
+Exit status: 0 fine, 2 usage or recipe, 3 data, 4 environment, 5 checkpoint, 70 a bug of graphrec,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from graphrec.cli import machine, making, reading, running, shipped
+from graphrec.cli.command import Command, Parser, UsageError
+from graphrec.cli.console import Console
+
+__all__ = ["GROUPS", "main"]
+
+GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
+    ("look at a recipe", reading.COMMANDS),
+    ("make something of it", making.COMMANDS),
+    ("train", running.COMMANDS),
+    ("what there is", shipped.COMMANDS),
+    ("this machine", machine.COMMANDS),
+)
+
+_BUG = """
+graphrec: internal error. This is a bug in graphrec, not in your recipe: please report it with the
+lines above, the command, and what `graphrec doctor` prints."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status (see the module's text)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    console = Console(json=_asks_for_json(words), quiet="--quiet" in words)
+    try:
+        status = _run(words, console)
+        sys.stdout.flush()
+        return status
+    except KeyboardInterrupt:
+        console.remark("interrupted")
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: leave without a word, also when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(words: list[str], console: Console) -> int:
+    parser = _parser()
+    try:
+        args = parser.parse_args(words)
+    except UsageError as error:
+        return _usage(error, console)
+    except SystemExit as done:  # --help and --version
+        return int(done.code or 0)
+    if args.command is None:
+        sys.stdout.write(parser.format_help())
+        return 0
+    try:
+        return int(args.run(args, console))
+    except (KeyboardInterrupt, BrokenPipeError):
+        raise
+    except Exception as error:
+        return _failed(error, console)
+
+
+def _failed(error: Exception, console: Console) -> int:
+    from graphrec.errors import GraphrecError, Problem
+
+    if isinstance(error, UsageError):
+        return _usage(error, console)
+    if isinstance(error, GraphrecError):
+        console.problems(error.problems, getattr(error, "sources", None))
+        return error.exit_status
+    if isinstance(error, OSError) and error.filename is not None:
+        what = f"{error.filename}: {error.strerror or error}"
+        console.problems([Problem("GR002", what, help="check the path, its rights and the disk")])
+        return 4
+    import traceback
+
+    traceback.print_exception(error)
+    sys.stderr.write(_BUG.strip() + "\n")
+    if console.json:
+        console.problems([Problem("GR003", f"internal error: {type(error).__name__}: {error}")])
+    return 70
+
+
+def _usage(error: UsageError, console: Console) -> int:
+    if console.json:
+        from graphrec.errors import Problem
+
+        console.problems([Problem("GR001", str(error), help=error.usage)])
+    else:
+        sys.stderr.write(f"graphrec: {error}\n{error.usage}\n")
+    return 2
+
+
+def _asks_for_json(words: list[str]) -> bool:
+    """Read before the command line is parsed: its own mistakes are told in that form too."""
+    pairs = zip(words, [*words[1:], ""], strict=True)
+    return any(
+        word == "--format=json" or (word, value) == ("--format", "json") for word, value in pairs
+    )
+
+
+class _Main(Parser):
+    """The parser of `graphrec` itself: its help lists the commands by what they are for."""
+
+    def format_help(self) -> str:
+        width = max(len(command.name) for _, commands in GROUPS for command in commands)
+        lines = [
+            "usage: graphrec COMMAND ...",
+            "",
+            "A recipe in YAML in, one readable torch nn.Module out.",
+        ]
+        for title, commands in GROUPS:
+            lines += ["", f"{title}:"]
+            lines += [f"  {command.name:<{width}}  {command.help}" for command in commands]
+        lines += ["", "examples:"]
+        lines += [f"  {example}" for example in _EXAMPLES]
+        lines += [
+            "",
+            "`graphrec COMMAND --help` tells more; `graphrec --version` which version this is.",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def format_usage(self) -> str:
+        return "usage: graphrec COMMAND ...   (graphrec --help lists the commands)\n"
+
+
+_EXAMPLES = (
+    "graphrec recipes",
+    "graphrec check deepfm",
+    "graphrec compile my_recipe.yaml -O model.py",
+    "graphrec train shop -o data.synthetic=50_000 -o train.epochs=1",
+)
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from graphrec import __version__
+
+        sys.stdout.write(f"graphrec {__version__}\n")
+        parser.exit()
+
+
+def _parser() -> Parser:
+    parser = _Main(prog="graphrec")
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(dest="command", parser_class=Parser)
+    for _, group in GROUPS:
+        for command in group:
+            examples = "".join(f"\n  {example}" for example in command.examples)
+            child = commands.add_parser(
+                command.name,
+                help=command.help,
+                description=command.help[:1].upper() + command.help[1:] + ".",
+                epilog=f"examples:{examples}" if examples else None,
+            )
+            command.configure(child)
+            child.set_defaults(run=command.run)
+    return parser

@@ -1,0 +1,101 @@
+"""What a command is, and the options that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from graphrec.cli.console import Console
+
+if TYPE_CHECKING:
+    from graphrec.library import Library
+
+__all__ = ["Command", "Parser", "UsageError", "library_of", "plugin_option", "recipe_options", "recipe_path", "shared_options"]
+
+
+class UsageError(Exception):
+    """A command line that can't be read; `usage` is the short form of how to write it."""
+
+    def __init__(self, message: str, usage: str) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse without abbreviations, raising `UsageError` so that mistakes have one form."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **settings,  # type: ignore[arg-type]
+        )
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, self.format_usage().strip())
+
+
+@dataclass(frozen=True)
+class Command:
+    """One sub-command: its line of help, its options, what it does, and examples of use."""
+
+    name: str
+    help: str
+    run: Callable[[argparse.Namespace, Console], int]
+    configure: Callable[[Parser], None]
+    examples: tuple[str, ...] = ()
+
+
+def shared_options(parser: Parser, formats: tuple[str, ...] = ("text", "json")) -> None:
+    """Options every command has."""
+    group = parser.add_argument_group("everywhere")
+    group.add_argument("--format", choices=formats, default=formats[0], help="form of the output")
+    group.add_argument("--quiet", action="store_true", help="results and errors only")
+
+
+def recipe_options(parser: Parser, formats: tuple[str, ...] = ("text", "json")) -> None:
+    """The recipe, and everything that changes how it is read."""
+    parser.add_argument("recipe", metavar="RECIPE", help="a file, or the name of a shipped recipe")
+    parser.add_argument(
+        "-o",
+        metavar="PATH=VALUE",
+        dest="overrides",
+        action="append",
+        default=[],
+        help="set one value of the recipe: -o train.batch=512 (may be repeated)",
+    )
+    plugin_option(parser)
+    parser.add_argument(
+        "--allow-root",
+        metavar="DIR",
+        help="folder that `extends` and `file()` may read from (default: the recipe's own)",
+    )
+    shared_options(parser, formats)
+
+
+def plugin_option(parser: Parser) -> None:
+    """Modules with blocks of your own."""
+    parser.add_argument(
+        "--plugin",
+        metavar="MODULE",
+        dest="plugins",
+        action="append",
+        default=[],
+        help="Python module with blocks of your own (may be repeated)",
+    )
+
+
+def library_of(args: argparse.Namespace) -> Library:
+    """The built-in blocks and those of the plugins named on the command line."""
+    from graphrec.library import load_library
+
+    return load_library(args.plugins)
+
+
+def recipe_path(text: str) -> str:
+    """The file a RECIPE argument means: a path, or the bare name of a shipped recipe."""
+    from graphrec.catalog import find_recipe
+
+    return find_recipe(text)

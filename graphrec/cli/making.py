@@ -1,0 +1,123 @@
+"""compile, graph: the generated module as text, and its picture."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from graphrec.cli.command import Command, Parser, UsageError, library_of, recipe_options, recipe_path
+from graphrec.cli.console import Console, write_file
+
+if TYPE_CHECKING:
+    from graphrec.compiler import Compiled
+
+__all__ = ["COMMANDS"]
+
+
+def _compiled(args: argparse.Namespace) -> Compiled:
+    from graphrec.compiler import compile_recipe
+
+    return compile_recipe(
+        recipe_path(args.recipe),
+        overrides=args.overrides,
+        library=library_of(args),
+        allow_root=args.allow_root,
+    )
+
+
+def _compile(args: argparse.Namespace, console: Console) -> int:
+    if args.check and args.output is None:
+        raise UsageError("--check compares with a file: add -O FILE", args.usage)
+    compiled = _compiled(args)
+    text = compiled.source.text
+    if args.check:
+        return _compare(args.output, text, console)
+    if args.output is not None:
+        write_file(args.output, text)
+        console.remark(f"wrote {args.output}")
+    if console.json:
+        problems = [problem.as_json() for problem in compiled.problems]
+        made = {"class": compiled.source.class_name, "source": text}
+        console.data({"problems": problems, **({} if args.output else made)})
+        return 0
+    console.problems(compiled.problems)
+    if args.output is None:
+        console.result(text)
+    return 0
+
+
+def _compare(path: str, text: str, console: Console) -> int:
+    from pathlib import Path
+
+    from graphrec.errors import Problem
+
+    try:
+        found = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        found = None
+    if found == text:
+        console.problems([])
+        console.remark(f"{path} is up to date")
+        return 0
+    what = "is missing" if found is None else "is not what the recipe compiles to"
+    help_text = "run the same command without --check"
+    console.problems([Problem("GR004", f"{path} {what}", path=path, help=help_text)])
+    return 2
+
+
+def _graph(args: argparse.Namespace, console: Console) -> int:
+    from graphrec import viz
+
+    compiled = _compiled(args)
+    console.problems(compiled.problems) if not console.json else None
+    if args.format == "json":
+        console.data(viz.plain(compiled.graph))
+        return 0
+    drawings = {"mermaid": viz.mermaid, "dot": viz.dot, "svg": viz.svg}
+    text = drawings[args.format](compiled.graph)
+    if args.output is None:
+        console.result(text)
+        return 0
+    write_file(args.output, text)
+    console.remark(f"wrote {args.output}")
+    return 0
+
+
+def _output_option(parser: Parser) -> None:
+    parser.add_argument("-O", metavar="FILE", dest="output", help="write there, not to stdout")
+
+
+def _compile_options(parser: Parser) -> None:
+    recipe_options(parser)
+    _output_option(parser)
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail if FILE differs from the recipe"
+    )
+    parser.set_defaults(usage=parser.format_usage().strip())
+
+
+def _graph_options(parser: Parser) -> None:
+    recipe_options(parser, formats=("mermaid", "dot", "svg", "json"))
+    _output_option(parser)
+
+
+COMMANDS = (
+    Command(
+        "compile",
+        "print the generated torch module, or write it with -O",
+        _compile,
+        _compile_options,
+        (
+            "graphrec compile deepfm",
+            "graphrec compile my_recipe.yaml -O model.py",
+            "graphrec compile my_recipe.yaml -O model.py --check",
+        ),
+    ),
+    Command(
+        "graph",
+        "draw the graph: mermaid (for a README), dot or svg",
+        _graph,
+        _graph_options,
+        ("graphrec graph shop --format svg -O shop.svg", "graphrec graph deepfm"),
+    ),
+)

@@ -1,0 +1,171 @@
+"""The whole road of a recipe, from text to module: the file to open first.
+
+text --recipe--> Recipe --build--> Graph --passes--> Graph --lower--> Source --load--> nn.Module
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import graphrec
+from graphrec import passes
+from graphrec.build import build
+from graphrec.errors import Problem, RecipeError
+from graphrec.graph import Graph, Ref
+from graphrec.library import BUILTIN, Library
+from graphrec.lower import Source, lower
+from graphrec.recipe import Reading, parse, recipe_hash
+from graphrec.recipe.model import Recipe
+from graphrec.target import KernelWishes, Target
+from graphrec.tasks import check_tasks
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Checked", "Compiled", "check_recipe", "compile_recipe"]
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What checking gives: recipe and graph as far as they can be had, and all findings."""
+
+    reading: Reading
+    graph: Graph | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def errors(self) -> tuple[Problem, ...]:
+        return tuple(p for p in self.problems if p.severity == "error")
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled recipe: its graph, its source, and warnings."""
+
+    recipe: Recipe
+    graph: Graph
+    source: Source
+    problems: tuple[Problem, ...] = ()
+
+    def module(self, rows: Mapping[str, int] | None = None, path: Path | None = None) -> nn.Module:
+        """A new module; `rows`: sizes of tables fitted to data, `path`: where its file goes."""
+        from graphrec.module import load, rows_needed
+
+        return load(self.source, path)(*rows_needed(self.source, rows))
+
+
+def compile_recipe(
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    library: Library = BUILTIN,
+    target: Target | None = None,
+    trace: passes.Trace | None = None,
+    allow_root: str | Path | None = None,
+) -> Compiled:
+    """Compile a recipe; RecipeError with every problem found when that can't be done."""
+    checked = check_recipe(
+        path,
+        overrides=overrides,
+        library=library,
+        target=target,
+        trace=trace,
+        allow_root=allow_root,
+    )
+    recipe, graph = checked.reading.recipe, checked.graph
+    if checked.errors or recipe is None or graph is None:
+        raise RecipeError(checked.problems)
+    source = lower(
+        graph,
+        recipe_hash=recipe_hash(recipe),
+        version=graphrec.__version__,
+        exports=tuple(Ref(name) for name in recipe.export.nodes),
+    )
+    return Compiled(recipe, graph, source, checked.problems)
+
+
+def check_recipe(
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    library: Library = BUILTIN,
+    target: Target | None = None,
+    trace: passes.Trace | None = None,
+    allow_root: str | Path | None = None,
+) -> Checked:
+    """Everything but the code: all findings of all stages at once."""
+    reading = parse(path, overrides, allow_root=allow_root)
+    recipe, problems = reading.recipe, list(reading.problems)
+    if recipe is None:
+        return Checked(reading, None, tuple(problems))
+    problems += check_tasks(recipe)
+    built = build(recipe, library, reading.broken)
+    problems += built.problems
+    graph = built.graph
+    if graph is not None:
+        problems += _check_globs(recipe, graph)
+        graph = passes.run(graph, target or _target(recipe), trace)
+        problems += _kernel_findings(recipe, graph)
+    return Checked(reading, graph, tuple(problems))
+
+
+def _target(recipe: Recipe) -> Target:
+    keys = recipe.origin.values if recipe.origin else {}
+    said = {
+        path: span
+        for path, span in keys.items()
+        if path.startswith("kernels.") and span.file is None
+    }
+    wishes = KernelWishes(
+        default=recipe.kernels.default,
+        by_block=recipe.kernels.by_block,
+        by_node=recipe.kernels.by_node,
+        strict=recipe.kernels.policy == "strict",
+        overridden=frozenset(path.removeprefix("kernels.") for path in said),
+    )
+    return Target.here(precision=recipe.train.precision, wishes=wishes)
+
+
+def _check_globs(recipe: Recipe, graph: Graph) -> list[Problem]:
+    """Globs of node names that match nothing are errors."""
+    names = {name for node in graph.nodes for name in (node.name, node.origin)}
+    found = []
+    for section, globs in (
+        ("kernels.by_node", recipe.kernels.by_node),
+        ("train.groups", recipe.train.groups),
+    ):
+        for glob in globs:
+            if not any(fnmatchcase(name, glob) for name in names):
+                path = f"{section}.{glob}"
+                span = recipe.origin.key(path) if recipe.origin else None
+                known = ", ".join(sorted(recipe.graph)[:12])
+                found.append(
+                    Problem(
+                        "GR603", f"{path}: no node matches `{glob}`", span, path, f"nodes: {known}"
+                    )
+                )
+    return found
+
+
+def _kernel_findings(recipe: Recipe, graph: Graph) -> list[Problem]:
+    """A warning (`strict`: an error) for every kernel that was asked for and can't be chosen."""
+    strict = recipe.kernels.policy == "strict"
+    found = []
+    for node in graph.nodes:
+        choice = node.kernel
+        if choice and choice.asked not in ("auto", "torch") and choice.chosen != choice.asked:
+            message = (
+                f"{node.name}: {choice.asked} can't run here ({choice.why}) -> {choice.chosen}"
+            )
+            code, severity = ("GR601", "error") if strict else ("GR602", "warn")
+            help_text = (
+                "kernels.policy is strict; say `fallback` to run torch instead" if strict else ""
+            )
+            found.append(
+                Problem(code, message, node.span, f"graph.{node.origin}", help_text, severity)
+            )
+    return found

@@ -1,0 +1,27 @@
+"""Rows of files, or generated ones, as batches of tensors.
+
+    data = open_data(recipe)                                   # files found, columns checked
+    encoder = Encoder.fit(recipe, data.train)                  # vocabularies, statistics
+    loader = Loader(recipe, encoder, data.train, 4096, shuffle=True, seed=0)
+    for batch in loader.epoch(0): ...
+"""
+
+from graphrec.data.counts import Counts
+from graphrec.data.chunk import NULL_KEY
+from graphrec.data.dataset import DataSet, open_data, open_files
+from graphrec.data.encoder import Encoder
+from graphrec.data.files import fingerprint
+from graphrec.data.loader import Loader
+from graphrec.data.source import Source
+
+__all__ = [
+    "NULL_KEY",
+    "Counts",
+    "DataSet",
+    "Encoder",
+    "Loader",
+    "Source",
+    "fingerprint",
+    "open_data",
+    "open_files",
+]

@@ -1,0 +1,119 @@
+"""One CSV file with a header, streamed; every cell is read as text, only an empty one is null."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pc_csv
+
+from graphrec.data.chunk import Array
+from graphrec.data.faults import bad_data, shown
+from graphrec.data.parquetfile import unreadable
+from graphrec.data.plan import Plan
+from graphrec.data.source import CHUNK_ROWS, Raw, Unit
+from graphrec.errors import DataError
+from graphrec.recipe.training import Data
+
+__all__ = ["CsvFile"]
+
+_BLOCK = 4 << 20  # bytes parsed at a time: also the longest row
+
+
+class CsvFile:
+    """The header of a file; `read` opens it again."""
+
+    num_rows: int | None = None
+
+    def __init__(self, path: Path, plan: Plan, data: Data) -> None:
+        self.path, self.label = path, str(path)
+        tab = ".tsv" in path.suffixes and data.sep == ","
+        self._sep = "\t" if tab else data.sep
+        if len(self._sep) != 1 or not self._sep.isascii():
+            raise bad_data("GR710", f"data.sep: {shown(data.sep)} is not a single ASCII character")
+        self._quarantine = data.bad_rows == "quarantine"
+        self._columns = list(plan.columns)
+        try:
+            with self._open([], lambda row: "skip") as reader:
+                self.names = list(reader.schema.names)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
+            raise unreadable(self.label, fault, "CSV") from None
+        self.types: dict[str, Any] = dict.fromkeys(self.names, pa.string())
+
+    def units(self, number: int) -> list[Unit]:
+        """The file as a whole: rows of a CSV file are found by reading it."""
+        return [Unit(number)]
+
+    def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
+        """The rows; raises DataError for malformed ones unless they are quarantined."""
+        wanted = self._columns if columns is None else list(columns)
+        malformed: list[int] = []
+
+        def handle(row: Any) -> str:
+            if not self._quarantine:
+                return "error"
+            malformed.append(-1 if row.number is None else row.number - 2)  # 0-based, less the header
+            return "skip"
+
+        start = told = 0
+        try:
+            with self._open(wanted, handle) as reader:
+                for block in reader:
+                    lost = len(malformed) - told
+                    told = len(malformed)
+                    index = _positions(start, block.num_rows, malformed[-lost:]) if lost else None
+                    yield from _pieces(block, self.label, start, lost, index)
+                    start += block.num_rows + lost
+                if len(malformed) > told:
+                    lost = len(malformed) - told
+                    empty = pa.RecordBatch.from_pylist([], pa.schema([(c, pa.string()) for c in wanted]))
+                    yield Raw(empty, self.label, start, lost, lost)
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
+            raise self._fault(fault) from None
+
+    def _open(self, columns: list[str], handle: Any) -> Any:
+        return pc_csv.open_csv(
+            os.fspath(self.path),
+            read_options=pc_csv.ReadOptions(use_threads=False, block_size=_BLOCK),
+            parse_options=pc_csv.ParseOptions(
+                delimiter=self._sep, newlines_in_values=True, invalid_row_handler=handle
+            ),
+            convert_options=pc_csv.ConvertOptions(
+                include_columns=columns,
+                column_types=dict.fromkeys(columns, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                check_utf8=False,  # looked at cell by cell when the column is encoded
+            ),
+        )
+
+    def _fault(self, fault: Exception) -> DataError:
+        found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(fault))
+        if not found:
+            return unreadable(self.label, fault, "CSV")
+        line, expected, got = map(int, found.groups())
+        return bad_data(
+            "GR707",
+            f"row {line - 1} of {self.label} has {got} cells, the header has {expected}",
+            "repair the rows, or leave them out and count them: data.bad_rows: quarantine",
+        )
+
+
+def _positions(start: int, count: int, lost: list[int]) -> Array:
+    """0-based file rows of `count` good rows from `start` on, with `lost` rows among them."""
+    rows = np.setdiff1d(np.arange(start, start + count + len(lost)), np.array(lost))
+    return rows[:count]
+
+
+def _pieces(block: Any, label: str, start: int, lost: int, index: Array | None) -> Iterator[Raw]:
+    for begin in range(0, max(block.num_rows, 1), CHUNK_ROWS):
+        table = block.slice(begin, CHUNK_ROWS)
+        extra = lost if begin == 0 else 0
+        some = None if index is None else index[begin : begin + CHUNK_ROWS]
+        yield Raw(table, label, start + begin, table.num_rows + extra, extra, some)

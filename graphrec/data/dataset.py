@@ -1,0 +1,68 @@
+"""A recipe's data: the rows to train on and to evaluate on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphrec.data.faults import bad_data
+from graphrec.data.files import find_files
+from graphrec.data.filesource import FileSource, split
+from graphrec.data.paths import folder_of
+from graphrec.data.plan import plan
+from graphrec.data.source import Source
+from graphrec.recipe.calls import parse_call
+from graphrec.recipe.model import Recipe
+
+__all__ = ["DataSet", "open_data"]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """What `open_data` found; `eval` is None where the recipe names no evaluation data."""
+
+    train: Source
+    eval: Source | None
+    fingerprint: str
+
+
+def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
+    """Find and check the data of a recipe: files, or a generator for `data.synthetic`.
+
+    Relative globs start at the folder of the file that wrote them (`base_dir` overrides). Raises
+    DataError with every missing file and column.
+    """
+    data = recipe.data
+    if data.synthetic is not None:
+        from graphrec.data.synthetic import SyntheticSource
+
+        generator = SyntheticSource(recipe, data.synthetic)
+        return DataSet(generator, generator.held_out, generator.fingerprint)
+    if not data.train:
+        raise bad_data(
+            "GR701",
+            "the recipe names no training data",
+            "-o data.train=FILES.parquet, or try it on generated rows: -o data.synthetic=200_000",
+        )
+    train = open_files(recipe, data.train, "data.train", base_dir)
+    if data.split is not None:
+        if data.eval:
+            raise bad_data("GR710", "data.split and data.eval are both given", "keep one of them")
+        train, evaluation = split(train, data.split.by, _held_out(data.split.eval))
+        return DataSet(train, evaluation, train.fingerprint)
+    evaluation = open_files(recipe, data.eval, "data.eval", base_dir) if data.eval else None
+    return DataSet(train, evaluation, train.fingerprint)
+
+
+def _held_out(text: str) -> int:
+    call = parse_call(text)
+    number = call.args[0] if call.name == "last" and len(call.args) == 1 and not call.kwargs else None
+    if type(number) is not int or number < 1:
+        raise bad_data("GR710", f"data.split.eval: {text} is not last(N)", "last(1): the newest value")
+    return number
+
+
+def open_files(recipe: Recipe, globs: tuple[str, ...], path: str, base_dir: Path | None = None) -> FileSource:
+    """A source over the files of some globs, for the recipe's columns; `path` says who wrote them."""
+    base = folder_of(recipe, path) if base_dir is None else base_dir
+    return FileSource(find_files(globs, base), plan(recipe), recipe.data)

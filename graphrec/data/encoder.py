@@ -1,0 +1,235 @@
+"""Raw rows -> `Batch`: vocabularies, buckets, transforms, histories, labels; vectorised throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from graphrec.data import dense as numeric
+from graphrec.data.chunk import Array, Chunk, Ragged
+from graphrec.data.columns import Lists, at_row, cell, lists_of, numbers_of, rows_of_steps
+from graphrec.data.counts import Counts
+from graphrec.data.faults import Faults, bad_data
+from graphrec.data.fit import Learned, load, learn, save
+from graphrec.data.hashing import combine, hash_integers, hash_texts
+from graphrec.data.plan import Cross, Field, plan
+from graphrec.data.source import Raw, Source
+from graphrec.data.targets import Targets
+from graphrec.data.vocabulary import HashedRows, ListedRows, RangeRows, ValueMap, Vocabulary
+from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
+
+if TYPE_CHECKING:
+    from graphrec.nn.batch import Batch
+
+__all__ = ["Encoder"]
+
+
+class Encoder:
+    """Everything learned from the training data, and the function from rows to batches.
+
+    `Encoder.fit(recipe, source)` learns, `save` and `load` keep it with a run. `rows` gives the
+    number of rows of every table, the last one (unseen values and null) included. Encoding changes
+    nothing in it but caches, so threads can share one.
+    """
+
+    def __init__(self, recipe: Recipe, learned: Learned) -> None:
+        self.recipe = recipe
+        self.plan = plan(recipe)
+        self.learned = learned
+        self.vocabularies: dict[str, Vocabulary] = {}
+        self.rows: dict[str, int] = {}
+        for field in self.plan.fields:
+            if field.table and field.table not in self.rows:
+                self._add_table(field)
+        for cross in self.plan.crosses:
+            self.rows.setdefault(cross.table, cross.rows + 1)
+        self._maps = {f.key: self._map(f) for f in self.plan.fields if isinstance(f.feature, IdFeature)}
+        self._parts = {
+            part.key: ValueMap(hash_texts, hash_integers, _default_hash(part))
+            for cross in self.plan.crosses
+            for part in cross.parts
+        }
+        self._targets = Targets(self.plan)
+
+    @classmethod
+    def fit(cls, recipe: Recipe, source: Source) -> Encoder:
+        """Learn vocabularies, statistics and quantiles in one pass over the training data.
+
+        Nothing is read where nothing is to be learned. Raises DataError.
+        """
+        return cls(recipe, learn(recipe, source))
+
+    @classmethod
+    def load(cls, recipe: Recipe, folder: Path) -> Encoder:
+        """What `save` wrote; raises CheckpointError where it is damaged or of another recipe."""
+        return cls(recipe, load(recipe, folder))
+
+    def save(self, folder: Path) -> None:
+        """Write vocab/<table>.parquet and stats.json into `folder`."""
+        save(self.learned, folder)
+
+    def encode(self, table: Any) -> Batch:
+        """The batch of an Arrow table or record batch with the recipe's columns.
+
+        Raises DataError for missing columns and bad cells.
+        """
+        missing = [c for c in self.plan.columns if c not in table.schema.names]
+        if missing:
+            raise bad_data("GR703", f"no column `{missing[0]}`, which {self.plan.uses[missing[0]]} needs")
+        if isinstance(table, pa.Table):
+            table = pa.RecordBatch.from_arrays(
+                [_one_chunk(table.column(c)) for c in self.plan.columns], names=list(self.plan.columns)
+            )
+        chunk, _ = self.encode_raw(Raw(table, "the table", 0, table.num_rows))
+        return chunk.batch()
+
+    def encode_raw(self, raw: Raw) -> tuple[Chunk, Counts]:
+        """Encoded rows without the quarantined ones, and what was counted."""
+        table, rows = raw.table, raw.table.num_rows
+        faults = Faults(raw.file, rows, raw.row, self.recipe.data.bad_rows)
+        counts = Counts(read=raw.read, quarantined=raw.malformed)
+        counts.skipped = raw.read - raw.malformed - rows
+        chunk = Chunk(rows, {})
+        histories: dict[str, list[tuple[Field, Any, Lists]]] = {}
+        for field in self.plan.fields:
+            array = table.column(field.column)
+            if field.sequence is None:
+                lists = self._lists(field, array) if field.form == "multi" else None
+                chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
+            else:
+                lists = lists_of(array, field.sep, field.column, single=False)
+                lists = lists.cut(field.sequence.max_len, field.sequence.keep)
+                histories.setdefault(field.sequence.name, []).append((field, array, lists))
+        for history in histories.values():
+            _align(history, faults)
+            for field, array, lists in history:
+                chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
+        for cross in self.plan.crosses:
+            chunk.features[cross.key] = self._cross(cross, table, faults)
+        self._targets.read(table, chunk, faults, counts)
+        keep = faults.keep()
+        if keep is not None:
+            counts.quarantined += rows - len(keep)
+            counts.reasons.update(faults.reasons)
+            chunk = chunk.take(keep)
+        return chunk, counts
+
+    # ---- one column --------------------------------------------------------------------------
+
+    def _value(
+        self, field: Field, array: Any, lists: Lists | None, table: Any, faults: Faults, counts: Counts
+    ) -> Array | Ragged:
+        feature = field.feature
+        if isinstance(feature, DenseFeature):
+            return numeric.dense(field, array, lists, self.learned.scales.get(field.stats), faults)
+        assert field.table is not None
+        if isinstance(feature, BucketFeature):
+            edges, rows = self.learned.edges[field.stats], self.rows[field.table]
+            found = numeric.cut(field, array, edges, rows, faults, lists)
+        else:
+            found = self._ids(field, array, lists, faults, counts)
+        if lists is None:
+            return found
+        weights = self._weights(field, table, lists, faults) if field.weights else None
+        return Ragged(found, lists.offsets, weights)
+
+    def _ids(self, field: Field, array: Any, lists: Lists | None, faults: Faults, counts: Counts) -> Array:
+        feature, values = field.feature, array if lists is None else lists.values
+        assert isinstance(feature, IdFeature) and field.table is not None
+        report = at_row(faults, array, lists.offsets if lists else None, field.column)
+        found = self._maps[field.key](values, field.column, report)
+        if isinstance(self.vocabularies[field.table], HashedRows):
+            return found
+        unseen = found == self.rows[field.table] - 1
+        if values.null_count:
+            unseen &= values.is_valid().to_numpy(zero_copy_only=False)
+        number = int(np.count_nonzero(unseen))
+        counts.values[field.key] += len(values) - values.null_count
+        counts.unseen[field.key] += number
+        if number and feature.oov == "error":
+            rows = unseen if lists is None else rows_of_steps(unseen, lists.offsets)
+            why = f"is not in the vocabulary of feature `{feature.name}` (oov: error)"
+            faults.add(rows, field.column, why, lambda i: cell(array, i), "GR708")
+        return found
+
+    def _lists(self, field: Field, array: Any) -> Lists:
+        return lists_of(array, field.sep, field.column, single=True)
+
+    def _weights(self, field: Field, table: Any, lists: Lists, faults: Faults) -> Array:
+        column = str(field.weights)
+        array = table.column(column)
+        weights = lists_of(array, field.sep, column, single=True)
+        report = at_row(faults, array, weights.offsets, column)
+        values = numbers_of(weights.values, 1.0, column, report).astype(np.float32)
+        odd = weights.lengths != lists.lengths
+        if odd.any():
+            faults.add(odd, column, f"has not as many weights as `{field.column}` has values", lambda i: cell(array, i))
+            values = np.ones(len(lists.values), np.float32)
+        return values
+
+    def _cross(self, cross: Cross, table: Any, faults: Faults) -> Array:
+        parts = []
+        nulls = np.zeros(table.num_rows, bool)
+        for part in cross.parts:
+            array = table.column(part.column)
+            # Its bad cells were reported by the feature itself.
+            parts.append(self._parts[part.key](array, part.column, lambda mask, why: None))
+            if array.null_count and part.feature.default is None:
+                nulls |= array.is_null().to_numpy(zero_copy_only=False)
+        rows = (combine(parts) % np.uint64(cross.rows)).astype(np.int64)
+        return np.where(nulls, cross.rows, rows).astype(np.int32 if cross.rows < 1 << 31 else np.int64)
+
+    # ---- tables ------------------------------------------------------------------------------
+
+    def _add_table(self, field: Field) -> None:
+        feature, table = field.feature, str(field.table)
+        if isinstance(feature, BucketFeature):
+            edges = feature.edges
+            self.rows[table] = (len(edges) + 1 if isinstance(edges, tuple) else edges.args[0]) + 1
+            return
+        assert isinstance(feature, IdFeature)
+        kinds: Mapping[str, Callable[[], Vocabulary]] = {
+            "hash": lambda: HashedRows(feature.vocab.args[0]),
+            "range": lambda: RangeRows(feature.vocab.args[0]),
+        }
+        listed = lambda: ListedRows(self.learned.vocabularies[table])  # noqa: E731
+        self.vocabularies[table] = kinds.get(feature.vocab.name, listed)()
+        self.rows[table] = self.vocabularies[table].rows
+
+    def _map(self, field: Field) -> ValueMap:
+        assert isinstance(field.feature, IdFeature)
+        vocabulary = self.vocabularies[str(field.table)]
+        default = field.feature.default
+        null = vocabulary.rows - 1
+        if default is not None:
+            null = int(vocabulary.texts(pa.array([str(default)]))[0])
+        truth = ("0", "1") if isinstance(vocabulary, RangeRows) else ("false", "true")
+        return ValueMap(vocabulary.texts, vocabulary.integers, null, truth)
+
+
+def _default_hash(field: Field) -> int:
+    default = field.feature.default
+    return 0 if default is None else int(hash_texts(pa.array([str(default)]))[0])
+
+
+def _one_chunk(column: Any) -> Any:
+    combined = column.combine_chunks()
+    if not isinstance(combined, pa.ChunkedArray):
+        return combined
+    return combined.chunk(0) if combined.num_chunks else pa.array([], combined.type)
+
+
+def _align(history: list[tuple[Field, Any, Lists]], faults: Faults) -> None:
+    """The columns of a sequence have equally many steps in every row, and share their offsets."""
+    first, _, reference = history[0]
+    for field, array, lists in history[1:]:
+        odd = lists.lengths != reference.lengths
+        if odd.any():
+            why = f"has not as many steps as `{first.column}`"
+            faults.add(odd, field.column, why, lambda i, a=array: cell(a, i))
+        else:
+            lists.offsets = reference.offsets

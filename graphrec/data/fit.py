@@ -1,0 +1,311 @@
+"""What is learned from the training data: vocabularies, statistics, quantiles; kept with the run."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from graphrec.data.chunk import Array
+from graphrec.data.columns import at_row, kind_of, lists_of, numbers_of, plain, valid_utf8
+from graphrec.data.dense import Scale, vectors
+from graphrec.data.faults import Faults, bad_data
+from graphrec.data.paths import vocabulary_file
+from graphrec.data.plan import Field, plan
+from graphrec.data.source import Raw, Source
+from graphrec.errors import CheckpointError, Problem
+from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
+
+__all__ = ["EXACT", "Learned", "learn", "load", "save"]
+
+EXACT = 1 << 20
+"""Quantiles are exact up to that many values, taken from a seeded sample of that size beyond."""
+
+_VERSION = 1
+
+
+@dataclass
+class Learned:
+    """Vocabularies by table (Arrow texts, in the order of the rows), edges and scales by feature."""
+
+    vocabularies: dict[str, Any] = field(default_factory=dict)
+    edges: dict[str, Array] = field(default_factory=dict)
+    scales: dict[str, Scale] = field(default_factory=dict)
+
+
+def learn(recipe: Recipe, source: Source) -> Learned:
+    """One pass over the source, if anything is to be learned from it."""
+    learned = _given(recipe)
+    fields = [f for f in plan(recipe).fields if _learns(f, learned)]
+    counters: dict[str, _Values] = {}
+    moments: dict[str, _Moments] = {}
+    samples: dict[str, _Sample] = {}
+    for f in fields:
+        if isinstance(f.feature, IdFeature):
+            counters.setdefault(str(f.table), _Values())
+        elif isinstance(f.feature, DenseFeature):
+            moments[f.key] = _Moments(f.feature.width)
+        else:
+            samples[f.key] = _Sample(zlib.crc32(f.key.encode()))
+    for raw in _rows(source, sorted({f.column for f in fields})):
+        faults = Faults(raw.file, raw.table.num_rows, raw.row, recipe.data.bad_rows)
+        for f in fields:
+            array = raw.table.column(f.column)
+            if isinstance(f.feature, IdFeature):
+                counters[str(f.table)].add(*_counted(f, array))
+            elif isinstance(f.feature, DenseFeature):
+                moments[f.key].add(vectors(f, array, faults))
+            else:
+                samples[f.key].add(_known_numbers(f, array, faults))
+        faults.keep()
+    for f in fields:
+        feature = f.feature
+        if isinstance(feature, IdFeature) and f.table not in learned.vocabularies:
+            least = feature.vocab.kwargs.get("min_count", 1)
+            learned.vocabularies[str(f.table)] = counters[str(f.table)].texts(least)
+        elif isinstance(feature, DenseFeature):
+            learned.scales[f.key] = moments[f.key].scale(feature.transform)
+        elif isinstance(feature, BucketFeature) and not isinstance(feature.edges, tuple):
+            learned.edges[f.key] = samples[f.key].edges(feature.edges.args[0])
+    return learned
+
+
+def _given(recipe: Recipe) -> Learned:
+    """What the recipe says itself."""
+    learned = Learned()
+    for f in plan(recipe).fields:
+        feature = f.feature
+        if isinstance(feature, BucketFeature) and isinstance(feature.edges, tuple):
+            learned.edges[f.stats] = np.array(feature.edges, np.float64)
+        elif isinstance(feature, IdFeature) and feature.vocab.name == "file":
+            if str(f.table) not in learned.vocabularies:
+                learned.vocabularies[str(f.table)] = vocabulary_file(recipe, feature)
+        elif isinstance(feature, DenseFeature) and feature.stats is not None:
+            first, second = (np.full(feature.width, x, np.float64) for x in feature.stats)
+            span = second if feature.transform == "zscore" else second - first
+            learned.scales[f.stats] = (first, 1.0 / np.where(span == 0, 1.0, span))
+    return learned
+
+
+def _learns(f: Field, learned: Learned) -> bool:
+    feature = f.feature
+    if isinstance(feature, IdFeature):
+        return feature.vocab.name == "fit"
+    if f.sequence is not None:  # histories use what was learned from the target's column
+        return False
+    if isinstance(feature, BucketFeature):
+        return f.stats not in learned.edges
+    return feature.transform in ("zscore", "minmax") and f.stats not in learned.scales
+
+
+def _rows(source: Source, columns: list[str]) -> Iterator[Raw]:
+    if columns:
+        for unit in source.units():
+            yield from source.read(unit, columns)
+
+
+def _counted(f: Field, array: Any) -> tuple[Any, Array]:
+    """Distinct values of a column and how often each occurs; nulls count for the default."""
+    if f.form != "single":
+        lists = lists_of(array, f.sep, f.column, single=f.form == "multi")
+        if f.sequence is not None:
+            lists = lists.cut(f.sequence.max_len, f.sequence.keep)
+        array = lists.values
+    default = f.feature.default
+    if pt.is_dictionary(array.type):
+        codes = array.indices.drop_null().to_numpy(zero_copy_only=False)
+        counts = np.bincount(codes, minlength=len(array.dictionary))
+        values = array.dictionary.filter(pa.array(counts > 0))
+        counts = counts[counts > 0]
+    else:
+        found = pc.value_counts(array.drop_null())
+        values, counts = found.field("values"), found.field("counts").to_numpy(zero_copy_only=False)
+    if array.null_count and default is not None:
+        values = pa.concat_arrays([_texts(values, f.column), pa.array([str(default)], pa.large_string())])
+        counts = np.append(counts, array.null_count)
+    return _texts(values, f.column), counts
+
+
+def _texts(values: Any, column: str) -> Any:
+    """Distinct values as text; integers stay integers until the end, they are cheaper to count."""
+    kind = kind_of(values.type)
+    if kind == "numbers" and pt.is_floating(values.type):
+        numbers = values.to_numpy(zero_copy_only=False)
+        whole = (np.abs(numbers) < 2.0**63) & (np.floor(numbers) == numbers)
+        values = pa.array(numbers[whole].astype(np.int64))  # others are refused when encoded
+    elif kind == "bytes":
+        values = values.cast(pa.binary()).view(pa.string())
+    elif kind.startswith("lists"):
+        raise bad_data(
+            "GR704", f"column `{column}` holds {kind}, but single ids are needed",
+            "say how lists are pooled: pool: sum | mean",
+        )
+    return values.cast(pa.large_string())
+
+
+def _known_numbers(f: Field, array: Any, faults: Faults) -> Array:
+    feature = f.feature
+    assert isinstance(feature, BucketFeature)
+    lists = lists_of(array, f.sep, f.column, single=True) if f.form == "multi" else None
+    values = plain(array if lists is None else lists.values)
+    if feature.default is None:
+        valid = values.is_valid().to_numpy(zero_copy_only=False)
+    report = at_row(faults, array, lists.offsets if lists else None, f.column)
+    numbers = numbers_of(values, feature.default or 0.0, f.column, report)
+    return (numbers if feature.default is not None else numbers[valid]).astype(np.float64)
+
+
+class _Values:
+    """Counts distinct texts; memory grows with their number, not with the rows."""
+
+    def __init__(self) -> None:
+        self._merged = pa.table({"value": pa.array([], pa.large_string()), "count": pa.array([], pa.int64())})
+        self._pending: list[Any] = []
+        self._size = 0
+
+    def add(self, values: Any, counts: Array) -> None:
+        valid = valid_utf8(values)
+        table = pa.table({"value": values, "count": pa.array(counts, pa.int64())})
+        self._pending.append(table if valid is None else table.filter(pa.array(valid)))
+        self._size += len(values)
+        if self._size > max(1 << 20, 2 * self._merged.num_rows):
+            self._merge()
+
+    def _merge(self) -> None:
+        both = pa.concat_tables([self._merged, *self._pending])
+        summed = both.group_by("value", use_threads=False).aggregate([("count", "sum")])
+        self._merged = summed.rename_columns({"count_sum": "count"})
+        self._pending, self._size = [], 0
+
+    def texts(self, least: int) -> Any:
+        """Values that occur `least` times or more; the most frequent first, ties by value."""
+        self._merge()
+        table = self._merged.filter(pc.greater_equal(self._merged["count"], least))
+        table = table.sort_by([("count", "descending"), ("value", "ascending")])
+        values = table["value"].combine_chunks()
+        return values if isinstance(values, pa.Array) else pa.chunked_array(values).combine_chunks()
+
+
+class _Moments:
+    """Mean, variance and extremes of columns in one pass (Chan, Golub and LeVeque, 1979)."""
+
+    def __init__(self, width: int) -> None:
+        self.count = 0
+        self.mean, self.spread = np.zeros(width), np.zeros(width)
+        self.low, self.high = np.full(width, np.inf), np.full(width, -np.inf)
+
+    def add(self, values: Array) -> None:
+        if len(values) == 0:
+            return
+        values = values.astype(np.float64)
+        count, mean = len(values), values.mean(axis=0)
+        spread = ((values - mean) ** 2).sum(axis=0)
+        total, delta = self.count + count, mean - self.mean
+        self.spread += spread + delta**2 * self.count * count / total
+        self.mean += delta * count / total
+        self.count = total
+        self.low = np.minimum(self.low, values.min(axis=0))
+        self.high = np.maximum(self.high, values.max(axis=0))
+
+    def scale(self, transform: str) -> Scale:
+        if self.count == 0:
+            return np.zeros_like(self.mean), np.ones_like(self.mean)
+        if transform == "zscore":
+            shift, span = self.mean, np.sqrt(self.spread / self.count)
+        else:
+            shift, span = self.low, self.high - self.low
+        return shift, 1.0 / np.where(span == 0, 1.0, span)
+
+
+class _Sample:
+    """All values while they are few, then a uniform sample: each value draws a key, the least stay."""
+
+    def __init__(self, seed: int) -> None:
+        self._random = np.random.default_rng(seed)
+        self._parts: list[tuple[Array, Array]] = []
+        self._size = 0
+
+    def add(self, values: Array) -> None:
+        self._parts.append((values, self._random.random(len(values))))
+        self._size += len(values)
+        if self._size > 2 * EXACT:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        values = np.concatenate([v for v, _ in self._parts]) if self._parts else np.empty(0)
+        keys = np.concatenate([k for _, k in self._parts]) if self._parts else np.empty(0)
+        if len(values) > EXACT:
+            least = np.argpartition(keys, EXACT)[:EXACT]
+            values, keys = values[least], keys[least]
+        self._parts, self._size = [(values, keys)], len(values)
+
+    def edges(self, buckets: int) -> Array:
+        self._shrink()
+        values = self._parts[0][0]
+        if len(values) == 0:
+            return np.empty(0)
+        return np.unique(np.quantile(values, np.arange(1, buckets) / buckets))
+
+
+# ---- kept with the run ------------------------------------------------------------------------
+
+
+def save(learned: Learned, folder: Path) -> None:
+    """vocab/<table>.parquet (values in the order of the rows) and stats.json."""
+    vocab = folder / "vocab"
+    vocab.mkdir(parents=True, exist_ok=True)
+    for table, values in learned.vocabularies.items():
+        pq.write_table(pa.table({"value": values}), _file(vocab, table))
+    stats = {
+        "version": _VERSION,
+        "edges": {name: edges.tolist() for name, edges in sorted(learned.edges.items())},
+        "scales": {
+            name: [shift.tolist(), factor.tolist()]
+            for name, (shift, factor) in sorted(learned.scales.items())
+        },
+    }
+    (folder / "stats.json").write_text(json.dumps(stats, indent=1) + "\n", encoding="utf-8")
+
+
+def load(recipe: Recipe, folder: Path) -> Learned:
+    """What `save` wrote, checked against what the recipe needs."""
+    path = folder / "stats.json"
+    try:
+        stats = json.loads(path.read_text(encoding="utf-8"))
+        if stats["version"] != _VERSION:
+            raise ValueError(f"version {stats['version']}, understood here: {_VERSION}")
+        learned = Learned(
+            edges={name: np.array(e, np.float64) for name, e in stats["edges"].items()},
+            scales={n: (np.array(a, float), np.array(b, float)) for n, (a, b) in stats["scales"].items()},
+        )
+        for f in plan(recipe).fields:
+            feature = f.feature
+            if isinstance(feature, IdFeature) and feature.vocab.name in ("fit", "file"):
+                path = _file(folder / "vocab", str(f.table))
+                if str(f.table) not in learned.vocabularies:
+                    values = pq.read_table(path)["value"].combine_chunks()
+                    learned.vocabularies[str(f.table)] = values
+        path = folder / "stats.json"
+        for f in plan(recipe).fields:
+            if isinstance(f.feature, BucketFeature):
+                learned.edges[f.stats]
+            elif isinstance(f.feature, DenseFeature) and f.feature.transform in ("zscore", "minmax"):
+                learned.scales[f.stats]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as fault:
+        said = f"missing: {fault}" if isinstance(fault, KeyError) else " ".join(str(fault).split())[:200]
+        raise CheckpointError(Problem("GR805", f"{path} can't be used: {said}")) from None
+    return learned
+
+
+def _file(vocab: Path, table: str) -> Path:
+    return vocab / f"{quote(table, safe='')}.parquet"

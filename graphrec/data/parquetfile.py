@@ -1,0 +1,87 @@
+"""One Parquet file, streamed row group by row group."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from graphrec.data.faults import bad_data
+from graphrec.data.plan import Plan
+from graphrec.data.source import CHUNK_ROWS, Raw, Unit
+from graphrec.errors import DataError
+
+__all__ = ["ParquetFile"]
+
+_BUFFER = 1 << 20  # bytes read ahead per column, instead of whole row groups
+
+
+class ParquetFile:
+    """The footer of a file; `read` opens it again, so that threads do not share a handle."""
+
+    def __init__(self, path: Path, plan: Plan) -> None:
+        self.path, self.label = path, str(path)
+        try:
+            self._footer = pq.read_metadata(path)
+            schema = self._footer.schema.to_arrow_schema()
+        except (OSError, pa.ArrowException) as fault:
+            raise unreadable(self.label, fault, "Parquet") from None
+        self.names = list(schema.names)
+        self.types: dict[str, Any] = {n: schema.field(n).type for n in set(self.names) if self.names.count(n) == 1}
+        self.num_rows: int | None = self._footer.num_rows
+        self._columns = [c for c in plan.columns if c in self.types]
+        # Texts come as dictionaries: what is done per value is then done once per distinct value.
+        self._texts = [c for c in self._columns if c in plan.ids() and _is_text(self.types[c])]
+
+    def units(self, number: int) -> list[Unit]:
+        """Row groups; small neighbours are read together."""
+        units: list[Unit] = []
+        parts: list[int] = []
+        start = rows = 0
+        for group in range(self._footer.num_row_groups):
+            size = self._footer.row_group(group).num_rows
+            if parts and rows + size > CHUNK_ROWS:
+                units.append(Unit(number, tuple(parts), start, rows))
+                parts, start, rows = [], start + rows, 0
+            parts.append(group)
+            rows += size
+        return [*units, Unit(number, tuple(parts), start, rows)] if parts else units
+
+    def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
+        """The unit's rows; raises DataError where the file is damaged."""
+        start = unit.start
+        wanted = self._columns if columns is None else list(columns)
+        try:
+            with pq.ParquetFile(
+                self.path,
+                metadata=self._footer,
+                read_dictionary=[c for c in self._texts if c in wanted],
+                pre_buffer=False,
+                buffer_size=_BUFFER,
+            ) as file:
+                batches = file.iter_batches(
+                    CHUNK_ROWS, row_groups=list(unit.parts), columns=wanted, use_threads=False
+                )
+                for table in batches:
+                    yield Raw(table, self.label, start, table.num_rows)
+                    start += table.num_rows
+        except (OSError, pa.ArrowException) as fault:
+            raise unreadable(f"{self.label} (after row {start})", fault, "Parquet") from None
+
+
+def unreadable(place: str, fault: Exception, form: str) -> DataError:
+    """The error for a file that can't be read."""
+    if isinstance(fault, OSError) and fault.errno:
+        return bad_data("GR702", f"{place}: {os.strerror(fault.errno).lower()}")
+    said = " ".join(str(fault).split())[:200]
+    return bad_data(
+        "GR702", f"{place}: can't be read as {form}: {said}", "is it complete? write or copy it again"
+    )
+
+
+def _is_text(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

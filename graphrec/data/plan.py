@@ -1,0 +1,149 @@
+"""Which columns a recipe needs of its data, and what becomes of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from graphrec.recipe.model import (
+    BucketFeature,
+    CrossFeature,
+    DenseFeature,
+    IdFeature,
+    Recipe,
+    SequenceFeature,
+    Task,
+)
+from graphrec.tasks import grouping_columns
+
+__all__ = ["Cross", "Field", "Plan", "plan"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """One entry of `Batch.features` that is read from a column.
+
+    `form`: `single` (one value a row), `multi` (a pooled list) or `sequence`. `key` is the entry's
+    name, `click_50.price` for a column of a sequence. `table` is None for dense numbers.
+    """
+
+    key: str
+    column: str
+    feature: IdFeature | BucketFeature | DenseFeature
+    form: Literal["single", "multi", "sequence"] = "single"
+    table: str | None = None
+    sequence: SequenceFeature | None = None
+    sep: str | None = None
+
+    @property
+    def weights(self) -> str | None:
+        """Column of the values' weights."""
+        return self.feature.weights if isinstance(self.feature, IdFeature) and not self.sequence else None
+
+    @property
+    def stats(self) -> str:
+        """Name under which edges and statistics are kept: history and target share them."""
+        return self.feature.name
+
+
+@dataclass(frozen=True)
+class Cross:
+    """A feature computed from the columns of others."""
+
+    key: str
+    parts: tuple[Field, ...]
+    table: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything read from the data; `uses` says for each column who needs it."""
+
+    fields: tuple[Field, ...]
+    crosses: tuple[Cross, ...]
+    tasks: Mapping[str, Task]
+    groups: Mapping[str, str]
+    """Key of `Batch.columns` -> column, for sessions and grouped metrics: identities of values."""
+    spaces: Mapping[str, str]
+    """Key of `Batch.columns` -> column or task, for spaces: numbers."""
+    uses: Mapping[str, str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns to read, sorted."""
+        return tuple(sorted(self.uses))
+
+    def ids(self) -> frozenset[str]:
+        """Columns that are read as text from CSV and as dictionaries from Parquet."""
+        found = {f.column for f in self.fields if isinstance(f.feature, IdFeature)}
+        return frozenset(found | set(self.groups.values()))
+
+
+def plan(recipe: Recipe) -> Plan:
+    """What the recipe needs of its data."""
+    fields = {f.key: f for f in _fields(recipe)}
+    crosses = tuple(
+        Cross(name, tuple(fields[part] for part in f.of), f.share or name, f.vocab.args[0])
+        for name, f in sorted(recipe.features.items())
+        if isinstance(f, CrossFeature)
+    )
+    groups, spaces = _beside(recipe)
+    uses: dict[str, str] = {}
+    for item in fields.values():
+        uses.setdefault(item.column, f"feature `{item.key}`")
+        if item.weights:
+            uses.setdefault(item.weights, f"the weights of feature `{item.key}`")
+    for name, task in sorted(recipe.tasks.items()):
+        if task.label:
+            uses.setdefault(task.label.column, f"the label of task `{name}`")
+        if task.sample_weight:
+            uses.setdefault(task.sample_weight, f"the sample weight of task `{name}`")
+    for key, column in groups.items():
+        uses.setdefault(column, f"the groups of `{key}`")
+    for key, column in spaces.items():
+        if column not in recipe.tasks:
+            uses.setdefault(column, f"the space `{key}`")
+    if recipe.data.split:
+        uses.setdefault(recipe.data.split.by, "data.split")
+    return Plan(tuple(fields.values()), crosses, dict(sorted(recipe.tasks.items())), groups, spaces, uses)
+
+
+def _fields(recipe: Recipe) -> list[Field]:
+    found = []
+    for name, feature in sorted(recipe.features.items()):
+        if isinstance(feature, SequenceFeature):
+            for base in sorted(feature.of):
+                part = recipe.features[base]
+                assert isinstance(part, IdFeature | BucketFeature | DenseFeature)
+                column = feature.columns.get(base) or f"{name}__{base}"
+                table = None if isinstance(part, DenseFeature) else (part.share or base)
+                if table and not feature.share:
+                    table = f"{name}__{base}"
+                found.append(
+                    Field(f"{name}.{base}", column, part, "sequence", table, feature, feature.sep)
+                )
+        elif isinstance(feature, DenseFeature):
+            found.append(Field(name, feature.column or name, feature, sep=feature.sep))
+        elif not isinstance(feature, CrossFeature):
+            form: Literal["single", "multi"] = "multi" if feature.pool else "single"
+            table = feature.share or name
+            found.append(Field(name, feature.column or name, feature, form, table, sep=feature.sep))
+    return found
+
+
+def _beside(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:
+    """Grouping columns and space columns, by the name the recipe uses for them."""
+    spaces: dict[str, str] = {}
+    for task in recipe.tasks.values():
+        if task.space is not None:
+            label = task.space.label
+            owners = [n for n, t in recipe.tasks.items() if t.label and t.label.column == label]
+            spaces[label] = label if label in recipe.tasks else (owners[0] if owners else label)
+    groups: dict[str, str] = {}
+    for name in grouping_columns(recipe):
+        if name not in spaces:
+            feature = recipe.features.get(name)
+            groups[name] = (feature.column if feature else None) or name
+    return dict(sorted(groups.items())), dict(sorted(spaces.items()))

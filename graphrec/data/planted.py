@@ -1,0 +1,129 @@
+"""The planted model of generated data: what the labels depend on, and by how much.
+
+A label's score is a weighted sum of parts, each of mean 0 and variance 1: a value per id, a number
+per pair of ids (low rank: ids fall into eight tastes), smooth functions of numbers, and the share of
+a history that has the target's taste. All of it is a function of the columns a model sees, so the
+probability drawn from is the best any model can say.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from graphrec.data.chunk import Array
+
+__all__ = ["TASTES", "Drawn", "Planted", "seed_of"]
+
+TASTES = 8
+"""Kinds of users and items; value v of an id has taste v mod 8."""
+
+_FADE = 400  # rank at which the effect of an id starts to fade: rare ids can't be learned
+_ID, _PAIR, _NUMBER, _HISTORY = 1.0, 1.1, 0.7, 1.3  # standard deviations of the parts
+
+
+@dataclass
+class Drawn:
+    """The values behind some generated rows.
+
+    `ids` [B] (-1 is null), `many` flat values with offsets, `numbers` [B] standardised (0 is null),
+    `matches` [B]: share of a history with the target's taste.
+    """
+
+    ids: dict[str, Array] = field(default_factory=dict)
+    many: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    numbers: dict[str, Array] = field(default_factory=dict)
+    matches: dict[str, Array] = field(default_factory=dict)
+
+
+class Planted:
+    """Scores [B] of one label (`key` names it), standardised on a sample.
+
+    `domains` gives the size of every id's domain, `pairs` the ids that interact.
+    """
+
+    def __init__(self, key: str, domains: Mapping[str, int], pairs: list[tuple[str, str]], sample: Drawn) -> None:
+        self._key = key
+        self._tables = {name: _effects(f"{key}/{name}", size) for name, size in domains.items()}
+        self._pairs = {
+            pair: np.random.default_rng(seed_of(key, *pair)).normal(size=(TASTES, TASTES)) for pair in pairs
+        }
+        self._waves = {
+            name: np.random.default_rng(seed_of(key, name)).uniform((0.6, -1.0), (1.6, 1.0))
+            for name in sample.numbers
+        }
+        self._scales: dict[str, tuple[float, float]] = {}
+        parts = self._parts(sample)
+        shares = _shares(parts, domains)
+        for name, part in parts.items():
+            spread = float(part.std())
+            factor = shares[name] / spread if spread > 1e-6 else 0.0
+            self._scales[name] = (float(part.mean()), factor)
+        total = self(sample)
+        self._spread = float(total.std()) or 1.0
+
+    def __call__(self, drawn: Drawn) -> Array:
+        """Scores [B] of mean 0; divide by `spread` for variance 1."""
+        total: Array = np.zeros(1)
+        for name, part in self._parts(drawn).items():
+            mean, factor = self._scales[name]
+            total = total + (part - mean) * factor
+        return total
+
+    def standard(self, drawn: Drawn) -> Array:
+        """Scores [B] of mean 0 and variance 1."""
+        return self(drawn) / self._spread
+
+    def _parts(self, drawn: Drawn) -> dict[str, Array]:
+        parts: dict[str, Array] = {}
+        for name, ids in drawn.ids.items():
+            table = self._tables[name]
+            parts[f"id {name}"] = np.where(ids >= 0, table.take(ids), 0.0)
+        for name, (values, offsets) in drawn.many.items():
+            summed = np.append(0.0, np.cumsum(self._tables[name].take(values)))
+            counts = np.maximum(np.diff(offsets), 1)
+            parts[f"many {name}"] = (summed[offsets[1:]] - summed[offsets[:-1]]) / counts
+        for (one, other), matrix in self._pairs.items():
+            a, b = drawn.ids[one], drawn.ids[other]
+            known = (a >= 0) & (b >= 0)
+            part = matrix[a % TASTES, b % TASTES] * _fade(a) * _fade(b)
+            parts[f"pair {one} {other}"] = np.where(known, part, 0.0)
+        for name, numbers in drawn.numbers.items():
+            slope, bend = self._waves[name]
+            parts[f"number {name}"] = np.tanh(slope * numbers) + bend * np.tanh(numbers**2 - 1)
+        for name, match in drawn.matches.items():
+            parts[f"history {name}"] = match
+        return parts
+
+
+def seed_of(*words: object) -> int:
+    """A seed that depends on the words alone."""
+    return zlib.crc32("\0".join(map(str, words)).encode())
+
+
+def _effects(key: str, size: int) -> Array:
+    values = np.random.default_rng(seed_of(key)).normal(size=size)
+    return values * _fade(np.arange(size))
+
+
+def _fade(values: Array) -> Array:
+    return 1.0 / (1.0 + np.maximum(values, 0) / _FADE)
+
+
+def _shares(parts: Mapping[str, Array], domains: Mapping[str, int]) -> dict[str, float]:
+    """Standard deviation of each part; within a kind the first ones count most."""
+    kinds = {"id": _ID, "many": 0.4, "pair": _PAIR, "number": _NUMBER, "history": _HISTORY}
+    groups: dict[str, list[str]] = {}
+    for name in parts:
+        groups.setdefault(name.partition(" ")[0], []).append(name)
+    shares = {}
+    for kind, names in groups.items():
+        # Small domains first: what depends on few values can be learned from few rows.
+        names.sort(key=lambda name: (domains.get(name.partition(" ")[2], 0), name))
+        weights = np.array([1.0 / (1.0 + 0.5 * i) for i in range(len(names))])
+        weights *= kinds[kind] / np.sqrt((weights**2).sum())
+        shares.update(zip(names, weights.tolist(), strict=True))
+    return shares

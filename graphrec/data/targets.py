@@ -1,0 +1,95 @@
+"""What the tasks need beside the features: labels, sample weights, spaces and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from graphrec.data.chunk import NULL_KEY, Array, Chunk
+from graphrec.data.columns import at_row, numbers_of
+from graphrec.data.counts import Counts
+from graphrec.data.faults import Faults
+from graphrec.data.hashing import hash_texts
+from graphrec.data.plan import Plan
+from graphrec.data.vocabulary import ValueMap
+from graphrec.recipe.model import Task
+
+__all__ = ["Targets"]
+
+
+class Targets:
+    """Reads labels (float32, NaN where null; multiclass int64, -1 where null), weights and columns."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._keys = {
+            name: ValueMap(lambda t: hash_texts(t).view(np.int64), lambda v: v, NULL_KEY)
+            for name in plan.groups
+        }
+
+    def read(self, table: Any, chunk: Chunk, faults: Faults, counts: Counts) -> None:
+        """Fill the chunk's labels, weights and columns; bad cells go to `faults`."""
+        for name, task in self._plan.tasks.items():
+            if task.label:
+                label, missing = _label(task, table.column(task.label.column), faults)
+                chunk.labels[name] = label
+                counts.unlabelled[name] += missing
+            if task.sample_weight:
+                column = task.sample_weight
+                chunk.weights[name] = _weights(table.column(column), column, faults)
+        for key, column in self._plan.groups.items():
+            array = table.column(column)
+            chunk.columns[key] = self._keys[key](array, column, at_row(faults, array, None, column))
+        for key, column in self._plan.spaces.items():
+            if column in chunk.labels:
+                label = chunk.labels[column]
+                chunk.columns[key] = np.where(label == -1, np.nan, label) if label.dtype == np.int64 else label
+            else:
+                array = table.column(column)
+                report = at_row(faults, array, None, column)
+                values = numbers_of(array, 0.0, column, report).astype(np.float32)
+                chunk.columns[key] = _with_nulls(values, array)
+
+
+def _label(task: Task, array: Any, faults: Faults) -> tuple[Array, int]:
+    assert task.label is not None
+    column = task.label.column
+    report = at_row(faults, array, None, column)
+    values = numbers_of(array, 0.0, column, report)
+    valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
+    if task.kind == "multiclass":
+        classes = task.classes or 0
+        legal = (values == np.floor(values)) & (values >= 0) & (values < classes)
+        _refuse(legal, valid, f"is no class 0..{classes - 1}", report)
+        labels = np.where(legal, values, 0).astype(np.int64)
+        return (labels if valid is None else np.where(valid, labels, -1)), array.null_count
+    if task.label.above is not None:
+        values = values > task.label.above
+    if task.label.transform == "log1p":
+        values = np.sign(values) * np.log1p(np.abs(values))
+    if task.kind == "binary":
+        _refuse((values == 0) | (values == 1), valid, "is neither 0 nor 1", report)
+    return _with_nulls(values.astype(np.float32), array), array.null_count
+
+
+def _refuse(legal: Array, valid: Array | None, why: str, report: Callable[[Array, str], None]) -> None:
+    if not legal.all():
+        report(~legal if valid is None else ~legal & valid, why)
+
+
+def _with_nulls(values: Array, array: Any) -> Array:
+    if not array.null_count:
+        return values
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    return np.where(valid, values, np.float32(np.nan))
+
+
+def _weights(array: Any, column: str, faults: Faults) -> Array:
+    report = at_row(faults, array, None, column)
+    values = numbers_of(array, 0.0, column, report)
+    report(values < 0, "is a negative weight")
+    if array.null_count:
+        report(array.is_null().to_numpy(zero_copy_only=False), "is no weight")
+    return values.astype(np.float32)

@@ -1,0 +1,1 @@
+"""Operators `graphrec::*`: schema, shapes, autograd, and the reference in plain torch."""

@@ -1,0 +1,1 @@
+"""Triton kernels and their launchers; each module imports triton, so import none at the top."""

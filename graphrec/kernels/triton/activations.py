@@ -1,0 +1,54 @@
+"""Activations inside a Triton kernel, and their slopes.
+
+Written for real and interpreted kernels alike: no libdevice (the interpreter has none). NaN passes
+through every one of them, as in torch: a maximum would turn it into 0.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+import triton
+import triton.language as tl
+
+__all__ = ["activate", "slope"]
+
+
+@triton.jit
+def activate(x, ACT: tl.constexpr):
+    """ACT of x, by its name."""
+    if ACT == "relu":
+        y = tl.where(x < 0.0, 0.0, x)
+    elif ACT == "leaky_relu":
+        y = tl.where(x < 0.0, 0.01 * x, x)
+    elif ACT == "sigmoid":
+        y = tl.sigmoid(x)
+    elif ACT == "tanh":
+        y = 2.0 * tl.sigmoid(2.0 * x) - 1.0
+    elif ACT == "silu":
+        y = x * tl.sigmoid(x)
+    elif ACT == "gelu":
+        y = 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
+    else:
+        tl.static_assert(ACT == "none")
+        y = x
+    return y
+
+
+@triton.jit
+def slope(kept, ACT: tl.constexpr):
+    """d ACT / d input; `kept` is the input for silu and gelu, the output for the others."""
+    if ACT == "relu":
+        d = tl.where(kept <= 0.0, 0.0, 1.0)
+    elif ACT == "leaky_relu":
+        # A bare 0.01 would be rounded to fp32, in fp64 kernels too.
+        d = tl.where(kept > 0.0, 1.0, tl.full(kept.shape, 0.01, kept.dtype))
+    elif ACT == "sigmoid":
+        d = kept * (1.0 - kept)
+    elif ACT == "tanh":
+        d = 1.0 - kept * kept
+    elif ACT == "silu":
+        s = tl.sigmoid(kept)
+        d = s * (1.0 + kept * (1.0 - s))
+    else:
+        tl.static_assert(ACT == "gelu")
+        density = 0.3989422804014327 * tl.exp(-0.5 * kept * kept)
+        d = 0.5 * (1.0 + tl.erf(kept * 0.7071067811865476)) + kept * density
+    return d

@@ -1,0 +1,84 @@
+"""What generated code imports: batches, tables, layers, and the functions of expressions.
+
+Only torch is needed. Layers take their inputs in the order of their block's ports; a history is a
+`Jagged`, several outputs are a tuple.
+"""
+
+from __future__ import annotations
+
+from graphrec.nn import functions
+from graphrec.nn.activations import ACTIVATIONS, BatchNorm, Dice, activation
+from graphrec.nn.batch import Batch, Jagged
+from graphrec.nn.dense import MLP, Linear
+from graphrec.nn.embedding import Embeddings
+from graphrec.nn.gating import EPNet, MaskBlock, MaskNet, PPNet
+from graphrec.nn.interaction import (
+    CIN,
+    FM,
+    Bilinear,
+    Concat,
+    Cross,
+    CrossV2,
+    DotInteraction,
+    SENet,
+    WuKong,
+)
+from graphrec.nn.looked import Looked
+from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
+from graphrec.nn.seeding import initialize
+from graphrec.nn.sequence import (
+    DIN,
+    AttentionScores,
+    DotAttention,
+    MultiWindowDIN,
+    Pooling,
+    SelfAttention,
+    WeightedSum,
+)
+from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table
+
+__all__ = [
+    "ACTIVATIONS",
+    "AITM",
+    "AttentionScores",
+    "AutoDis",
+    "Batch",
+    "BatchNorm",
+    "Bilinear",
+    "CGC",
+    "CIN",
+    "Concat",
+    "Cross",
+    "CrossV2",
+    "DIN",
+    "Dense",
+    "Dice",
+    "DotAttention",
+    "DotInteraction",
+    "EPNet",
+    "Embeddings",
+    "FIT",
+    "FM",
+    "FusionTower",
+    "Jagged",
+    "Linear",
+    "Looked",
+    "Lookup",
+    "MLP",
+    "MMoE",
+    "MaskBlock",
+    "MaskNet",
+    "MultiWindowDIN",
+    "PLE",
+    "PPNet",
+    "Pooling",
+    "RelationMLP",
+    "SENet",
+    "SelfAttention",
+    "Table",
+    "WeightedSum",
+    "WuKong",
+    "activation",
+    "functions",
+    "initialize",
+]

@@ -1,0 +1,157 @@
+"""`Batch` and `Jagged`: what the data side hands to a generated module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+__all__ = ["Batch", "Jagged"]
+
+
+@dataclass
+class Jagged:
+    """Rows of different lengths without padding.
+
+    `values` [T, ...] holds the steps of all rows one after another, `lengths` [B] (int64) how many
+    each row has; sum(lengths) == T. `weights` [T] are optional factors for pooling.
+    """
+
+    values: Tensor
+    lengths: Tensor
+    weights: Tensor | None = None
+
+    @property
+    def num_rows(self) -> int:
+        return self.lengths.shape[0]
+
+    def rows(self) -> Tensor:
+        """Row number of every step, [T]; works on the meta device too."""
+        ends = self.lengths.cumsum(0)
+        steps = torch.arange(self.values.shape[0], device=self.values.device)
+        return torch.searchsorted(ends, steps, right=True)
+
+    def replace(self, values: Tensor) -> Jagged:
+        """The same rows with other values (same T)."""
+        return Jagged(values, self.lengths, self.weights)
+
+    def __add__(self, other: Any) -> Jagged:
+        return self.replace(self.values + _steps(other))
+
+    def __radd__(self, other: Any) -> Jagged:
+        return self.replace(_steps(other) + self.values)
+
+    def __sub__(self, other: Any) -> Jagged:
+        return self.replace(self.values - _steps(other))
+
+    def __rsub__(self, other: Any) -> Jagged:
+        return self.replace(_steps(other) - self.values)
+
+    def __mul__(self, other: Any) -> Jagged:
+        return self.replace(self.values * _steps(other))
+
+    def __rmul__(self, other: Any) -> Jagged:
+        return self.replace(_steps(other) * self.values)
+
+    def __truediv__(self, other: Any) -> Jagged:
+        return self.replace(self.values / _steps(other))
+
+    def __rtruediv__(self, other: Any) -> Jagged:
+        return self.replace(_steps(other) / self.values)
+
+    def __neg__(self) -> Jagged:
+        return self.replace(-self.values)
+
+    def __gt__(self, other: Any) -> Jagged:
+        return self.replace(self.values > _steps(other))
+
+    def __ge__(self, other: Any) -> Jagged:
+        return self.replace(self.values >= _steps(other))
+
+    def __lt__(self, other: Any) -> Jagged:
+        return self.replace(self.values < _steps(other))
+
+    def __le__(self, other: Any) -> Jagged:
+        return self.replace(self.values <= _steps(other))
+
+    def to(self, device: torch.device | str) -> Jagged:
+        weights = None if self.weights is None else self.weights.to(device)
+        return Jagged(self.values.to(device), self.lengths.to(device), weights)
+
+
+def _steps(other: Any) -> Any:
+    """The other operand, step by step; two histories in one expression are the same one."""
+    return other.values if isinstance(other, Jagged) else other
+
+
+@dataclass
+class Batch:
+    """One batch. `forward` of a generated module reads `features` only.
+
+    `features`: single ids int64 [B] (already table rows), dense float32 [B, width], multi-values and
+    sequence columns `Jagged` (a sequence's column is called `<sequence>.<feature>`).
+    `labels`, `weights`: per task name, float32 or int64 [B]; a missing label is NaN (int: -1).
+    `columns`: raw values for grouped metrics and sessions, by column name.
+    """
+
+    features: dict[str, Tensor | Jagged]
+    labels: dict[str, Tensor] = field(default_factory=dict)
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    columns: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def num_rows(self) -> int:
+        for value in self.features.values():
+            return value.num_rows if isinstance(value, Jagged) else value.shape[0]
+        return 0
+
+    def to(self, device: torch.device | str) -> Batch:
+        def move(values: dict[str, Any]) -> dict[str, Any]:
+            return {name: value.to(device) for name, value in values.items()}
+
+        return Batch(move(self.features), move(self.labels), move(self.weights), self.columns)
+
+
+def _flatten_jagged(jagged: Jagged) -> tuple[list[Any], None]:
+    return [jagged.values, jagged.lengths, jagged.weights], None
+
+
+def _unflatten_jagged(leaves: Any, _: None) -> Jagged:
+    return Jagged(*leaves)
+
+
+def _flatten_batch(batch: Batch) -> tuple[list[Any], Any]:
+    return [batch.features, batch.labels, batch.weights], batch.columns
+
+
+def _unflatten_batch(leaves: Any, columns: Any) -> Batch:
+    return Batch(*leaves, columns=columns)
+
+
+def _keys_jagged(jagged: Jagged) -> tuple[list[Any], None]:
+    names = ("values", "lengths", "weights")
+    return [(pytree.GetAttrKey(name), getattr(jagged, name)) for name in names], None
+
+
+def _keys_batch(batch: Batch) -> tuple[list[Any], Any]:
+    names = ("features", "labels", "weights")
+    return [(pytree.GetAttrKey(name), getattr(batch, name)) for name in names], batch.columns
+
+
+pytree.register_pytree_node(
+    Jagged,
+    _flatten_jagged,
+    _unflatten_jagged,
+    serialized_type_name="graphrec.nn.Jagged",
+    flatten_with_keys_fn=_keys_jagged,
+)
+pytree.register_pytree_node(
+    Batch,
+    _flatten_batch,
+    _unflatten_batch,
+    serialized_type_name="graphrec.nn.Batch",
+    flatten_with_keys_fn=_keys_batch,
+)

@@ -1,0 +1,171 @@
+"""Dense layers: `Linear`, `Dense` (one perceptron layer) and `MLP`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphrec.nn.activations import BatchNorm, activation
+from graphrec.nn.batch import Jagged
+
+__all__ = ["MLP", "Dense", "Linear"]
+
+_RECTIFIERS = frozenset({"dice", "gelu", "leaky_relu", "prelu", "relu", "silu"})
+_NORMS = ("none", "batch", "layer")
+
+
+class Linear(nn.Linear):
+    """x W^T + b on [..., in_features] or on the values of a Jagged; returns the same kind.
+
+    Weights start Glorot uniform, the bias at zero.
+    """
+
+    def __init__(self, in_features: int, out: int, bias: bool = True) -> None:
+        super().__init__(in_features, out, bias)
+
+    def reset_parameters(self) -> None:
+        """Draw new weights."""
+        _draw(self.weight, self.bias, "none")
+
+    def forward(self, x: Tensor | Jagged) -> Tensor | Jagged:  # type: ignore[override]
+        if isinstance(x, Jagged):
+            return x.replace(F.linear(x.values, self.weight, self.bias))
+        return F.linear(x, self.weight, self.bias)
+
+
+class Dense(nn.Module):
+    """One perceptron layer on [..., in_features]: Linear -> norm -> activation -> dropout.
+
+    `norm` is `none`, `batch` (over the last axis; the Linear then has no bias, which the norm would
+    take away again) or `layer`. Weights start He uniform before the rectifier-like activations and
+    Glorot uniform before the others; biases start at zero.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        if norm not in _NORMS:
+            raise ValueError(f"unknown norm `{norm}`; there are {', '.join(_NORMS)}")
+        self.in_features, self.out_features, self.activation = in_features, out_features, activation
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+        with_bias = bias and norm != "batch"
+        self.bias = nn.Parameter(torch.empty(out_features)) if with_bias else None
+        self.norm = _norm(norm, out_features)
+        # In place: its input is made here and read by nobody else, not even by a gradient.
+        self.act = _activation(activation, out_features)
+        self.dropout = nn.Dropout(dropout) if dropout else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights; the norm and the activation reset themselves."""
+        _draw(self.weight, self.bias, self.activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.finish(F.linear(x, self.weight, self.bias))
+
+    def finish(self, x: Tensor) -> Tensor:
+        """Everything after the Linear; may overwrite `x` [..., out_features]."""
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.act is not None:
+            x = self.act(x)
+        return x if self.dropout is None else self.dropout(x)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class MLP(nn.Module):
+    """A stack of `Dense` layers of the widths `hidden`, on [..., in_features] or a Jagged.
+
+    Returns the same kind as it gets: a Jagged keeps its lengths, and its statistics count real
+    steps only. `dropout` is one probability or one per hidden layer. `out` adds a last Linear of
+    that width without norm, activation and dropout. With `hidden_outputs` a tuple of every layer's
+    output is returned (the Linear's last, if there is one). `bias=False` takes it from all layers.
+
+    Keys: `layers.<i>.weight`, `layers.<i>.bias`, `layers.<i>.norm.*`, `layers.<i>.act.*`,
+    `out.weight`, `out.bias`.
+
+    >>> MLP(8, [4, 2], out=1)(torch.zeros(3, 8)).shape
+    torch.Size([3, 1])
+    """
+
+    layer: ClassVar[type[Dense]] = Dense
+    """What the stack is made of; a kernel with other layers is a subclass."""
+
+    def __init__(
+        self,
+        in_features: int,
+        hidden: Sequence[int],
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
+        out: int | None = None,
+        hidden_outputs: bool = False,
+    ) -> None:
+        super().__init__()
+        if not hidden and out is None:
+            raise ValueError("an MLP needs at least one width in `hidden`, or `out`")
+        rates = [dropout] * len(hidden) if isinstance(dropout, int | float) else list(dropout)
+        if len(rates) != len(hidden):
+            raise ValueError(f"`dropout` has {len(rates)} numbers for {len(hidden)} hidden layers")
+        widths = [in_features, *hidden]
+        self.layers = nn.ModuleList(
+            self.layer(*pair, activation=activation, norm=norm, dropout=rate, bias=bias)
+            for pair, rate in zip(zip(widths, hidden, strict=False), rates, strict=True)
+        )
+        self.out: Linear | None = None if out is None else Linear(widths[-1], out, bias)
+        self.in_features, self.out_features = in_features, widths[-1] if out is None else out
+        self.hidden_outputs = hidden_outputs
+
+    def reset_parameters(self) -> None:
+        """Draw new weights and reset every norm and activation."""
+        for part in list(self.modules())[1:]:
+            reset = getattr(part, "reset_parameters", None)
+            if reset is not None:
+                reset()
+
+    def forward(self, x: Tensor | Jagged) -> Tensor | Jagged | tuple[Tensor | Jagged, ...]:
+        outputs = self._run(x.values if isinstance(x, Jagged) else x)
+        kept = [x.replace(y) for y in outputs] if isinstance(x, Jagged) else outputs
+        return tuple(kept) if self.hidden_outputs else kept[-1]
+
+    def _run(self, x: Tensor) -> list[Tensor]:
+        outputs = []
+        for layer in self.layers:
+            x = layer(x)
+            outputs.append(x)
+        if self.out is not None:
+            outputs.append(F.linear(x, self.out.weight, self.out.bias))
+        return outputs
+
+
+def _norm(name: str, width: int) -> nn.Module | None:
+    if name == "batch":
+        return BatchNorm(width)
+    return nn.LayerNorm(width) if name == "layer" else None
+
+
+def _activation(name: str, width: int) -> nn.Module | None:
+    return None if name == "none" else activation(name, width, inplace=True)
+
+
+def _draw(weight: Tensor, bias: Tensor | None, activation: str) -> None:
+    if activation in _RECTIFIERS:
+        nn.init.kaiming_uniform_(weight, nonlinearity="relu")
+    else:
+        nn.init.xavier_uniform_(weight)
+    if bias is not None:
+        nn.init.zeros_(bias)

@@ -1,0 +1,89 @@
+"""Rows of one packed table, gathered and pooled, with one sparse gradient for all that was read."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+__all__ = ["Part", "gather"]
+
+
+class Part(NamedTuple):
+    """One reading of a packed table: `rows` [N] (int64) give [N, dim].
+
+    With `lengths` [M] the rows are bags, summed to [M, dim], each row times its `scale` [N], if any.
+    """
+
+    rows: Tensor
+    lengths: Tensor | None = None
+    scale: Tensor | None = None
+
+
+def gather(weight: Tensor, parts: list[Part]) -> list[Tensor]:
+    """Read all `parts` from `weight` [R, dim]; float32 tensors, one for each part.
+
+    The gradient of `weight` is one uncoalesced sparse tensor over the rows read, so its cost does
+    not depend on R. Exported programs and evaluation see plain indexing.
+    """
+    if torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_exporting():
+        return _with_gradient(weight, parts)
+    return [_read(weight, part) for part in parts]
+
+
+def _read(weight: Tensor, part: Part) -> Tensor:
+    if part.lengths is None:
+        return functional.embedding(part.rows, weight).float()
+    rows = part.rows
+    if weight.dtype != torch.float32:
+        weight = functional.embedding(rows, weight).float()
+        rows = torch.arange(rows.shape[0], device=rows.device)
+    starts = part.lengths.cumsum(0) - part.lengths
+    return functional.embedding_bag(rows, weight, starts, mode="sum", per_sample_weights=part.scale)
+
+
+@torch.compiler.disable
+def _with_gradient(weight: Tensor, parts: list[Part]) -> list[Tensor]:
+    # Outside of compiled graphs: they have no sparse gradients.
+    return list(_Gather.apply(weight, parts))
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, parts: list[Part]) -> tuple[Tensor, ...]:
+        ctx.parts = parts
+        ctx.shape, ctx.dtype = weight.shape, weight.dtype
+        return tuple(_read(weight, part) for part in parts)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        parts: list[Part] = ctx.parts
+        dim = ctx.shape[1]
+        if len(parts) == 1 and parts[0].lengths is None:
+            rows, values = parts[0].rows, grads[0].contiguous().view(-1, dim)
+        else:
+            rows = torch.cat([part.rows for part in parts])
+            values = grads[0].new_empty(rows.shape[0], dim)
+            start = 0
+            for part, grad in zip(parts, grads, strict=True):
+                stop = start + part.rows.shape[0]
+                _spread(part, grad, values[start:stop])
+                start = stop
+        sparse = torch.sparse_coo_tensor(
+            rows[None], values.to(ctx.dtype), ctx.shape, check_invariants=False
+        )
+        return sparse, None
+
+
+def _spread(part: Part, grad: Tensor, out: Tensor) -> None:
+    """Gradient of every row of a part, written to `out` [N, dim]."""
+    if part.lengths is None:
+        out.copy_(grad)
+        return
+    bags = torch.arange(part.lengths.shape[0], device=grad.device)
+    bags = bags.repeat_interleave(part.lengths, output_size=out.shape[0])
+    torch.index_select(grad, 0, bags, out=out)
+    if part.scale is not None:
+        out.mul_(part.scale[:, None])

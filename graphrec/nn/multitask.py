@@ -1,0 +1,249 @@
+"""Layers that several tasks share: MMoE, PLE, relations between towers, a fusion tower.
+
+Bundles are tuples in the order of the names given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from graphrec.nn.dense import MLP, Linear
+
+__all__ = ["AITM", "CGC", "MMoE", "PLE", "FusionTower", "RelationMLP"]
+
+
+class Named(nn.Module):
+    """Modules under names of the author's choice; nn.ModuleDict forbids `keys`, `items`, ..."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def __getitem__(self, name: str) -> nn.Module:
+        return self.get_submodule(name)
+
+
+def _mix(logits: Tensor, experts: Tensor) -> Tensor:
+    """Sum of softmax(logits) [B, K] times experts [B, K, D], [B, D]."""
+    return torch.bmm(torch.softmax(logits, dim=1).unsqueeze(1), experts).squeeze(1)
+
+
+class MMoE(nn.Module):
+    """Experts shared by gates: out_t = sum over k of softmax(gate_t)_k expert_k, [B, D] each.
+
+    A gate is a Linear over x, or over an MLP of it if `gate_hidden` is given. Keys `experts.<k>.*`,
+    `gates.<name>.*`, `gate_mlps.<name>.*`. Ma et al., Multi-gate Mixture-of-Experts, KDD 2018.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        experts: int,
+        hidden: Sequence[int],
+        gates: Sequence[str],
+        gate_hidden: Sequence[int] = (),
+        gate_activation: str = "relu",
+        gate_norm: str = "none",
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.experts = nn.ModuleList(
+            MLP(in_features, hidden, activation, norm, dropout, bias) for _ in range(experts)
+        )
+        self.gate_mlps = (
+            Named({n: MLP(in_features, gate_hidden, gate_activation, gate_norm) for n in gates})
+            if gate_hidden
+            else None
+        )
+        width = gate_hidden[-1] if gate_hidden else in_features
+        self.gates = Named({name: Linear(width, experts) for name in gates})
+        self.names = tuple(gates)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        experts = torch.stack([expert(x) for expert in self.experts], dim=1)
+        return tuple(_mix(self._logits(name, x), experts) for name in self.names)
+
+    def _logits(self, name: str, x: Tensor) -> Tensor:
+        read = x if self.gate_mlps is None else self.gate_mlps[name](x)
+        logits: Tensor = self.gates[name](read)
+        return logits
+
+
+class CGC(nn.Module):
+    """One level of PLE: experts of each task and shared ones, mixed by a gate per task.
+
+    Task t mixes its own experts and the shared ones by a gate over its own input; the shared output
+    (not on the `last` level) mixes all of them by a gate over the shared input.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        gates: Sequence[str],
+        private: int,
+        shared: int,
+        hidden: Sequence[int],
+        shared_hidden: Sequence[int],
+        last: bool,
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+
+        def experts(count: int, widths: Sequence[int]) -> nn.ModuleList:
+            made = (MLP(in_features, widths, activation, norm, dropout, bias) for _ in range(count))
+            return nn.ModuleList(made)
+
+        self.experts = Named({name: experts(private, hidden) for name in gates})
+        self.shared = experts(shared, shared_hidden)
+        self.gates = Named({name: Linear(in_features, private + shared) for name in gates})
+        every = len(gates) * private + shared
+        self.shared_gate = None if last else Linear(in_features, every)
+        self.names = tuple(gates)
+
+    def forward(self, xs: Sequence[Tensor], shared: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+        """Outputs of the tasks, and the shared one (on the last level: the input)."""
+        common = [expert(shared) for expert in self.shared]
+        every, outputs = [], []
+        for name, x in zip(self.names, xs, strict=True):
+            own = [expert(x) for expert in self.experts[name].children()]
+            every += own
+            outputs.append(_mix(self.gates[name](x), torch.stack([*own, *common], dim=1)))
+        if self.shared_gate is not None:
+            stacked = torch.stack([*every, *common], dim=1)
+            shared = _mix(self.shared_gate(shared), stacked)
+        return tuple(outputs), shared
+
+
+class PLE(nn.Module):
+    """Progressive layered extraction: `levels` of `CGC`, one output [B, D] per gate.
+
+    `private`, `shared`, `hidden` and `shared_hidden` hold for every level, or are lists with one
+    entry per level. Tang et al., Progressive Layered Extraction, RecSys 2020.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        levels: int,
+        gates: Sequence[str],
+        private: int | Sequence[int],
+        shared: int | Sequence[int],
+        hidden: Sequence[int] | Sequence[Sequence[int]],
+        shared_hidden: Sequence[int] | Sequence[Sequence[int]] | None = None,
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList()
+        width = in_features
+        for level in range(levels):
+            own = _at(hidden, level)
+            common = own if shared_hidden is None else _at(shared_hidden, level)
+            self.levels.append(
+                CGC(
+                    width,
+                    gates,
+                    _count(private, level),
+                    _count(shared, level),
+                    own,
+                    common,
+                    level == levels - 1,
+                    activation,
+                    norm,
+                    dropout,
+                    bias,
+                )
+            )
+            width = own[-1]
+        self.num_tasks = len(gates)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        outputs: tuple[Tensor, ...] = (x,) * self.num_tasks
+        for level in self.levels:
+            outputs, x = level(outputs, x)
+        return outputs
+
+
+def _at(widths: Sequence[int] | Sequence[Sequence[int]], level: int) -> Sequence[int]:
+    """The layer widths of one level."""
+    if isinstance(widths[0], int):
+        return cast(Sequence[int], widths)
+    return cast(Sequence[Sequence[int]], widths)[level]
+
+
+def _count(number: int | Sequence[int], level: int) -> int:
+    return number if isinstance(number, int) else number[level]
+
+
+class RelationMLP(MLP):
+    """An MLP over a task's own tower and its parents' outputs, side by side.
+
+    Wang et al., Deep Bayesian Multi-Target Learning, 2019.
+    """
+
+    def forward(self, *xs: Tensor) -> Tensor:  # type: ignore[override]
+        mixed: Tensor = super().forward(torch.cat(xs, dim=1))  # type: ignore[assignment]
+        return mixed
+
+
+class AITM(nn.Module):
+    """Attention between a task's own tower and what its parents pass on, [B, D].
+
+    Parent i is first passed through `info.<i>`; over u in {own, info_1, ...} the result is the sum
+    of softmax(<key(u), query(u)> / sqrt(D)) value(u). Xi et al., Adaptive Information Transfer
+    Multi-task, KDD 2021.
+    """
+
+    def __init__(self, in_features: int, parents: int = 1) -> None:
+        super().__init__()
+        self.info = nn.ModuleList(Linear(in_features, in_features) for _ in range(parents))
+        self.query = Linear(in_features, in_features)
+        self.key = Linear(in_features, in_features)
+        self.value = Linear(in_features, in_features)
+
+    def forward(self, own: Tensor, *parents: Tensor) -> Tensor:
+        passed = [info(parent) for info, parent in zip(self.info, parents, strict=True)]
+        seen = torch.stack([own, *passed], dim=1)
+        scores = (self.query(seen) * self.key(seen)).sum(-1) / math.sqrt(seen.shape[-1])
+        return _mix(scores, self.value(seen))
+
+
+class FusionTower(nn.Module):
+    """user * item, an optional MLP, and one Linear split by output: [B, classes] each.
+
+    `outputs` maps each output's name to its number of classes.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        outputs: Mapping[str, int],
+        hidden: Sequence[int] = (),
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        self.mlp = MLP(in_features, hidden, activation, norm, dropout, bias) if hidden else None
+        self.sizes = list(outputs.values())
+        self.head = Linear(hidden[-1] if hidden else in_features, sum(self.sizes))
+
+    def forward(self, user: Tensor, item: Tensor) -> tuple[Tensor, ...]:
+        x = user * item
+        logits = self.head(x if self.mlp is None else self.mlp(x))
+        return tuple(torch.split(logits, self.sizes, dim=1))

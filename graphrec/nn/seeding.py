@@ -1,0 +1,34 @@
+"""Initial weights that depend on the seed and a node's name only, not on the order of declarations."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import nn
+
+__all__ = ["initialize"]
+
+
+def initialize(module: nn.Module, seed: int) -> None:
+    """Redraw the weights of every child of `module` under sha256(seed, its name).
+
+    A child's own `reset(seed)` is used where it has one (tables: a seed per table); otherwise
+    `reset_parameters()` runs on it and everything in it.
+    """
+    for name, child in module.named_children():
+        if any(p.is_meta for p in child.parameters()):
+            continue
+        with torch.random.fork_rng(devices=[]):
+            digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+            torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+            if hasattr(child, "reset"):
+                child.reset(seed)
+            else:
+                child.apply(_reset)
+
+
+def _reset(module: nn.Module) -> None:
+    reset = getattr(module, "reset_parameters", None)
+    if callable(reset):
+        reset()

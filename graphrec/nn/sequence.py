@@ -1,0 +1,314 @@
+"""Layers over histories: target attention, self attention, pooling. Jagged inside, no padding.
+
+Keys are a `Jagged` (values [T, D]) or fields [B, N, D]; a query is [B, Dq] with Dq <= D and counts
+as padded with zeros. A row without steps gives zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from graphrec.nn.batch import Jagged
+from graphrec.nn.dense import MLP, Dense, Linear
+from graphrec.nn.segments import (
+    as_jagged,
+    longest,
+    places,
+    segment_softmax,
+    segment_softmax_sum,
+    segment_sum,
+)
+
+__all__ = [
+    "DIN",
+    "AttentionScores",
+    "DotAttention",
+    "MultiWindowDIN",
+    "Pooling",
+    "SelfAttention",
+    "WeightedSum",
+]
+
+
+def _score(
+    mlp: MLP, query: Tensor, keys: Tensor, rows: Tensor, parts: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """The MLP over query, keys and their product, [T, 1], without the concatenation.
+
+    `parts` are the first layer's weights [H, D] that meet the query, the keys and the product.
+    What the query gives is computed once per row.
+    """
+    first, *rest = (cast(Dense, layer) for layer in mlp.layers)
+    width = query.shape[1]
+    of_query, of_keys, of_product = parts
+    z = F.linear(query, of_query[:, :width], first.bias).index_select(0, rows)
+    # Autocast leaves in-place operations alone, so they get its type from the first product.
+    keys, query = keys.to(z.dtype), query.to(z.dtype)
+    product = query.index_select(0, rows) * keys[:, :width]
+    z.addmm_(keys, of_keys.to(z.dtype).t())
+    z.addmm_(product, of_product[:, :width].to(z.dtype).t())
+    z = first.finish(z)
+    for layer in rest:
+        z = layer(z)
+    assert mlp.out is not None
+    scores: Tensor = mlp.out(z)
+    return scores
+
+
+def _first_weight(mlp: MLP) -> Tensor:
+    return cast(Dense, mlp.layers[0]).weight
+
+
+class _Scorer(nn.Module):
+    """a_t = MLP([q, s_t, q - s_t, q * s_t]), one number per step.
+
+    With W = [Wq, Ws, Wd, Wp], the first layer is q (Wq + Wd) + s (Ws - Wd) + (q * s) Wp: no
+    concatenation, and the query's part once per row. Its weight is kept in the plain form
+    [H, 4 D], so a checkpoint is that of the textbook layer.
+    """
+
+    def __init__(
+        self,
+        query_features: int,
+        key_features: int,
+        hidden: Sequence[int],
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float | Sequence[float] = 0.0,
+    ) -> None:
+        super().__init__()
+        if query_features > key_features:
+            raise ValueError(f"a query of width {query_features} for keys of {key_features}")
+        self.mlp = MLP(4 * key_features, hidden, activation, norm, dropout, out=1)
+
+    def scores(self, query: Tensor, keys: Tensor, rows: Tensor) -> Tensor:
+        """The scores of all steps, [T]."""
+        query_part, key_part, difference, product = _first_weight(self.mlp).chunk(4, dim=1)
+        parts = (query_part + difference, key_part - difference, product)
+        return _score(self.mlp, query, keys, rows, parts).squeeze(-1)
+
+
+class DIN(_Scorer):
+    """Target attention: sum of softmax(a_t) s_t with a_t = MLP([q, s_t, q - s_t, q * s_t]); [B, D].
+
+    Keys: those of an MLP with a last Linear to 1, `mlp.*`. Zhou et al., Deep Interest Network for
+    Click-Through Rate Prediction, KDD 2018.
+    """
+
+    def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor:
+        steps = as_jagged(keys)
+        rows = steps.rows()
+        scores = self.scores(query, steps.values, rows)
+        return segment_softmax_sum(scores, steps.values, rows, steps.num_rows)
+
+
+class AttentionScores(_Scorer):
+    """The attention of `DIN` before the sum: a number per step, [T, 1], by default its softmax."""
+
+    def __init__(
+        self,
+        query_features: int,
+        key_features: int,
+        hidden: Sequence[int],
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float | Sequence[float] = 0.0,
+        softmax: bool = True,
+    ) -> None:
+        super().__init__(query_features, key_features, hidden, activation, norm, dropout)
+        self.softmax = softmax
+
+    def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor | Jagged:
+        steps = as_jagged(keys)
+        rows = steps.rows()
+        scores = self.scores(query, steps.values, rows)
+        if self.softmax:
+            scores = segment_softmax(scores, rows, steps.num_rows)
+        if isinstance(keys, Jagged):
+            return keys.replace(scores.unsqueeze(-1))
+        return scores.reshape(*keys.shape[:2], 1)
+
+
+class WeightedSum(nn.Module):
+    """Sum of w_t v_t over the steps of a row; weights [T, 1], values [T, D], result [B, D]."""
+
+    def forward(self, weights: Tensor | Jagged, values: Tensor | Jagged) -> Tensor:
+        factors, steps = as_jagged(weights), as_jagged(values)
+        return segment_sum(factors.values * steps.values, steps.rows(), steps.num_rows)
+
+
+class DotAttention(nn.Module):
+    """Target attention with a_t = s_t . q (not scaled): sum of softmax(a_t) s_t, [B, D]."""
+
+    def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor:
+        steps = as_jagged(keys)
+        rows = steps.rows()
+        met = steps.values[:, : query.shape[1]]
+        scores = (query.index_select(0, rows) * met).sum(-1)
+        return segment_softmax_sum(scores, steps.values, rows, steps.num_rows)
+
+
+class Pooling(nn.Module):
+    """Sum or mean over the steps of a row, [B, D]."""
+
+    def __init__(self, mode: str = "mean") -> None:
+        super().__init__()
+        if mode not in ("mean", "sum"):
+            raise ValueError(f"unknown mode `{mode}`; there are mean, sum")
+        self.mode = mode
+
+    def forward(self, keys: Tensor | Jagged) -> Tensor:
+        steps = as_jagged(keys)
+        total = segment_sum(steps.values, steps.rows(), steps.num_rows)
+        if self.mode == "sum":
+            return total
+        return total / steps.lengths.clamp(min=1).unsqueeze(-1)
+
+    def extra_repr(self) -> str:
+        return self.mode
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention among the steps of a row, then the mean over them, [B, width].
+
+    Q, K, V are three Linears to `width`, followed by the attention's own projections `in_proj`
+    (rows of q, k, v) and `out_proj`, scaled by 1/sqrt(width / heads). `positions` adds learnt
+    vectors counted from the newest step; steps further back share the last one. `skip` adds the
+    step itself (needs in_features == width), `norm` is a layer norm behind it. Vaswani et al.,
+    Attention Is All You Need, 2017.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        width: int = 512,
+        heads: int = 8,
+        positions: int | None = None,
+        skip: bool = False,
+        norm: bool = False,
+    ) -> None:
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is no multiple of {heads} heads")
+        if skip and in_features != width:
+            raise ValueError(f"skip needs width {in_features}, got {width}")
+        self.heads, self.skip = heads, skip
+        self.q = Linear(in_features, width)
+        self.k = Linear(in_features, width)
+        self.v = Linear(in_features, width)
+        self.in_proj = Linear(width, 3 * width)
+        self.out_proj = Linear(width, width)
+        self.norm = nn.LayerNorm(width) if norm else None
+        self.positions = nn.Embedding(positions, in_features) if positions else None
+
+    def forward(self, keys: Tensor | Jagged) -> Tensor:
+        steps = as_jagged(keys)
+        rows = steps.rows()
+        place = places(steps, rows)
+        x = steps.values
+        if self.positions is not None:
+            age = steps.lengths.index_select(0, rows) - 1 - place
+            x = x + self.positions(age.clamp(max=self.positions.num_embeddings - 1))
+        mixed = self._attend(x, steps, rows, place)
+        count = steps.lengths.clamp(min=1).unsqueeze(-1)
+        if not self.skip and self.norm is None:
+            # The mean and the last Linear commute: one row instead of one step each.
+            mean = segment_sum(mixed, rows, steps.num_rows) / count
+            return torch.where(steps.lengths.unsqueeze(-1) > 0, self.out_proj(mean), 0.0)
+        y = self.out_proj(mixed)
+        y = y + x if self.skip else y
+        y = y if self.norm is None else self.norm(y)
+        return segment_sum(y, rows, steps.num_rows) / count
+
+    def _attend(self, x: Tensor, steps: Jagged, rows: Tensor, place: Tensor) -> Tensor:
+        """Multi-head attention of [T, D] within rows, [T, width]; padded here and nowhere else."""
+        length, num_rows = longest(steps), steps.num_rows
+        # An empty batch still needs one place to attend to.
+        length = max(length, 1)
+        at = rows * length + place
+        q, k, v = (self._heads(part, at, num_rows, length) for part in self._project(x))
+        real = torch.arange(length, device=x.device) < steps.lengths.clamp(min=1).unsqueeze(-1)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=real[:, None, None, :])
+        return mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, at)
+
+    def _project(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Q, K, V [T, width]. Two Linears in a row are one: their product costs no steps."""
+        weights = self.in_proj.weight.chunk(3)
+        biases = self.in_proj.bias.chunk(3)
+        return tuple(
+            F.linear(x, weight @ first.weight, weight @ first.bias + bias)
+            for weight, bias, first in zip(weights, biases, (self.q, self.k, self.v), strict=True)
+        )
+
+    def _heads(self, x: Tensor, at: Tensor, num_rows: int, length: int) -> Tensor:
+        padded = x.new_zeros(num_rows * length, x.shape[1]).index_copy_(0, at, x)
+        sizes = (num_rows, length, self.heads, x.shape[1] // self.heads)
+        return padded.reshape(sizes).transpose(1, 2)
+
+
+class MultiWindowDIN(nn.Module):
+    """Target attention in windows: mean of a_t s_t per window, side by side, then the query.
+
+    a_t = PReLU(MLP([s_t, q * s_t, q])), no softmax; the result is [B, (windows + 1) D], the query
+    padded to D. Windows follow each other from the first step kept. Of a history that is longer
+    than all windows `keep` keeps the `first` or the `last` steps; without it that is a ValueError.
+    """
+
+    ends: Tensor
+
+    def __init__(
+        self,
+        query_features: int,
+        key_features: int,
+        hidden: Sequence[int],
+        windows: Sequence[int],
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float | Sequence[float] = 0.0,
+        keep: str | None = None,
+    ) -> None:
+        super().__init__()
+        if query_features > key_features:
+            raise ValueError(f"a query of width {query_features} for keys of {key_features}")
+        self.windows, self.keep, self.key_features = list(windows), keep, key_features
+        self.mlp = MLP(3 * key_features, hidden, activation, norm, dropout, out=1)
+        self.act = nn.PReLU()
+        ends = torch.tensor(self.windows).cumsum(0)
+        self.register_buffer("ends", ends, persistent=False)
+
+    def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor:
+        steps = as_jagged(keys)
+        rows = steps.rows()
+        key_part, product, query_part = _first_weight(self.mlp).chunk(3, dim=1)
+        parts = (query_part, key_part, product)
+        weights = self.act(_score(self.mlp, query, steps.values, rows, parts))
+        place, lengths = self._cut(steps, rows)
+        # One window more than there are takes what is cut.
+        num_windows, num_rows = len(self.windows), steps.num_rows
+        window = torch.searchsorted(self.ends, place, right=True)
+        at = rows * (num_windows + 1) + torch.where(place < 0, num_windows, window)
+        sums = segment_sum(weights * steps.values, at, num_rows * (num_windows + 1))
+        sums = sums.reshape(num_rows, num_windows + 1, self.key_features)[:, :num_windows]
+        sizes = torch.tensor(self.windows, device=place.device)
+        counts = torch.minimum(lengths.unsqueeze(-1) - (self.ends - sizes), sizes).clamp(min=1)
+        means = (sums / counts.unsqueeze(-1)).flatten(1)
+        padded = F.pad(query, (0, self.key_features - query.shape[1]))
+        return torch.cat([means, padded.to(means.dtype)], dim=1)
+
+    def _cut(self, steps: Jagged, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Place of every step among those kept (below 0: cut), and how many each row keeps."""
+        place, total = places(steps, rows), sum(self.windows)
+        over = (steps.lengths - total).clamp(min=0)
+        if self.keep is None and not over.is_meta and bool(over.any()):
+            raise ValueError(
+                f"a history of {longest(steps)} steps is longer than the windows {self.windows} "
+                f"({total} steps): set `keep` to first or last, or widen the windows"
+            )
+        if self.keep == "last":
+            place = place - over.index_select(0, rows)
+        return place, steps.lengths - over

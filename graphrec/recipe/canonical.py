@@ -1,0 +1,243 @@
+"""The canonical recipe as text: what `expand` prints, a run keeps and the hash covers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from graphrec.errors import Span
+from graphrec.recipe.checks import OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS
+from graphrec.recipe.model import NODE_WORDS, NodeSpec, Recipe
+from graphrec.recipe.scalars import Refused, resolve
+
+__all__ = ["canonical", "recipe_hash"]
+
+_WIDTH = 100
+
+
+def canonical(recipe: Recipe, *, origin: bool = False) -> str:
+    """The recipe in YAML, one spelling for everything, maps ordered by name.
+
+    Read again it gives the same recipe. With `origin`, every value is followed by `# file:line`.
+    """
+    said = recipe.origin if origin else None
+    lines: list[str] = []
+    for key, value in _language(recipe).items():
+        _write(lines, key, value, "", _Comments(said, key) if said else None)
+    return "\n".join(lines) + "\n"
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """sha256 over everything the recipe says, defaults included; the same on every machine.
+
+    Paths count relative to the recipe's folder, so that moving a folder changes nothing.
+    """
+    plain = recipe.model_dump(mode="json", by_alias=True, exclude={"origin"})
+    root = recipe.origin.root if recipe.origin else os.getcwd()
+    for key in ("train", "eval"):
+        plain["data"][key] = [_relative(path, root) for path in plain["data"][key]]
+    for feature in plain["features"].values():
+        vocab = str(feature.get("vocab", ""))
+        if vocab.startswith("file("):
+            feature["vocab"] = f"file({_relative(vocab[5:-1], root)})"
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _relative(path: str, root: str) -> str:
+    return path if "://" in path else os.path.relpath(path, root).replace(os.sep, "/")
+
+
+# ---- the language -----------------------------------------------------------------------------
+
+
+def _language(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as the language says it; the model's part without what is at its default."""
+    short = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"origin"})
+    whole = recipe.model_dump(mode="json", by_alias=True, exclude={"origin"})
+    found: dict[str, Any] = {"graphrec": 1, "name": recipe.name}
+    if recipe.description:
+        found["description"] = recipe.description
+    found["data"] = _data(whole["data"])
+    found["features"] = [
+        _feature(name, recipe, short["features"][name]) for name in recipe.features
+    ]
+    for section in ("groups", "blocks"):
+        if short.get(section):
+            found[section] = short[section]
+    for body in found.get("blocks", {}).values():
+        body.pop("block")
+    found["graph"] = {name: _node(node) for name, node in recipe.graph.items()}
+    found["tasks"] = {
+        name: {**short["tasks"][name], "loss": short["tasks"][name]["loss"] or "none"}
+        for name in recipe.tasks
+    }
+    if recipe.relations:
+        found["relations"] = [_relation(r) for r in short["relations"]]
+    if short.get("kernels"):
+        found["kernels"] = short["kernels"]
+    found["train"] = _train(whole["train"])
+    for section in ("export", "meta"):
+        if short.get(section) not in (None, {}):
+            found[section] = short[section]
+    return found
+
+
+def _data(plain: Mapping[str, Any]) -> dict[str, Any]:
+    dropped = ("train", "eval") if plain["synthetic"] is not None else ()
+    return {k: v for k, v in plain.items() if v not in (None, []) and k not in dropped}
+
+
+def _feature(name: str, recipe: Recipe, short: Mapping[str, Any]) -> dict[str, Any]:
+    feature = recipe.features[name]
+    rest = {k: v for k, v in short.items() if k not in ("type", "name", "columns")}
+    word = "name" if feature.type in ("cross", "sequence") else "names"
+    if "columns" in short:
+        rest["column"] = short["columns"]
+    return {"type": feature.type, word: name, **rest}
+
+
+def _node(node: NodeSpec | str) -> Any:
+    if isinstance(node, str):
+        return node
+    plain = node.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    params = plain.pop("params", {})
+    words = {k: plain[k] for k in NODE_WORDS if k in plain}
+    return {**words, **{k: params[k] for k in sorted(params)}}
+
+
+def _relation(plain: Mapping[str, Any]) -> Any:
+    text = f"{' + '.join(plain['parents'])} -> {plain['child']}"
+    rest = {k: v for k, v in plain.items() if k not in ("parents", "child")}
+    return {text: rest} if rest else text
+
+
+def _train(plain: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {k: v for k, v in plain.items() if v not in (None, {}, [])}
+    kept["optim"] = {
+        side: {o["name"]: {k: o[k] for k in OPTIMIZER_SETTINGS[o["name"]] if k in o}}
+        for side, o in plain["optim"].items()
+    }
+    schedule = plain["schedule"]
+    words = ["kind", "warmup", *(["warmup_from"] if schedule["warmup"] else [])]
+    kept["schedule"] = {k: schedule[k] for k in [*words, *SCHEDULE_SETTINGS[schedule["kind"]]]}
+    kept["save"] = {k: v for k, v in plain["save"].items() if v is not None}
+    if "groups" in kept:
+        kept["groups"] = {
+            glob: {k: v for k, v in settings.items() if v is not None}
+            for glob, settings in kept["groups"].items()
+        }
+    return kept
+
+
+# ---- YAML -------------------------------------------------------------------------------------
+
+
+# Steps of the printed form that the canonical paths do not have.
+_PRINTED = re.compile(r"^(train\.optim\.(?:dense|sparse)|relations\.\d+)\.[^.]+")
+
+
+class _Comments:
+    """Where the values below a path come from."""
+
+    def __init__(self, origin: Any, path: str) -> None:
+        self.origin = origin
+        self.path = path
+
+    def below(self, key: str) -> _Comments:
+        return _Comments(self.origin, f"{self.path}.{key}")
+
+    def text(self) -> str:
+        path = _PRINTED.sub(r"\1", self.path)
+        span: Span | None = self.origin.values.get(path)
+        if span is None and path.endswith((".names", ".name")):
+            span = self.origin.keys.get(path.rpartition(".")[0])
+        if span is None:
+            return "  # default"
+        return f"  # {span}".rsplit(":", 1)[0] if span.file is not None else f"  # {span}"
+
+
+def _write(lines: list[str], key: str, value: Any, indent: str, said: _Comments | None) -> None:
+    """`key: value` in as few lines as fit; with comments a line for each value."""
+    head = f"{indent}{_text(key)}:"
+    if not isinstance(value, dict | list) or not value:
+        lines.append(f"{head} {_flow(value)}{said.text() if said else ''}")
+        return
+    flow = f"{head} {_flow(value)}"
+    plain = isinstance(value, list) and not any(isinstance(v, dict | list) for v in value)
+    if said is not None and plain:
+        lines.append(f"{flow}{said.text()}")
+    elif said is None and len(flow) <= _WIDTH and indent:
+        lines.append(flow)
+    elif isinstance(value, dict):
+        lines.append(head)
+        for name, inner in value.items():
+            _write(lines, str(name), inner, f"{indent}  ", said.below(str(name)) if said else None)
+    else:
+        lines.append(head)
+        for number, item in enumerate(value):
+            _item(lines, item, f"{indent}  ", _element(said, key, item, number))
+
+
+def _element(said: _Comments | None, key: str, item: Any, number: int) -> _Comments | None:
+    """Comments of a list element; a feature is known by its name."""
+    if said is None:
+        return None
+    if key == "features" and said.path == "features":
+        return said.below(str(item.get("names") or item.get("name")))
+    return said.below(str(number))
+
+
+def _item(lines: list[str], item: Any, indent: str, said: _Comments | None) -> None:
+    if said is None or not isinstance(item, dict) or not item:
+        lines.append(f"{indent}- {_flow(item)}{said.text() if said else ''}")
+        return
+    first = len(lines)
+    for name, inner in item.items():
+        _write(lines, str(name), inner, f"{indent}  ", said.below(str(name)))
+    lines[first] = f"{indent}- {lines[first][len(indent) + 2 :]}"
+
+
+def _flow(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{_text(str(k))}: {_flow(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_flow(v) for v in value) + "]"
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return repr(value) if isinstance(value, int | float) else _text(str(value))
+
+
+_PLAIN = re.compile(r"[A-Za-z_./$][A-Za-z0-9_./ ()*+<>=@%-]*(?<! )")
+
+
+def _text(text: str) -> str:
+    """A text so that it is read as the same text."""
+    try:
+        same = _PLAIN.fullmatch(text) is not None and resolve(text) == text
+    except Refused:
+        same = False
+    if same and not text.startswith("$env"):
+        return text
+    return '"' + "".join(_escape(c) for c in text) + '"'
+
+
+def _escape(character: str) -> str:
+    if character in '"\\':
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    number = ord(character)
+    return (
+        f"\\x{number:02x}"
+        if number < 256
+        else f"\\u{number:04x}"
+        if number < 65536
+        else f"\\U{number:08x}"
+    )

@@ -1,0 +1,70 @@
+"""`$env.NAME` and `$env.NAME:default` as a whole value."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+
+from graphrec.errors import Problem
+from graphrec.recipe.scalars import Refused, resolve
+from graphrec.recipe.tree import INVALID, Tree
+
+__all__ = ["fill_in"]
+
+_FORM = re.compile(r"\$env\.([A-Za-z_][A-Za-z0-9_]*)(?::(.*))?", re.DOTALL)
+
+
+def fill_in(
+    tree: Tree,
+    report: Callable[[Problem], None],
+    path: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Tree:
+    """The tree with every `$env` text replaced; unquoted ones follow the rules of plain values."""
+    given = os.environ if environment is None else environment
+    if isinstance(tree.value, dict):
+        return _with(
+            tree,
+            {
+                k: fill_in(v, report, f"{path}.{k}" if path else k, given)
+                for k, v in tree.value.items()
+            },
+        )
+    if isinstance(tree.value, list):
+        return _with(
+            tree, [fill_in(v, report, f"{path}.{i}", given) for i, v in enumerate(tree.value)]
+        )
+    if not isinstance(tree.value, str) or not tree.value.startswith("$env"):
+        return tree
+    match = _FORM.fullmatch(tree.value)
+    if match is None:
+        what = (
+            f"expected $env.NAME or $env.NAME:default as the whole value, got `{tree.value[:60]}`"
+        )
+        report(Problem("GR204", what, tree.span, path))
+        return tree.holding(INVALID)
+    name, default = str(match[1]), match[2]
+    text: str | None = given.get(name, default)
+    if text is None:
+        help = f"set it, or give a default:  $env.{name}:value"
+        report(
+            Problem("GR209", f"the environment variable {name} is not set", tree.span, path, help)
+        )
+        return tree.holding(INVALID)
+    if not text.isprintable() and not text.strip().isprintable():
+        report(
+            Problem("GR209", f"the environment variable {name} is not plain text", tree.span, path)
+        )
+        return tree.holding(INVALID)
+    if tree.quoted:
+        return _with(tree, text)
+    try:
+        return _with(tree, resolve(text))
+    except Refused as error:
+        report(Problem("GR109", str(error), tree.span, path))
+        return tree.holding(INVALID)
+
+
+def _with(tree: Tree, value: object) -> Tree:
+    return Tree(value, tree.span, tree.key, tree.quoted)

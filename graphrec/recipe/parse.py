@@ -1,0 +1,191 @@
+"""Text -> Recipe: read, join what it extends, fill in, apply overrides, expand, validate, name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from graphrec.errors import Problem, RecipeError, Span, nearest, suggestion
+from graphrec.recipe.environment import fill_in
+from graphrec.recipe.expand import completed, opened, reopened, with_families
+from graphrec.recipe.files import Files, layers
+from graphrec.recipe.merge import merge, root_layer
+from graphrec.recipe.model import Recipe
+from graphrec.recipe.namespace import check_names
+from graphrec.recipe.overrides import Override, apply, read_override, retold
+from graphrec.recipe.reader import MAX_BYTES, read_yaml
+from graphrec.recipe.report import Report
+from graphrec.recipe.tree import INVALID, Tree, shown
+from graphrec.recipe.validate import Validator
+from graphrec.recipe.vocabulary import check_vocabularies
+
+__all__ = ["Reading", "parse", "read_recipe"]
+
+KEYS = (
+    *("graphrec", "name", "description", "extends", "data", "defaults", "features", "groups"),
+    *("blocks", "graph", "tasks", "relations", "kernels", "train", "export", "meta"),
+)
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What could be read: the recipe without its broken parts, every finding, and what is broken.
+
+    `recipe` is None when the text is no recipe at all. `broken` are paths (`graph.tower`,
+    `features.price`, `train`): what follows from them needs no further finding. `sources` are the
+    texts of all files, for showing findings.
+    """
+
+    recipe: Recipe | None
+    problems: tuple[Problem, ...]
+    broken: frozenset[str]
+    sources: dict[str, str]
+
+
+def read_recipe(
+    path: str | Path, overrides: Sequence[str] = (), *, allow_root: str | Path | None = None
+) -> Recipe:
+    """The recipe in a file, with `path=value` overrides; raises RecipeError with every problem.
+
+    Files it names are read below its own folder only, or below `allow_root`.
+    """
+    reading = parse(path, overrides, allow_root)
+    if reading.recipe is None or reading.problems:
+        raise RecipeError(reading.problems)
+    return reading.recipe
+
+
+def parse(
+    source: str | Path, overrides: Sequence[str] = (), allow_root: str | Path | None = None
+) -> Reading:
+    """Read a recipe as far as possible; a text with a line break is the recipe itself."""
+    report = Report()
+    is_text = isinstance(source, str) and "\n" in source
+    path = "<text>" if is_text else str(source)
+    files = Files("." if is_text else os.path.dirname(path) or ".", allow_root)
+    if is_text:
+        text: str | None = str(source)
+        files.texts[path] = str(source)[:MAX_BYTES]
+    else:
+        text, problems = files.read(path, None)
+        for problem in problems:
+            report(problem)
+    said = [_said(text, number, report) for number, text in enumerate(overrides, 1)]
+    tree = _whole(text, path, files, report) if text is not None else None
+    recipe = None
+    if tree is not None:
+        recipe = _recipe(tree, path, [o for o in said if o is not None], files, report)
+    problems = sorted((retold(p, overrides) for p in report.problems), key=_position)
+    return Reading(recipe, tuple(problems), frozenset(report.broken), files.texts)
+
+
+def _said(text: str, number: int, report: Report) -> Override | None:
+    found = read_override(text, number)
+    if isinstance(found, Override):
+        return found
+    for problem in found:
+        report(problem)
+    return None
+
+
+def _whole(text: str, path: str, files: Files, report: Report) -> Tree | None:
+    """The recipe joined with all it extends; None when a file of the chain can't be read."""
+    tree, problems = read_yaml(text, path)
+    for problem in problems:
+        report(problem)
+    if tree is None:
+        return None
+    found, problems = layers(files, path, tree)
+    for problem in problems:
+        report(problem)
+    if any(p.code in ("GR120", "GR121", "GR122") or p.path == "extends" for p in problems):
+        return None
+    joined = root_layer(found[0], report)
+    for child in found[1:]:
+        joined = merge(joined, child, report)
+    root_file = found[0].span.file
+    return opened(fill_in(joined, report), root_file, report)
+
+
+def _recipe(
+    tree: Tree, path: str, overrides: list[Override], files: Files, report: Report
+) -> Recipe | None:
+    for override in overrides:
+        tree = _override(tree, override, report)
+    _check_top(tree, path, report)
+    tree = completed(tree, report)
+    title = os.path.basename(path)
+    root = os.path.abspath(files.root)
+    validator = Validator(tree, report, root, title)
+    name = validator.text("name") or Path(path).stem.strip("<>") or "recipe"
+    recipe = validator.recipe(name)
+    check_names(recipe, validator.tree, report)
+    check_vocabularies(recipe, files, report)
+    assert recipe.origin is not None
+    origin = recipe.origin.model_copy(update={"sources": files.texts})
+    return _without(recipe, report).model_copy(update={"origin": origin})
+
+
+def _override(tree: Tree, override: Override, report: Report) -> Tree:
+    value = fill_in(override.value, lambda p: report(override.problem(p.message, p.help)))
+    override = Override(override.text, override.parts, value)
+    if override.parts == ("features+",) and "features" in tree.value:
+        if isinstance(value.value, list):
+            return with_families(tree, value, report)
+        report(override.problem(f"expected a list of families, got {shown(value.value)}"))
+        return tree
+    return reopened(apply(tree, override, report), report)
+
+
+def _check_top(tree: Tree, path: str, report: Report) -> None:
+    """The keys at the top: known ones only, and those every recipe has."""
+    unknown = [key for key in tree.value if key not in KEYS]
+    for key in unknown:
+        help = suggestion(key, KEYS, 20)
+        report(Problem("GR201", f"unknown key `{key}`", tree.value[key].key, key, help))
+    top = Span(path, 1, 1)
+    for key in ("graphrec", "features", "graph", "tasks"):
+        if key not in tree.value:
+            report.breaks(key)
+            if not any(nearest(slip, [key]) for slip in unknown):
+                report(Problem("GR206", f"`{key}` is required", top, key, _WHY[key]))
+    version = tree.at("graphrec")
+    if version is not None and version.value is not INVALID and version.value != _VERSION:
+        what = f"this graphrec reads version {_VERSION} of the language, got {shown(version.value)}"
+        report(Problem("GR202", what, version.span, "graphrec", f"graphrec: {_VERSION}"))
+    tasks = tree.at("tasks")
+    if tasks is not None and tasks.value == {}:
+        report(Problem("GR206", "a recipe has one task or more", tasks.key, "tasks"))
+
+
+_WHY = {
+    "graphrec": "the version of the language:  graphrec: 1",
+    "features": "a list of families:  - {type: id, names: [user_id], vocab: 1000, dim: 16}",
+    "graph": "nodes by name:  deep: {block: mlp, in: all, hidden: [64]}   ({} for none)",
+    "tasks": "what is predicted:  ctr: {label: clk, in: deep}",
+}
+
+
+def _without(recipe: Recipe, report: Report) -> Recipe:
+    """The recipe without parts that were found broken after they were made."""
+    update = {}
+    for section in ("features", "groups", "blocks", "graph", "tasks"):
+        parts = getattr(recipe, section)
+        kept = {
+            name: part for name, part in parts.items() if f"{section}.{name}" not in report.broken
+        }
+        if len(kept) < len(parts):
+            update[section] = kept
+    return recipe.model_copy(update=update) if update else recipe
+
+
+def _position(problem: Problem) -> tuple[str, int, int, str]:
+    span = problem.span
+    return (
+        (span.file or "", span.line, span.column, problem.code)
+        if span
+        else ("", 0, 0, problem.code)
+    )

@@ -1,0 +1,209 @@
+"""How to read data, train and choose kernels: the parts of a recipe beside the model itself."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic import NonNegativeFloat as NonNegative
+from pydantic import PositiveFloat as Rate
+
+from graphrec.recipe.base import Model, Positive
+
+__all__ = [
+    "Data",
+    "EarlyStop",
+    "Export",
+    "Kernels",
+    "LearningRate",
+    "Optim",
+    "Optimizer",
+    "ParameterGroup",
+    "Save",
+    "Schedule",
+    "Split",
+    "Train",
+]
+
+
+def _paths(value: Any) -> Any:
+    if isinstance(value, str):
+        return (value,)
+    return tuple(value) if isinstance(value, list) else value
+
+
+Paths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
+
+
+class Split(Model):
+    """Cut evaluation rows out of the training files."""
+
+    by: str
+    """Column whose values decide."""
+    eval: str
+    """last(N): the rows with the N largest values of the column."""
+
+
+class Data(Model):
+    """Where rows come from."""
+
+    train: Paths = ()
+    """Globs of training files (Parquet or CSV)."""
+    eval: Paths = ()
+    """Globs of evaluation files."""
+    format: Literal["auto", "parquet", "csv"] = "auto"
+    """Guessed from the suffix unless said."""
+    sep: str = ","
+    """Separator of CSV columns."""
+    split: Split | None = None
+    """Cut evaluation rows out of the training files."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Background readers; 0 reads in the training loop."""
+    shuffle: Annotated[int, Field(ge=0)] = 262_144
+    """Rows mixed in memory at a time; 0 keeps the order of the files."""
+    bad_rows: Literal["error", "quarantine"] = "error"
+    """What happens to rows that can't be read."""
+    synthetic: Positive | None = None
+    """Generate this many rows for the recipe's own features and tasks instead of reading files."""
+
+
+class LearningRate(Model):
+    """Learning rates of dense parameters and of tables."""
+
+    dense: Rate = 1e-3
+    """Rate of dense parameters."""
+    sparse: Rate = 0.02
+    """Rate of embedding tables."""
+
+
+class Optimizer(Model):
+    """An optimizer with its settings."""
+
+    name: Literal["adam", "adamw", "adagrad", "rowwise_adagrad", "sgd"]
+    """Which one."""
+    betas: Annotated[tuple[float, float], BeforeValidator(_paths)] = (0.9, 0.999)
+    """Adam: decay of the moments."""
+    eps: Rate = 1e-10
+    """Added to the denominator."""
+    momentum: NonNegative = 0.0
+    """SGD: momentum (dense parameters only)."""
+    weight_decay: NonNegative = 0.0
+    """L2 penalty (adam, sgd, adagrad) or decoupled decay (adamw)."""
+
+
+class Optim(Model):
+    """One optimizer for dense parameters, one for tables."""
+
+    dense: Optimizer = Optimizer(name="adam")
+    """Dense parameters: adam, adamw, adagrad, sgd."""
+    sparse: Optimizer = Optimizer(name="adagrad")
+    """Tables: adagrad, rowwise_adagrad, adam, sgd; only the batch's rows are touched."""
+
+
+class Schedule(Model):
+    """The learning rate over updates; a factor on both rates."""
+
+    kind: Literal["constant", "exponential", "steps", "cosine", "restarts", "linear"] = "constant"
+    """Shape of the curve after warm-up."""
+    warmup: Annotated[int, Field(ge=0)] = 0
+    """Updates of linear warm-up."""
+    warmup_from: NonNegative = 0.0
+    """Factor at the first warm-up update."""
+    gamma: Rate = 0.9
+    """exponential and steps: factor of each decay."""
+    every: Positive = 1000
+    """exponential and restarts: updates between decays or restarts."""
+    staircase: bool = False
+    """exponential: decay in steps."""
+    at: Annotated[tuple[Positive, ...], BeforeValidator(_paths)] = ()
+    """steps: updates at which the rate decays."""
+    minimum: NonNegative = 0.0
+    """Smallest factor."""
+
+
+class EarlyStop(Model):
+    """Stop when a metric has not improved."""
+
+    metric: str
+    """<task>.<metric>."""
+    patience: Positive = 2
+    """Evaluations without improvement."""
+
+
+class Save(Model):
+    """Which checkpoints are kept."""
+
+    best: str | None = None
+    """<task>.<metric> by which the best checkpoint is chosen."""
+    keep: Positive = 3
+    """Number of latest checkpoints kept, besides the best."""
+    every: Positive | None = None
+    """Updates between checkpoints; one is always written at the end."""
+
+
+class ParameterGroup(Model):
+    """Settings for the parameters of some nodes."""
+
+    lr: Rate | None = None
+    """Learning rate."""
+    weight_decay: NonNegative | None = None
+    """Weight decay."""
+
+
+class Train(Model):
+    """How to train."""
+
+    epochs: Positive | None = None
+    """Passes over the data (default 1)."""
+    steps: Positive | None = None
+    """Updates, instead of epochs."""
+    batch: Positive = 4096
+    """Rows per step."""
+    accumulate: Positive = 1
+    """Steps per update."""
+    lr: LearningRate = LearningRate()
+    """Learning rates."""
+    optim: Optim = Optim()
+    """Optimizers."""
+    schedule: Schedule = Schedule()
+    """Learning rate over time."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the dense part; tables, optimizer state and metrics stay fp32."""
+    clip: Rate | None = None
+    """Largest global norm of the dense gradient."""
+    early_stop: EarlyStop | None = None
+    """Stop when a metric has not improved."""
+    save: Save = Save()
+    """Which checkpoints are kept."""
+    eval_every: Positive | None = None
+    """Updates between evaluations; always at the end of an epoch too."""
+    log_every: Positive = 50
+    """Updates between lines of metrics.jsonl."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of weights, shuffling and dropout."""
+    compile: bool = False
+    """Run the module through torch.compile."""
+    dir: str | None = None
+    """Run folder; default runs/<name>."""
+    groups: dict[str, ParameterGroup] = {}
+    """Settings by glob of node names."""
+
+
+class Kernels(Model):
+    """Which kernels are asked for."""
+
+    default: str = "auto"
+    """auto: the measured fastest that is eligible, else torch."""
+    by_block: dict[str, str] = {}
+    """Kernel per block."""
+    by_node: dict[str, str] = {}
+    """Kernel per glob of node names; the most specific wins."""
+    policy: Literal["fallback", "strict"] = "fallback"
+    """An ineligible kernel is a warning and torch, or an error."""
+
+
+class Export(Model):
+    """How to export."""
+
+    nodes: Annotated[tuple[str, ...], BeforeValidator(_paths)] = ()
+    """Further nodes whose outputs are returned."""

@@ -1,0 +1,244 @@
+"""Canonical tree -> Recipe, part by part: what is wrong is reported and left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from graphrec.errors import Problem
+from graphrec.recipe.checks import CHECKS
+from graphrec.recipe.composites import check_composite, node_of, sample
+from graphrec.recipe.findings import from_pydantic
+from graphrec.recipe.model import (
+    FEATURES,
+    NODE_WORDS,
+    Composite,
+    FeatureGroup,
+    Group,
+    NodeSpec,
+    Origin,
+    PairedGroup,
+    Recipe,
+    Relation,
+    Task,
+)
+from graphrec.recipe.report import Report
+from graphrec.recipe.training import Data, Export, Kernels, Train
+from graphrec.recipe.tree import INVALID, Tree, shown, spans
+
+__all__ = ["Validator"]
+
+Part = TypeVar("Part", bound=BaseModel)
+
+
+class Validator:
+    """Validates the parts of one canonical tree."""
+
+    def __init__(self, tree: Tree, report: Report, root: str = ".", title: str = "") -> None:
+        keys, values = spans(tree)
+        self.tree = tree
+        self.report = report
+        self.origin = Origin.model_construct(
+            keys=keys, values=values, root=root, title=title, sources={}
+        )
+
+    def recipe(self, name: str) -> Recipe:
+        """The recipe, without the parts that are broken."""
+        features = self.parts("features", self.feature)
+        return Recipe(
+            graphrec=1,
+            name=name,
+            description=self.text("description"),
+            data=self.section("data", Data),
+            features=features,
+            groups=self.parts("groups", self.group),
+            blocks=self.parts("blocks", self.composite),
+            graph=self.parts("graph", self.node),
+            tasks=self.parts("tasks", self.task),
+            relations=tuple(self.relations()),
+            kernels=self.section("kernels", Kernels),
+            train=self.section("train", Train),
+            export=self.section("export", Export),
+            meta=self.tree.value["meta"].plain() if "meta" in self.tree.value else None,
+            origin=self.origin,
+        )
+
+    def text(self, key: str) -> str:
+        """A text at the top of the recipe, empty if there is none."""
+        found = self.tree.at(key)
+        if found is None or isinstance(found.value, str):
+            return found.value if found else ""
+        if found.value is not INVALID:
+            what = f"expected a text, got {shown(found.value)}"
+            self.report(Problem("GR202", what, found.span, key, "put quotes around it"))
+        return ""
+
+    def parts(self, section: str, read: Callable[[str, Tree, str], Any]) -> dict[str, Any]:
+        """The named parts of a section, ordered by name."""
+        found = self.tree.at(section)
+        if found is None:
+            return {}
+        if not isinstance(found.value, dict):
+            if found.value is not INVALID:
+                what = f"expected a map of names, got {shown(found.value)}"
+                self.report(Problem("GR202", what, found.span, section))
+            self.report.breaks(section)
+            return {}
+        made = {}
+        for name in sorted(found.value):
+            path = f"{section}.{name}"
+            part = None
+            if found.value[name].value is not INVALID:
+                part = read(name, found.value[name], path)
+            if part is None or not found.value[name].is_whole() or self.report.is_broken(path):
+                self.report.breaks(path)
+            else:
+                made[name] = part
+        return made
+
+    # ---- parts ------------------------------------------------------------------------------
+
+    def feature(self, name: str, tree: Tree, path: str) -> BaseModel | None:
+        if not self.is_map(tree, path, "a map with `type`"):
+            return None
+        kind = tree.value["type"].value if "type" in tree.value else None
+        model = FEATURES.get(kind) if isinstance(kind, str) else None
+        if model is None:
+            if kind is not INVALID:
+                help = f"one of {', '.join(FEATURES)}"
+                what = "`type` is required" if kind is None else f"no feature type {shown(kind)}"
+                self.report(
+                    Problem("GR206" if kind is None else "GR202", what, tree.key, path, help)
+                )
+            return None
+        plain = {**tree.plain(), "name": name}
+        hidden = ("name", "columns") if kind == "sequence" else ("name",)
+        return self.model(model, plain, path, hidden=hidden)
+
+    def group(self, name: str, tree: Tree, path: str) -> Group | None:
+        if not self.is_map(
+            tree, path, "a list of features, or a map with `of`, or `query` and `keys`"
+        ):
+            return None
+        if {"query", "keys"} & set(tree.value):
+            return self.model(PairedGroup, tree.plain(), path)
+        return self.model(FeatureGroup, tree.plain(), path)
+
+    def node(self, name: str, tree: Tree, path: str) -> NodeSpec | str | None:
+        if isinstance(tree.value, str):
+            return tree.value
+        if not self.is_map(tree, path, "a map with `block`, or an expression"):
+            return None
+        if "block" not in tree.value and self.misspelt_block(tree, path):
+            return None
+        return self.attempt(lambda: node_of(tree.plain()), NodeSpec, path, hidden=("params",))
+
+    def misspelt_block(self, tree: Tree, path: str) -> bool:
+        """A node without `block` whose parameters have a word that looks like it."""
+        from graphrec.errors import nearest
+
+        slip = nearest("block", [key for key in tree.value if key not in NODE_WORDS])
+        if slip is None:
+            return False
+        where = tree.value[slip].key
+        help = "did you mean `block`?"
+        self.report(Problem("GR201", f"unknown key `{slip}`", where, f"{path}.{slip}", help))
+        return True
+
+    def composite(self, name: str, tree: Tree, path: str) -> Composite | None:
+        if not self.is_map(tree, path, "a map with inputs, graph and output"):
+            return None
+        plain = tree.plain()
+        if plain.setdefault("block", name) != name:
+            what = f"this block is called `{name}` here"
+            self.report(
+                Problem("GR205", what, tree.value["block"].span, f"{path}.block", "leave it out")
+            )
+        hidden = () if not path else ("block",)
+        made = self.model(Composite, plain, path, hidden=hidden)
+        if made is None:
+            return None
+        before = len(self.report.problems)
+        for problem in check_composite(made, path):
+            self.report(problem.at(self.origin.key(problem.path)))
+        for node, body in tree.value["graph"].value.items():
+            self.node(node, sample(made, body), f"{path}.graph.{node}".lstrip("."))
+        return made if len(self.report.problems) == before else None
+
+    def task(self, name: str, tree: Tree, path: str) -> Task | None:
+        if not self.is_map(tree, path, "a map with `label` and `in`"):
+            return None
+        return self.model(Task, tree.plain(), path)
+
+    def relations(self) -> Iterator[Relation]:
+        found = self.tree.at("relations")
+        for number, tree in enumerate(found.value if found else []):
+            path = f"relations.{number}"
+            made = self.model(Relation, tree.plain(), path, hidden=("parents", "child"))
+            if made is not None and tree.is_whole():
+                yield made
+            else:
+                self.report.breaks(path)
+
+    def section(self, name: str, model: type[Part]) -> Part:
+        """A section of settings; its defaults stand in where it is broken."""
+        found = self.tree.at(name)
+        if found is None:
+            return model()
+        made = None
+        if found.value is not INVALID and self.is_map(found, name, "a map of settings"):
+            made = self.model(model, found.plain(), name)
+        if made is None or not found.is_whole():
+            self.report.breaks(name)
+            return model()
+        return made
+
+    # ---- models -----------------------------------------------------------------------------
+
+    def is_map(self, tree: Tree, path: str, wanted: str) -> bool:
+        if isinstance(tree.value, dict):
+            return True
+        self.report(
+            Problem("GR202", f"expected {wanted}, got {shown(tree.value)}", tree.span, path)
+        )
+        return False
+
+    def model(
+        self, model: type[Part], plain: Any, path: str, hidden: tuple[str, ...] = ()
+    ) -> Part | None:
+        """The plain value as `model`; None and findings if it does not fit."""
+        return self.attempt(lambda: model.model_validate(plain), model, path, hidden)
+
+    def attempt(
+        self,
+        make: Callable[[], Part],
+        model: type[BaseModel],
+        path: str,
+        hidden: tuple[str, ...] = (),
+    ) -> Part | None:
+        try:
+            made = make()
+        except ValidationError as error:
+            docs = dict(_documented(model))
+            known = [key for key in docs if "." not in key and key not in hidden]
+            found = from_pydantic(error, path, self.origin, known, docs=docs)
+            for problem in found:
+                self.report(problem)
+            return None
+        check = CHECKS.get(type(made))
+        for problem in check(made, path) if check else ():
+            at = self.origin.key(problem.path) if problem.code == "GR205" else None
+            self.report(problem.at(at or self.origin.value(problem.path)))
+        return made
+
+
+def _documented(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """(key, sentence) of every field, nested ones as `schedule.warmup`."""
+    for name, field in model.model_fields.items():
+        key = f"{prefix}{field.alias or name}"
+        yield key, field.description or ""
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _documented(inner, f"{key}.")

@@ -1,0 +1,69 @@
+"""`vocab: file(path)`: where the file is, whether it may be read, and its values."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from graphrec.errors import Problem
+from graphrec.recipe.calls import Call
+from graphrec.recipe.files import Files, base_folder
+from graphrec.recipe.model import CrossFeature, IdFeature, Recipe
+from graphrec.recipe.report import Report
+
+__all__ = ["check_vocabularies", "read_vocabulary"]
+
+
+def read_vocabulary(path: str | Path) -> tuple[str, ...]:
+    """The values of a vocabulary file: UTF-8, one a line, none twice.
+
+    Raises ValueError with what is wrong and its line, OSError if the file can't be read.
+    """
+    data = Path(path).read_bytes()
+    try:
+        lines = data.decode("utf-8").removeprefix("\ufeff").splitlines()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(f"line {line} is not UTF-8 text") from None
+    seen: dict[str, int] = {}
+    for number, value in enumerate(lines, 1):
+        if value in seen:
+            raise ValueError(f"line {number} repeats {value[:60]!r} of line {seen[value]}")
+        if not value:
+            raise ValueError(f"line {number} is empty")
+        seen[value] = number
+    if not seen:
+        raise ValueError("the file is empty")
+    return tuple(lines)
+
+
+def check_vocabularies(recipe: Recipe, files: Files, report: Report) -> None:
+    """Make the paths of `file(...)` vocabularies absolute; report those that can't be used."""
+    for name, feature in recipe.features.items():
+        if not isinstance(feature, IdFeature | CrossFeature) or feature.vocab.name != "file":
+            continue
+        path = f"features.{name}.vocab"
+        span = recipe.origin.value(path) if recipe.origin else None
+        if span is None:
+            continue
+        text = str(feature.vocab.args[0])
+        full = os.path.normpath(os.path.join(base_folder(span), text))
+        # what is typed on the command line is the user's own word
+        refusal = files.refusal(full) if span.file is not None else None
+        if refusal is not None:
+            help = (
+                f"only files below {files.root!r} are read; --allow-root DIR opens another folder"
+            )
+            report(Problem("GR121", f"{text!r} {refusal}", span, path, help))
+            continue
+        try:
+            read_vocabulary(full)
+        except OSError as error:
+            report(Problem("GR120", f"can't read {text!r}: {error.strerror or error}", span, path))
+        except ValueError as error:
+            report(
+                Problem("GR120", f"{text!r}: {error}", span, path, "one value a line, each once")
+            )
+        else:
+            vocab = Call("file", (full,))
+            recipe.features[name] = feature.model_copy(update={"vocab": vocab})

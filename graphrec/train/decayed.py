@@ -1,0 +1,99 @@
+"""Metrics shown while training: they decay, so that they speak of the last few hundred updates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from graphrec.recipe.calls import Call
+from graphrec.tasks import decay_parameters
+from graphrec.train import exact
+from graphrec.train.metrics import binned, make_metric
+
+__all__ = ["Decayed", "DecayedAuc", "make_decayed"]
+
+
+class Decayed:
+    """A metric over every `step` updates, v <- rate v + (1 - rate) new; None before the first."""
+
+    def __init__(self, name: str, step: int = 100, rate: float = 0.9) -> None:
+        self.metric = make_metric(Call(name))
+        self.step, self.rate = step, rate
+        self.updates = 0
+        self.value: float | None = None
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add one batch; rows have labels."""
+        if len(target):
+            self.metric.update(preds.detach(), target)
+        self.updates += 1
+        if self.updates % self.step == 0:
+            new = self.metric.compute() if self.metric.update_called else None
+            if new is not None:
+                old = self.value
+                self.value = new if old is None else self.rate * old + (1 - self.rate) * new
+            self.metric.reset()
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        value = torch.tensor(torch.nan if self.value is None else self.value, dtype=torch.float64)
+        counters = torch.tensor([self.updates, self.metric._update_count])
+        sums = {f"sums.{name}": getattr(self.metric, name) for name in self.metric._defaults}
+        return {"counters": counters, "value": value, **sums}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state()`."""
+        self.updates, self.metric._update_count = (int(n) for n in state["counters"])
+        value = float(state["value"])
+        self.value = None if value != value else value
+        for name in self.metric._defaults:
+            setattr(self.metric, name, state[f"sums.{name}"])
+
+
+class DecayedAuc:
+    """AUC from decaying counts per score bin: every `step` updates C <- rate C + (1 - rate) new."""
+
+    def __init__(self, step: int = 100, rate: float = 0.9, bins: int = 200) -> None:
+        self.step, self.rate = step, rate
+        self.thresholds = torch.linspace(0, 1, bins)
+        self.buffer = torch.zeros(2, bins, dtype=torch.float64)
+        self.counts = torch.zeros(2, bins, dtype=torch.float64)
+        self.updates = 0
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add one batch; rows have labels."""
+        self.buffer = self.buffer + binned(preds, target, self.thresholds)
+        self.updates += 1
+        if self.updates % self.step == 0:
+            first = not bool(self.counts.any())
+            old = self.counts
+            self.counts = self.buffer if first else self.rate * old + (1 - self.rate) * self.buffer
+            self.buffer = torch.zeros_like(self.buffer)
+
+    @property
+    def value(self) -> float | None:
+        """AUC over the decayed counts, None before the first boundary."""
+        return exact.binned_auc(self.counts[1].numpy(), self.counts[0].numpy())
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        return {
+            "updates": torch.tensor(self.updates),
+            "buffer": self.buffer,
+            "counts": self.counts,
+        }
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state()`."""
+        self.updates = int(state["updates"])
+        self.buffer, self.counts = state["buffer"], state["counts"]
+
+
+def make_decayed(call: Call) -> Decayed | DecayedAuc:
+    """The training metric a recipe names: `auc`, `mae(step=50, rate=0.8)`."""
+    p = decay_parameters(call)
+    if call.name == "auc":
+        return DecayedAuc(p.step, p.rate, p.bins)
+    return Decayed(call.name, p.step, p.rate)

@@ -1,0 +1,105 @@
+"""`evaluate`: the record of a run folder's checkpoint on its own, or on other, evaluation data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from graphrec.compiler import compile_recipe
+from graphrec.data import Encoder, Loader, Source, open_data, open_files
+from graphrec.errors import CheckpointError, DataError, Problem
+from graphrec.library import BUILTIN, Library
+from graphrec.recipe.model import Recipe
+from graphrec.train import checkpoint
+from graphrec.train.checkpoint import Checkpoint
+from graphrec.train.evaluation import Evaluator
+from graphrec.train.run import read_info
+from graphrec.train.trainer import best_checkpoint, eval_record
+
+__all__ = ["choose_checkpoint", "evaluate"]
+
+
+def evaluate(
+    run_dir: str | Path,
+    data: str | Sequence[str] | None = None,
+    wanted: str | int | None = None,
+    *,
+    library: Library = BUILTIN,
+) -> dict[str, Any]:
+    """One evaluation record, as in metrics.jsonl.
+
+    `data` are globs of files (default: the run's evaluation data), `wanted` is `best`, `last` or
+    a step (default: the best if the recipe asks for one, else the last). Raises CheckpointError for
+    a damaged run folder and DataError for data that does not fit.
+    """
+    folder = Path(run_dir)
+    info = read_info(folder)
+    # Vocabularies that came from files are in the run folder now: the files are not needed.
+    fitted = [f"features.{name}.vocab=fit" for name in info["vocabulary_files"]]
+    compiled = compile_recipe(folder / "recipe.yaml", overrides=fitted, library=library)
+    recipe = compiled.recipe
+    found = choose_checkpoint(recipe, folder, wanted)
+    if found.recipe != info["recipe"]:
+        raise CheckpointError(
+            Problem("GR808", f"{found.folder} is of another recipe than {folder}")
+        )
+    encoder = Encoder.load(recipe, folder)
+    module = compiled.module(encoder.rows)
+    try:
+        module.load_state_dict(found.model())
+    except RuntimeError as error:
+        raise CheckpointError(
+            Problem("GR808", f"{found.folder} does not fit the model: {str(error)[:300]}")
+        ) from error
+    loader = Loader(recipe, encoder, _source(recipe, data), recipe.train.batch, shuffle=False)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module.to(device)
+    with closing(loader.epoch(0)) as batches:
+        numbers = Evaluator(recipe, device).run(module, module, batches)
+    assert numbers is not None, "nothing stops this evaluation"
+    return eval_record(numbers, found.position, loader.wait_seconds)
+
+
+def choose_checkpoint(recipe: Recipe, folder: Path, wanted: str | int | None) -> Checkpoint:
+    """The checkpoint that `best`, `last`, a step, or nothing in particular stands for."""
+    parent = folder / "checkpoints"
+    if wanted in (None, "best"):
+        best = best_checkpoint(recipe, parent)
+        if best is not None:
+            return best
+        if wanted == "best":
+            raise CheckpointError(
+                Problem(
+                    "GR801",
+                    f"{folder} has no best checkpoint: the recipe does not say train.save.best",
+                    help="--checkpoint last",
+                )
+            )
+    if wanted in (None, "last"):
+        last = checkpoint.latest(parent)
+        if last is None:
+            raise CheckpointError(Problem("GR801", f"no checkpoint in {parent}"))
+        return last
+    if not str(wanted).isdecimal():
+        raise CheckpointError(
+            Problem("GR801", f"no checkpoint `{wanted}`", help="best, last, or a step: 1234")
+        )
+    return checkpoint.load(parent / f"step-{int(wanted):08d}")
+
+
+def _source(recipe: Recipe, data: str | Sequence[str] | None) -> Source:
+    if data is not None:
+        globs = (data,) if isinstance(data, str) else tuple(data)
+        return open_files(recipe, globs, "--data", Path())
+    source = open_data(recipe).eval
+    if source is None:
+        raise DataError(
+            Problem(
+                "GR721", "the run has no evaluation data", help="give some: --data FILES.parquet"
+            )
+        )
+    return source

@@ -1,0 +1,169 @@
+"""One pass over evaluation rows: losses, metrics and calibration of every task, as one record."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from graphrec.nn.batch import Batch
+from graphrec.recipe.calls import Call
+from graphrec.recipe.model import Recipe, Task
+from graphrec.tasks import form, key, metric_parameters, suffix
+from graphrec.train.losses import TaskLosses, score
+from graphrec.train.metrics import make_metric
+
+__all__ = ["Calibration", "Evaluator", "LossMeans", "known_rows"]
+
+Forward = Callable[[Batch], dict[str, Tensor]]
+
+
+class Evaluator:
+    """Evaluates a module on batches; `calibration` belongs to the last pass, by binary task."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe, self.device = recipe, device
+        self.losses = TaskLosses(recipe)
+        self.calibration: dict[str, Calibration] = {}
+
+    def run(
+        self,
+        module: nn.Module,
+        forward: Forward,
+        batches: Iterable[Batch],
+        stop: Callable[[], bool] = lambda: False,
+    ) -> dict[str, Any] | None:
+        """The record's numbers (`rows`, `seconds`, `loss`, `<task>.auc`, ...); None if stopped."""
+        scores = {
+            n: _TaskScores(n, t, self.recipe) for n, t in self.recipe.tasks.items() if t.label
+        }
+        means, rows, start = LossMeans(self.losses), 0, time.perf_counter()
+        training = module.training
+        module.eval()
+        try:
+            with torch.no_grad():
+                for batch in batches:
+                    if stop():
+                        return None
+                    batch = batch.to(self.device)
+                    predictions = forward(batch)
+                    means.add(self.losses(predictions, batch))
+                    for task in scores.values():
+                        task.add(predictions, batch)
+                    rows += batch.num_rows
+        finally:
+            module.train(training)
+        self.calibration = {n: t.calibration for n, t in scores.items() if t.calibration}
+        seconds = time.perf_counter() - start
+        record: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), **means.values()}
+        for task in scores.values():
+            record.update(task.values())
+        return record
+
+
+class LossMeans:
+    """Means of losses over batches, weighted by the rows' weights; `values()` by record key."""
+
+    def __init__(self, losses: TaskLosses) -> None:
+        self.keys = losses.keys()
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, found: Any) -> None:
+        """Add one batch's `Losses`."""
+        for name, value in found.parts.items():
+            mass = found.mass.get(name, torch.ones((), device=value.device))
+            pair = torch.stack([value.detach().double() * mass, mass.double()])
+            self.sums[name] = self.sums[name] + pair if name in self.sums else pair
+
+    def values(self) -> dict[str, float | None]:
+        """`loss` is the sum of all; a task's own, and its terms where it has several."""
+        means = {n: (float(s[0] / s[1]) if float(s[1]) > 0 else 0.0) for n, s in self.sums.items()}
+        found: dict[str, float | None] = {"loss": _finite(sum(means.values()))}
+        for task, parts in self.keys.items():
+            known = {loss: means[part] for loss, part in parts.items() if part in means}
+            found[key(task, "loss")] = _finite(sum(known.values())) if known else None
+            if len(parts) > 1:
+                found.update({key(task, loss): _finite(value) for loss, value in known.items()})
+        return found
+
+
+class Calibration:
+    """Mean prediction against observed rate, from counts in fine bins of the logit."""
+
+    _BINS, _SPAN = 8192, 16.0
+
+    def __init__(self) -> None:
+        self.sums = np.zeros((3, self._BINS))
+
+    def add(self, score: Tensor, target: Tensor) -> None:
+        """Add probabilities [B] with labels [B]."""
+        p = score.double().clamp(1e-7, 1 - 1e-7)
+        place = (torch.logit(p) + self._SPAN) / (2 * self._SPAN) * self._BINS
+        bins = place.long().clamp(0, self._BINS - 1).numpy()
+        for row, mass in enumerate((None, score.double().numpy(), target.double().numpy())):
+            self.sums[row] += np.bincount(bins, mass, minlength=self._BINS)
+
+    def parts(self, number: int = 10) -> list[tuple[int, float, float]]:
+        """(rows, mean prediction, rate) of about `number` equally large parts, rising."""
+        rows = self.sums[0]
+        ends = np.minimum(np.cumsum(rows) / max(rows.sum(), 1) * number, number - 1e-9).astype(int)
+        found = []
+        for part in range(number):
+            n, predicted, positive = self.sums[:, ends == part].sum(axis=1)
+            if n:
+                found.append((int(n), predicted / n, positive / n))
+        return found
+
+
+class _TaskScores:
+    def __init__(self, name: str, task: Task, recipe: Recipe) -> None:
+        self.name, self.task = name, task
+        self.suffix = suffix(recipe, name)
+        self.metrics: dict[Call, Metric] = {call: make_metric(call) for call in task.metrics}
+        self.groups = {c: getattr(metric_parameters(c), "column", None) for c in task.metrics}
+        probable = task.kind == "binary" and form(task) != "regression"
+        self.calibration = Calibration() if probable else None
+
+    def add(self, predictions: dict[str, Tensor], batch: Batch) -> None:
+        if not self.metrics and self.calibration is None:
+            return
+        known, preds, label = known_rows(self.task, self.name, self.suffix, predictions, batch)
+        if not len(label):
+            return
+        weight = batch.weights.get(self.name)
+        weight = weight.cpu()[known] if weight is not None else None
+        keep = known.numpy()
+        for call, metric in self.metrics.items():
+            column = self.groups[call]
+            group = None if column is None else np.asarray(batch.columns[column])[keep]
+            metric.update(preds, label, weight, group)
+        if self.calibration is not None:
+            self.calibration.add(preds, label)
+
+    def values(self) -> dict[str, float | None]:
+        return {
+            key(self.name, call): metric.compute() if metric.update_called else None
+            for call, metric in self.metrics.items()
+        }
+
+
+def known_rows(
+    task: Task, name: str, ending: str, predictions: dict[str, Tensor], batch: Batch
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which rows have a label [B], and these rows' float32 predictions and labels, on the CPU."""
+    label = batch.labels[name].cpu()
+    known = label.isfinite() if label.is_floating_point() else label >= 0
+    preds = score(task, predictions, ending).detach().float().cpu()
+    if bool(known.all()):
+        return known, preds, label
+    return known, preds[known], label[known]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

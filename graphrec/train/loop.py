@@ -1,0 +1,238 @@
+"""`train`: from a compiled recipe to a finished run folder."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from graphrec.compiler import Compiled
+from graphrec.data import DataSet, Encoder, Loader, open_data
+from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
+from graphrec.recipe import canonical, recipe_hash
+from graphrec.recipe.model import IdFeature, Recipe
+from graphrec.train import checkpoint
+from graphrec.train.board import Board
+from graphrec.train.optimizers import make_optimizers
+from graphrec.train.progress import Console, Progress, clock, score_table
+from graphrec.train.report import write_report
+from graphrec.train.run import Run, command_line, open_run, versions, write_text
+from graphrec.train.schedules import needs_total
+from graphrec.train.signals import Signals
+from graphrec.train.trainer import Trainer, best_checkpoint
+from graphrec.viz import svg
+
+__all__ = ["train"]
+
+
+def train(
+    compiled: Compiled,
+    *,
+    console: Console,
+    run_dir: str | Path | None = None,
+    command: Sequence[str] = (),
+    plugins: Sequence[str] = (),
+) -> Run:
+    """Train a compiled recipe; returns its run folder.
+
+    An unfinished run of the same recipe and data is resumed. Raises DataError, CheckpointError or
+    EnvironmentFault; after SIGINT or SIGTERM saves a checkpoint and raises SystemExit(130 or 143).
+    """
+    recipe = compiled.recipe
+    data = open_data(recipe)
+    _check_selection(recipe, data)
+    identity = {"recipe": recipe_hash(recipe), "fingerprint": data.fingerprint}
+    base = Path(run_dir or recipe.train.dir or Path("runs") / recipe.name)
+    run = open_run(base, identity)
+    try:
+        found = checkpoint.latest(run.checkpoints) if run.resumed else None
+        checkpoint.sweep(run.checkpoints)
+        encoder = _encoder(recipe, data, run, resumed=found is not None)
+        _write_folder(compiled, run, identity, command, plugins)
+        run.rewind(found.position if found else None)
+        trainer = _trainer(compiled, data, encoder, run, identity["recipe"])
+        if found is not None:
+            _restore(trainer, found)
+        _loop(trainer, data, console)
+        _finish(trainer, console, command)
+    finally:
+        run.close()
+    return run
+
+
+def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
+    position, run = trainer.position, trainer.run_folder
+    console.remark(_start_line(trainer, data))
+    if run.resumed:
+        console.remark(f"going on from step {position.step} in {run.folder}")
+    trainer.reachable = _reachable(trainer.recipe, data)
+    board = Board(run.folder / "tensorboard", position.step)
+    if board.missing:
+        console.remark("tensorboard is not installed; metrics.jsonl has the same numbers")
+    total = total_updates(trainer.recipe, trainer.loader)
+    try:
+        with Signals() as signals, Progress(console, total, position.step) as progress:
+            trainer.run(progress, signals, board)
+    finally:
+        board.close()
+    if signals.received is not None and not trainer.position.finished:
+        console.remark(
+            f"interrupted: a checkpoint of step {trainer.position.step} is in {run.folder}; "
+            "the same command goes on from there"
+        )
+        raise SystemExit(signals.status)
+
+
+def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
+    run, recipe, position = trainer.run_folder, trainer.recipe, trainer.position
+    best = best_checkpoint(recipe, run.checkpoints)
+    write_report(trainer, best, command)
+    run.finish()
+    lines = [
+        f"trained {position.trained:,} rows in {position.step:,} steps, {clock(position.seconds)}"
+    ]
+    shown = best.position.scores if best is not None else position.scores
+    if shown:
+        name = f"best checkpoint, step {shown['step']}" if best is not None else "last checkpoint"
+        lines += [f"evaluation of the {name}:", score_table(recipe, shown, trainer.reachable)]
+    lines.append(f"report    {run.folder / 'report.md'}")
+    lines.append(f"model     {run.folder / 'model.py'}, weights in {run.checkpoints}")
+    if trainer.eval_loader is not None:
+        lines.append(f"evaluate  {command_line(['graphrec', 'evaluate', str(run.folder)])}")
+    console.result("\n".join(lines))
+
+
+# ---- setting up ---------------------------------------------------------------------------------
+
+
+def _check_selection(recipe: Recipe, data: DataSet) -> None:
+    rules = {"train.save.best": recipe.train.save.best, "train.early_stop": recipe.train.early_stop}
+    for path, rule in rules.items():
+        if rule is not None and data.eval is None:
+            raise DataError(
+                Problem(
+                    "GR721",
+                    f"{path} needs evaluation data",
+                    path=path,
+                    help="add data.eval or data.split to the recipe, or -o data.eval=FILES.parquet",
+                )
+            )
+
+
+def _encoder(recipe: Recipe, data: DataSet, run: Run, *, resumed: bool) -> Encoder:
+    if resumed:
+        return Encoder.load(recipe, run.folder)
+    encoder = Encoder.fit(recipe, data.train)
+    encoder.save(run.folder)
+    return encoder
+
+
+def _write_folder(
+    compiled: Compiled,
+    run: Run,
+    identity: dict[str, str],
+    command: Sequence[str],
+    plugins: Sequence[str],
+) -> None:
+    run.info(
+        **identity,
+        name=compiled.recipe.name,
+        command=command_line(command),
+        seed=compiled.recipe.train.seed,
+        threads=torch.get_num_threads(),
+        versions=versions(),
+        plugins=list(plugins),
+        vocabulary_files=[
+            name
+            for name, feature in compiled.recipe.features.items()
+            if isinstance(feature, IdFeature) and feature.vocab.name == "file"
+        ],
+        finished=False,
+    )
+    write_text(run.folder / "recipe.yaml", canonical(compiled.recipe))
+    write_text(run.folder / "model.py", compiled.source.text)
+    write_text(run.folder / "graph.svg", svg(compiled.graph))
+
+
+def _trainer(
+    compiled: Compiled, data: DataSet, encoder: Encoder, run: Run, recipe_hash: str
+) -> Trainer:
+    recipe = compiled.recipe
+    seed, batch = recipe.train.seed, recipe.train.batch
+    loader = Loader(recipe, encoder, data.train, batch, shuffle=True, seed=seed)
+    evaluated = None
+    if data.eval is not None:
+        evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
+    optimizers = make_optimizers(module, recipe, _known_updates(recipe, loader))
+    # Weights have seeds of their own; this one is for dropout.
+    torch.manual_seed(seed)
+    return Trainer(
+        recipe, compiled.graph, module, optimizers, loader, evaluated, run, recipe_hash, device
+    )
+
+
+def _restore(trainer: Trainer, found: checkpoint.Checkpoint) -> None:
+    try:
+        trainer.restore(found)
+    except (KeyError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            Problem("GR808", f"{found.folder} does not fit this model: {str(error)[:300]}")
+        ) from error
+
+
+def total_updates(recipe: Recipe, loader: Loader) -> int | None:
+    """Updates of the whole run; None where only reading the data tells."""
+    if recipe.train.steps is not None:
+        return recipe.train.steps
+    if loader.num_batches is None:
+        return None
+    return math.ceil(loader.num_batches / recipe.train.accumulate) * (recipe.train.epochs or 1)
+
+
+def _known_updates(recipe: Recipe, loader: Loader) -> int | None:
+    total = total_updates(recipe, loader)
+    if total is None and needs_total(recipe.train.schedule):
+        raise RecipeError(
+            Problem(
+                "GR239",
+                f"schedule {recipe.train.schedule.kind} needs the number of updates, "
+                "which these files only tell when they are read",
+                path="train.schedule",
+                help="say train.steps instead of epochs, or use Parquet",
+            )
+        )
+    return total
+
+
+def _start_line(trainer: Trainer, data: DataSet) -> str:
+    recipe, loader = trainer.recipe, trainer.loader
+    rows = f"{loader.num_rows:,} rows" if loader.num_rows is not None else "rows"
+    steps = f"{recipe.train.steps:,} steps" if recipe.train.steps else ""
+    epochs = f"{recipe.train.epochs or 1} x " if not steps else ""
+    tasks = ", ".join(recipe.tasks)
+    return (
+        f"train {recipe.name} ({tasks}) on {epochs}{rows}{' for ' + steps if steps else ''} "
+        f"of {data.train.name}, batch {recipe.train.batch:,}\n"
+        f"{_parameters(trainer.module):,} parameters on {trainer.device.type}, "
+        f"{torch.get_num_threads()} threads, {recipe.train.precision}; run folder "
+        f"{trainer.run_folder.folder}"
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def _reachable(recipe: Recipe, data: DataSet) -> dict[str, dict[str, float]]:
+    """The best scores that are possible, by task and metric, where the data was generated."""
+    if recipe.data.synthetic is None:
+        return {}
+    from graphrec.data.synthetic import SyntheticSource
+
+    assert isinstance(data.train, SyntheticSource)
+    return {task: data.train.best(task, inside=False) for task in recipe.tasks}

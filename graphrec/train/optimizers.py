@@ -1,0 +1,227 @@
+"""The optimizers of a run: one for dense parameters, one for tables, one schedule over both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from graphrec.nn.embedding import Embeddings
+from graphrec.nn.pieces import Piece, PiecewiseModule
+from graphrec.recipe.model import Recipe
+from graphrec.recipe.training import Train
+from graphrec.train.dense import load_optimizer_state, make_dense, optimizer_state
+from graphrec.train.groups import Settings, node_of, node_settings
+from graphrec.train.schedules import factor, needs_total
+from graphrec.train.sparse import RowOptimizer
+
+__all__ = ["Optimizers", "PackedTable", "make_optimizers"]
+
+
+@dataclass(frozen=True)
+class PackedTable:
+    """A packed table under its optimizer; `prefix` is its module's name."""
+
+    prefix: str
+    parameter: nn.Parameter
+    pieces: tuple[Piece, ...]
+    rows: RowOptimizer
+    lr: float
+    weight_decay: float
+
+
+class Optimizers:
+    """Steps dense parameters and tables together.
+
+    Call `step()` after the `backward()` of every batch's mean loss: each `accumulate`-th call
+    divides the gradients, clips the dense ones, updates everything once, clears the gradients and
+    returns True. `updates` counts the updates done; checkpoints are taken between updates.
+    """
+
+    def __init__(
+        self,
+        dense: torch.optim.Optimizer | None,
+        dense_pieces: Mapping[nn.Parameter, tuple[Piece, ...]],
+        tables: tuple[PackedTable, ...],
+        train: Train,
+        total: int | None,
+    ) -> None:
+        self.dense, self.tables = dense, tables
+        self.updates = 0
+        self.pending = 0
+        self._pieces, self._train, self._total = dense_pieces, train, total
+        self._parameters = [*dense_pieces, *(table.parameter for table in tables)]
+        self._rates = [group["lr"] for group in dense.param_groups] if dense else []
+
+    @property
+    def factor(self) -> float:
+        """What the schedule multiplies learning rates by in the next update."""
+        return factor(self._train.schedule, self.updates, self._total)
+
+    def step(self) -> bool:
+        """Take the gradients of one batch; True if that completed an update."""
+        self.pending += 1
+        return self.pending >= self._train.accumulate and self.flush()
+
+    @torch.no_grad()
+    def flush(self) -> bool:
+        """Update with the mean of what is accumulated; False if there is nothing.
+
+        For the end of the data, when it comes before `accumulate` batches are together.
+        """
+        if not self.pending:
+            return False
+        rate = self.factor
+        if self.pending > 1:
+            for parameter in self._parameters:
+                if parameter.grad is not None:
+                    parameter.grad.mul_(1.0 / self.pending)
+        if self._train.clip is not None:
+            nn.utils.clip_grad_norm_(self._pieces, self._train.clip)
+        if self.dense is not None:
+            for group, base in zip(self.dense.param_groups, self._rates, strict=True):
+                group["lr"] = base * rate
+            self.dense.step()
+        self.updates += 1
+        for table in self.tables:
+            grad = table.parameter.grad
+            if grad is not None:
+                rows, values, lr = grad._indices()[0], grad._values(), table.lr * rate
+                table.rows.update(rows, values, lr, table.weight_decay, self.updates)
+        self.discard()
+        return True
+
+    def zero_grad(self) -> None:
+        """Clear gradients before a batch; keeps those that are being accumulated."""
+        if not self.pending:
+            self.discard()
+
+    def discard(self) -> None:
+        """Throw away all gradients, those accumulated included (after a batch that went wrong)."""
+        self.pending = 0
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All state, flat: `updates`, `dense/<parameter>/<slot>`, `sparse/<module>.<table>/<slot>`.
+
+        Keys do not depend on how tables are packed; tensors share memory with the live state.
+        """
+        if self.pending:
+            raise RuntimeError(
+                "gradients are being accumulated: a checkpoint is taken between updates"
+            )
+        state = {"updates": torch.tensor(self.updates)}
+        if self.dense is not None:
+            state.update(optimizer_state(self.dense, self._pieces))
+        state.update(self._row_state())
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state`; ValueError if it is of other parameters or another optimizer."""
+        given = dict(state)
+        self.discard()
+        self.updates = int(given.pop("updates"))
+        for key, values in self._row_state().items():
+            found = given.pop(key, None)
+            if found is None or found.shape != values.shape:
+                what = "missing" if found is None else f"of shape {[*found.shape]}"
+                raise ValueError(f"optimizer state `{key}` {[*values.shape]} is {what}")
+            values.copy_(found)
+        if self.dense is not None:
+            load_optimizer_state(self.dense, self._pieces, given)
+        if given:
+            raise ValueError(f"optimizer state `{min(given)}` belongs to nothing here")
+
+    def _row_state(self) -> dict[str, Tensor]:
+        return {
+            f"sparse/{table.prefix}.{piece.key.removesuffix('.weight')}/{slot}": values[
+                piece.start : piece.stop
+            ]
+            for table in self.tables
+            for piece in table.pieces
+            for slot, values in table.rows.slots.items()
+        }
+
+
+def make_optimizers(
+    module: nn.Module,
+    recipe: Recipe,
+    updates: int | None = None,
+    extra: Mapping[str, nn.Module] | None = None,
+) -> Optimizers:
+    """The optimizers `recipe.train` asks for.
+
+    `updates` is the number of updates of the whole run (for cosine and linear schedules), `extra`
+    further modules with parameters (of losses), by name. RecipeError for a glob of `train.groups`
+    that matches no node.
+    """
+    train = recipe.train
+    if needs_total(train.schedule) and updates is None:
+        raise ValueError(f"schedule `{train.schedule.kind}` needs the number of updates of the run")
+    pieces: dict[nn.Parameter, tuple[Piece, ...]] = {}
+    packed: dict[nn.Parameter, tuple[str, tuple[Piece, ...]]] = {}
+    for prefix, owner in _modules(module, extra or {}):
+        sparse = {pack.name for pack in owner.packs} if isinstance(owner, Embeddings) else set()
+        for name, parameter in owner.named_parameters(recurse=False):
+            if parameter.requires_grad and parameter not in pieces and parameter not in packed:
+                parts = _pieces(owner, name, parameter)
+                if name in sparse:
+                    packed[parameter] = (prefix, parts)
+                else:
+                    dot = f"{prefix}." if prefix else ""
+                    pieces[parameter] = tuple(replace(part, key=dot + part.key) for part in parts)
+    nodes = [node_of(parts[0].key) for parts in pieces.values()]
+    nodes += [node_of(prefix) for prefix, _ in packed.values()]
+    settings = node_settings(nodes, train.groups)
+    tables = tuple(
+        PackedTable(
+            prefix,
+            parameter,
+            parts,
+            RowOptimizer(parameter, train.optim.sparse),
+            *_rates(settings[node_of(prefix)], train.lr.sparse, train.optim.sparse.weight_decay),
+        )
+        for parameter, (prefix, parts) in packed.items()
+    )
+    return Optimizers(_dense(pieces, settings, train), pieces, tables, train, updates)
+
+
+def _dense(
+    pieces: Mapping[nn.Parameter, tuple[Piece, ...]], settings: Mapping[str, Settings], train: Train
+) -> torch.optim.Optimizer | None:
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter, parts in pieces.items():
+        own = settings[node_of(parts[0].key)]
+        rates = _rates(own, train.lr.dense, train.optim.dense.weight_decay)
+        groups.setdefault(rates, []).append(parameter)
+    found = [
+        {"params": parameters, "lr": lr, "weight_decay": weight_decay}
+        for (lr, weight_decay), parameters in groups.items()
+    ]
+    return make_dense(train.optim.dense, found) if found else None
+
+
+def _rates(own: Settings, lr: float, weight_decay: float) -> tuple[float, float]:
+    return (
+        lr if own.lr is None else own.lr,
+        weight_decay if own.weight_decay is None else own.weight_decay,
+    )
+
+
+def _modules(module: nn.Module, extra: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    """All modules by name, as the module would be called if torch.compile had not wrapped it."""
+    for name, found in module.named_modules():
+        yield ".".join(part for part in name.split(".") if part != "_orig_mod"), found
+    for root, other in extra.items():
+        for name, found in other.named_modules():
+            yield f"{root}.{name}".rstrip("."), found
+
+
+def _pieces(owner: nn.Module, name: str, parameter: nn.Parameter) -> tuple[Piece, ...]:
+    if isinstance(owner, PiecewiseModule):
+        return tuple(piece for piece in owner.pieces if piece.parameter == name)
+    shape = tuple(parameter.shape)
+    return (Piece(name, name, 0, shape[0] if shape else 1, shape, ""),)

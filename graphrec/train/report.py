@@ -1,0 +1,143 @@
+"""report.md of a run: what happened to the rows, how good the tasks are, and how to repeat it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from graphrec.tasks import key
+from graphrec.train.checkpoint import Checkpoint
+from graphrec.train.counting import counts_of
+from graphrec.train.progress import clock, number
+from graphrec.train.run import command_line, read_info, write_text
+
+if TYPE_CHECKING:
+    from graphrec.train.trainer import Trainer
+
+__all__ = ["write_report"]
+
+Row = Sequence[str]
+
+
+def write_report(trainer: Trainer, best: Checkpoint | None, command: Sequence[str]) -> None:
+    """Write report.md into the trainer's run folder."""
+    folder = trainer.run_folder.folder
+    parts = [
+        f"# {trainer.recipe.name}",
+        trainer.recipe.description,
+        _summary(trainer, best),
+        *_metrics(trainer, best),
+        *_calibration(trainer),
+        *_rows(trainer),
+        *_unseen(trainer),
+        *_repeat(read_info(folder), command),
+    ]
+    write_text(folder / "report.md", "\n\n".join(part for part in parts if part) + "\n")
+
+
+def _summary(trainer: Trainer, best: Checkpoint | None) -> str:
+    position = trainer.position
+    speed = position.trained / position.seconds if position.seconds else 0.0
+    text = (
+        f"Trained {position.trained:,} rows in {position.step:,} updates "
+        f"({position.epoch} epochs), {clock(position.seconds)} ({speed:,.0f} rows/s with "
+        f"evaluations), on {trainer.device.type} in {trainer.recipe.train.precision}. "
+        f"The graph is in [graph.svg](graph.svg), the model in [model.py](model.py), "
+        f"its recipe in [recipe.yaml](recipe.yaml)."
+    )
+    if best is not None:
+        rule = trainer.recipe.train.save.best
+        text += f" The best checkpoint by {rule} is that of step {best.position.step}."
+    return text
+
+
+def _metrics(trainer: Trainer, best: Checkpoint | None) -> Iterator[str]:
+    records = {"last": trainer.position.scores}
+    if best is not None:
+        records = {"best": best.position.scores, **records}
+    if not trainer.position.scores:
+        return
+    yield "## Evaluation"
+    head = ["task", "metric", *(f"{name} (step {r['step']})" for name, r in records.items())]
+    reachable = trainer.reachable
+    rows = []
+    for task, spec in trainer.recipe.tasks.items():
+        for metric in ("loss", *map(str, spec.metrics)):
+            cells = [number(r.get(key(task, metric))) for r in records.values()]
+            limit = [number(reachable.get(task, {}).get(metric))] if reachable else []
+            rows.append([task, metric, *cells, *limit])
+    yield _table([*head, *(["best reachable"] if reachable else [])], rows)
+    evals = [r for r in trainer.run_folder.records if r.get("kind") == "eval"]
+    if len(evals) > 1:
+        names = [n for n in evals[-1] if n.endswith(".auc")] or ["loss"]
+        yield "Course of the evaluations:"
+        lines = [
+            [str(r["step"]), str(r["epoch"]), *(number(r.get(n)) for n in names)] for r in evals
+        ]
+        yield _table(["step", "epoch", *names], lines)
+
+
+def _calibration(trainer: Trainer) -> Iterator[str]:
+    tables = {n: c.parts() for n, c in trainer.evaluator.calibration.items()}
+    if not any(tables.values()):
+        return
+    yield "## Calibration (last evaluation)"
+    yield "Rows in ten parts by prediction: what was predicted, and what happened."
+    for name, parts in tables.items():
+        rows = [[f"{n:,}", f"{p:.4f}", f"{y:.4f}", f"{y / p:.2f}"] for n, p, y in parts]
+        yield f"**{name}**\n\n" + _table(
+            ["rows", "mean prediction", "rate", "rate / prediction"], rows
+        )
+
+
+def _rows(trainer: Trainer) -> Iterator[str]:
+    counts = counts_of(trainer.position.counts)
+    if trainer.position.row:  # the last epoch was cut short by `steps`
+        counts.add(trainer.loader.counts)
+    yield "## Rows"
+    yield _table(
+        ["read", "trained", "skipped", "quarantined"],
+        [[f"{n:,}" for n in (counts.read, counts.trained, counts.skipped, counts.quarantined)]],
+    )
+    if counts.reasons:
+        rows = [[reason, f"{n:,}"] for reason, n in counts.reasons.most_common()]
+        yield _table(["why rows were quarantined", "rows"], rows)
+    missing = [[task, f"{n:,}"] for task, n in sorted(counts.unlabelled.items()) if n]
+    if missing:
+        yield _table(["task", "rows without its label"], missing)
+
+
+def _unseen(trainer: Trainer) -> Iterator[str]:
+    loaders = {"training": counts_of(trainer.position.counts)}
+    if trainer.eval_loader is not None:
+        loaders["evaluation"] = trainer.eval_loader.counts
+    rates = {name: counts.unseen_rates() for name, counts in loaders.items()}
+    features = sorted({feature for known in rates.values() for feature in known})
+    if features:
+        yield "## Values not in the vocabulary"
+        cells = [[f, *(_share(known.get(f)) for known in rates.values())] for f in features]
+        yield _table(["feature", *rates], cells)
+
+
+def _repeat(info: Mapping[str, Any], command: Sequence[str]) -> Iterator[str]:
+    yield "## Again"
+    if command:
+        yield f"```\n{command_line(command)}\n```"
+    rows = [[name, str(value)] for name, value in sorted(info["versions"].items())]
+    rows += [["seed", str(info["seed"])], ["threads", str(info["threads"])]]
+    rows += [["machine", platform.machine()], ["recipe", info["recipe"][:16]]]
+    rows += [["data", info["fingerprint"][:16]]]
+    rows += [["plugins", ", ".join(info["plugins"])]] if info["plugins"] else []
+    yield _table(["what", "which"], rows)
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2%}"
+
+
+def _table(head: Row, rows: Sequence[Row]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(
+        "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines
+    )

@@ -1,0 +1,299 @@
+"""The training loop: batches, updates, evaluations, checkpoints; resumable at every update.
+
+What happens after an update is always in this order: a line of metrics, the evaluation that is due,
+early stopping, the checkpoint, an interruption. So a checkpoint at step k means that all of step k
+is done, and a run that goes on from it is the unbroken run.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphrec.data import Loader
+from graphrec.graph import Graph
+from graphrec.nn.batch import Batch
+from graphrec.recipe.model import Recipe
+from graphrec.tasks import selection
+from graphrec.train import checkpoint, counting, guard
+from graphrec.train.board import Board
+from graphrec.train.checkpoint import Checkpoint, Position
+from graphrec.train.evaluation import Evaluator
+from graphrec.train.losses import TaskLosses
+from graphrec.train.optimizers import Optimizers
+from graphrec.train.progress import Progress, score_table, status
+from graphrec.train.run import Run
+from graphrec.train.signals import Signals
+from graphrec.train.window import Window
+
+__all__ = ["Trainer"]
+
+
+class Trainer:
+    """Everything that changes while a recipe trains."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        graph: Graph,
+        module: nn.Module,
+        optimizers: Optimizers,
+        loader: Loader,
+        eval_loader: Loader | None,
+        run: Run,
+        recipe_hash: str,
+        device: torch.device,
+    ) -> None:
+        self.recipe, self.graph, self.module = recipe, graph, module
+        self.optimizers, self.loader, self.eval_loader = optimizers, loader, eval_loader
+        self.run_folder, self.recipe_hash, self.device = run, recipe_hash, device
+        self.forward = torch.compile(module) if recipe.train.compile else module
+        self.losses = TaskLosses(recipe)
+        self.window = Window(recipe, self.losses)
+        self.evaluator = Evaluator(recipe, device)
+        self.position = Position()
+        self.reachable: Mapping[str, Mapping[str, float]] = {}
+        self._bf16 = recipe.train.precision == "bf16"
+        self._before = 0.0
+
+    # ---- the loop -------------------------------------------------------------------------------
+
+    def run(self, progress: Progress, signals: Signals, board: Board) -> None:
+        """Train to the end, or until a signal; then `position.finished` is still false."""
+        self.progress, self.signals, self.board = progress, signals, board
+        self._started = time.perf_counter()
+        self._before = self.position.seconds
+        self.module.train()
+        if not self.position.evaluated:
+            self._evaluate()
+            if self.position.evaluated:
+                self.position.finished = self.position.finished or self._done()
+                self.save()
+        while not self.position.finished and signals.received is None:
+            self._epoch()
+
+    def _epoch(self) -> None:
+        position, resumed = self.position, self.position.row
+        self.loader.counts = counting.Counts()
+        self.window.start(self.loader)
+        with closing(self.loader.epoch(position.epoch, resumed)) as batches:
+            for batch, last in _with_last(batches):
+                updated = self._train(batch.to(self.device))
+                position.row += batch.num_rows
+                position.trained += batch.num_rows
+                if last:
+                    updated = self.optimizers.flush() or updated
+                    counting.close_epoch(position.counts, self.loader.counts, resumed)
+                    position.epoch, position.row = position.epoch + 1, 0
+                if updated:
+                    self._after_update(last)
+                elif last:
+                    position.finished = self._done()
+                if position.finished or self.signals.received is not None and updated:
+                    return
+
+    def _train(self, batch: Batch) -> bool:
+        self.optimizers.zero_grad()
+        with self._autocast():
+            predictions = self.forward(batch)
+            losses = self.losses(predictions, batch)
+        total = float(losses.total.detach())
+        if not math.isfinite(total):
+            self._stop_not_finite(batch, losses)
+        losses.total.backward()  # type: ignore[no-untyped-call]
+        ready = self.optimizers.pending + 1 >= self.recipe.train.accumulate
+        if ready and not guard.finite_gradients(self.module):
+            self._stop_not_finite(batch, losses)
+        self.window.add(total, losses, predictions, batch)
+        return self.optimizers.step()
+
+    def _after_update(self, last: bool) -> None:
+        position, train = self.position, self.recipe.train
+        position.step += 1
+        position.seconds = self._seconds()
+        done = self._done()
+        if last or done or position.step % train.log_every == 0:
+            self._log()
+        elif self.progress.due:
+            loss, aucs, speed, share = self.window.peek(self.loader)
+            self.progress.show(position.step, status(loss, aucs, speed, share))
+        improved = False
+        every = train.eval_every
+        if last or done or (every and position.step % every == 0):
+            improved = self._evaluate()
+        if position.evaluated:
+            position.finished = position.finished or done
+        due = last or done or bool(train.save.every and position.step % train.save.every == 0)
+        if due or improved or position.finished or self.signals.received is not None:
+            self.save()
+
+    def _done(self) -> bool:
+        """Whether the recipe's number of epochs or steps is reached."""
+        steps = self.recipe.train.steps
+        if steps is not None:
+            return self.position.step >= steps
+        return self.position.epoch >= (self.recipe.train.epochs or 1)
+
+    # ---- parts ----------------------------------------------------------------------------------
+
+    def _log(self) -> None:
+        position = self.position
+        numbers = self.window.close(self.loader)
+        record = {
+            "kind": "train",
+            "step": position.step,
+            "epoch": position.epoch,
+            "rows": position.trained,
+            "seconds": round(position.seconds, 3),
+            **numbers,
+        }
+        self._record(record)
+        if self.progress.due:
+            aucs = {n: v for n, v in numbers.items() if n.endswith(".auc")}
+            speed, share = numbers["rows_per_s"] or 0.0, numbers["loader_share"] or 0.0
+            self.progress.show(position.step, status(numbers["loss"], aucs, speed, share))
+
+    def _evaluate(self) -> bool:
+        """Evaluate, if there is data for it; whether it is the best so far (for `save.best`)."""
+        position = self.position
+        if self.eval_loader is None:
+            return False
+        position.evaluated = False
+        loader = self.eval_loader
+        waited = loader.wait_seconds
+        with closing(loader.epoch(0)) as batches:
+            found = self.evaluator.run(
+                self.module, self.module, batches, lambda: self.signals.received is not None
+            )
+        if found is None:
+            return False
+        position.evaluated = True
+        record = eval_record(found, position, loader.wait_seconds - waited)
+        self._record(record)
+        position.scores = record
+        title = (
+            f"epoch {position.epoch}  step {position.step}  "
+            f"eval {record['rows']:,} rows in {record['seconds']:.1f} s  loss {record['loss']:.4f}"
+        )
+        self.progress.say(title + "\n" + score_table(self.recipe, record, self.reachable))
+        self._early_stop(record)
+        position.seconds = self._seconds()
+        self.window.start(self.loader)
+        return self._improved(record)
+
+    def _early_stop(self, record: Mapping[str, Any]) -> None:
+        rule, position = self.recipe.train.early_stop, self.position
+        if rule is None:
+            return
+        keys, higher = selection(self.recipe, rule.metric)
+        value = checkpoint.mean_of(record, keys)
+        if value is not None and _better(value, position.best, higher):
+            position.best, position.waited = value, 0
+            return
+        position.waited += 1
+        if position.waited >= rule.patience:
+            position.finished = True
+            self.progress.say(
+                f"early stop: {rule.metric} has not improved in {position.waited} evaluations"
+            )
+
+    def _improved(self, record: Mapping[str, Any]) -> bool:
+        wanted = self.recipe.train.save.best
+        if wanted is None:
+            return False
+        keys, higher = selection(self.recipe, wanted)
+        value = checkpoint.mean_of(record, keys)
+        if value is None or not _better(value, self.position.saved, higher):
+            return False
+        self.position.saved = value
+        return True
+
+    def _record(self, record: dict[str, Any]) -> None:
+        self.run_folder.record(record)
+        self.board.record(record)
+
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._started
+
+    def _autocast(self) -> Any:
+        if not self._bf16:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _stop_not_finite(self, batch: Batch, losses: Any) -> None:
+        folder, step = self.run_folder.folder, self.position.step + 1
+        raise guard.not_finite(self.module, self.graph, batch, losses, step, folder)
+
+    # ---- checkpoints ----------------------------------------------------------------------------
+
+    def save(self) -> Path:
+        """Write a checkpoint of this moment; remove those that are no longer kept."""
+        position, parent = self.position, self.run_folder.checkpoints
+        state = {f"optim/{k}": v for k, v in self.optimizers.state_dict().items()}
+        state.update({f"window/{k}": v for k, v in self.window.state().items()})
+        state["random/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            state["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        path = checkpoint.save(parent, self.module.state_dict(), state, position, self.recipe_hash)
+        checkpoint.prune(parent, self.recipe.train.save.keep, best_checkpoint(self.recipe, parent))
+        return path
+
+    def restore(self, found: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        self.module.load_state_dict(found.model())
+        state = found.optim()
+        self.optimizers.load_state_dict(_part(state, "optim/"))
+        self.window.load(_part(state, "window/"))
+        torch.set_rng_state(state["random/cpu"])
+        if "random/cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["random/cuda"], self.device)
+        self.position = found.position
+
+
+def best_checkpoint(recipe: Recipe, parent: Path) -> Checkpoint | None:
+    """The checkpoint with the best evaluation, by the recipe's `train.save.best`."""
+    if recipe.train.save.best is None:
+        return None
+    return checkpoint.best(parent, *selection(recipe, recipe.train.save.best))
+
+
+def eval_record(found: Mapping[str, Any], position: Position, waited: float) -> dict[str, Any]:
+    """A line of metrics.jsonl from an evaluation's numbers."""
+    seconds = found["seconds"]
+    return {
+        "kind": "eval",
+        "step": position.step,
+        "epoch": position.epoch,
+        "rows": found["rows"],
+        "seconds": seconds,
+        "loss": found["loss"],
+        "rows_per_s": round(found["rows"] / seconds, 1) if seconds else None,
+        "loader_share": round(min(waited / seconds, 1.0), 4) if seconds else None,
+        **{name: value for name, value in found.items() if "." in name},
+    }
+
+
+def _better(value: float, best: float | None, higher: bool) -> bool:
+    return best is None or (value > best if higher else value < best)
+
+
+def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+def _with_last(batches: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Each batch, and whether none follows."""
+    held: Batch | None = None
+    for batch in batches:
+        if held is not None:
+            yield held, False
+        held = batch
+    if held is not None:
+        yield held, True

@@ -1,0 +1,103 @@
+"""What the training lines show: mean losses and speed since the last line, and decayed metrics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from graphrec.data import Loader
+from graphrec.nn.batch import Batch
+from graphrec.recipe.calls import Call
+from graphrec.recipe.model import Recipe, Task
+from graphrec.tasks import form, key, suffix
+from graphrec.train.decayed import Decayed, DecayedAuc, make_decayed
+from graphrec.train.evaluation import LossMeans, known_rows
+from graphrec.train.losses import Losses, TaskLosses
+
+__all__ = ["Window"]
+
+
+class Window:
+    """Numbers between two lines of metrics.jsonl; its state belongs to a checkpoint."""
+
+    def __init__(self, recipe: Recipe, losses: TaskLosses) -> None:
+        self.recipe = recipe
+        self.means = LossMeans(losses)
+        self.decayed: dict[str, tuple[str, Decayed | DecayedAuc]] = {}
+        for name, task in recipe.tasks.items():
+            if task.label is not None:
+                for call in _shown(task, recipe.train.log_every):
+                    self.decayed[key(name, call.name)] = (name, make_decayed(call))
+        self._rows = 0
+        self._since = self._waited = 0.0
+        self._running = self._share = 0.0
+
+    def start(self, loader: Loader) -> None:
+        """Begin to measure time anew (after an evaluation, at the start of an epoch)."""
+        self._rows, self._since = 0, time.perf_counter()
+        self._waited = loader.wait_seconds
+
+    def add(
+        self, total: float, losses: Losses, predictions: Mapping[str, Tensor], batch: Batch
+    ) -> None:
+        """Count one batch."""
+        self.means.add(losses)
+        self._running = total if not self._running else 0.98 * self._running + 0.02 * total
+        self._rows += batch.num_rows
+        for name, metric in self.decayed.values():
+            ending = suffix(self.recipe, name)
+            found = known_rows(self.recipe.tasks[name], name, ending, dict(predictions), batch)
+            metric.update(found[1], found[2])
+
+    def peek(self, loader: Loader) -> tuple[float | None, dict[str, float | None], float, float]:
+        """Running loss, decayed AUCs, rows per second and the loader's share, for the bar."""
+        seconds = max(time.perf_counter() - self._since, 1e-9)
+        share = min((loader.wait_seconds - self._waited) / seconds, 1.0)
+        aucs = {n: metric.value for n, (_, metric) in self.decayed.items() if n.endswith(".auc")}
+        return self._running or None, aucs, self._rows / seconds, share
+
+    def close(self, loader: Loader) -> dict[str, float | None]:
+        """The numbers of a line, after which the next window begins."""
+        _, _, speed, share = self.peek(loader)
+        values = self.means.values()
+        self.means.sums = {}
+        self.start(loader)
+        return {
+            "loss": values.pop("loss"),
+            "rows_per_s": round(speed, 1),
+            "loader_share": round(share, 4),
+            **values,
+            **{name: metric.value for name, (_, metric) in self.decayed.items()},
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        found = {f"means/{name}": value for name, value in self.means.sums.items()}
+        found["running"] = torch.tensor(self._running, dtype=torch.float64)
+        for name, (_, metric) in self.decayed.items():
+            found.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
+        return found
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state()`."""
+        self._running = float(state["running"])
+        self.means.sums = {
+            name.removeprefix("means/"): value
+            for name, value in state.items()
+            if name.startswith("means/")
+        }
+        for name, (_, metric) in self.decayed.items():
+            prefix = f"decayed/{name}/"
+            own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            metric.load(own)
+
+
+def _shown(task: Task, every: int) -> tuple[Call, ...]:
+    """What the recipe asks for; else the AUC of tasks with two outcomes."""
+    if task.train_metrics:
+        return task.train_metrics
+    two = form(task) in ("binary", "prob") or (form(task) == "softmax" and task.classes == 2)
+    return (Call("auc", (), {"step": every}),) if two else ()

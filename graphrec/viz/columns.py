@@ -1,0 +1,53 @@
+"""Plain text in aligned columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["aligned", "count", "memory"]
+
+
+def aligned(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
+    """The rows under each other, two spaces between columns; columns in `right` end flush.
+
+    >>> print(aligned([["mask", "9"], ["experts", "120"]], right=frozenset({1})))
+    mask       9
+    experts  120
+    """
+    number = max((len(row) for row in rows), default=0)
+    full = [[*row, *[""] * (number - len(row))] for row in rows]
+    widths = [max(len(row[column]) for row in full) for column in range(number)]
+    lines = []
+    for row in full:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def count(number: int) -> str:
+    """A number for people, three digits of it.
+
+    >>> count(999), count(1234), count(25_600_000)
+    ('999', '1.23 k', '25.6 M')
+    """
+    return _scaled(number, 1000, ("", "k", "M", "G", "T", "P"))
+
+
+def memory(number: int) -> str:
+    """Bytes for people.
+
+    >>> memory(512), memory(1_610_612_736)
+    ('512 B', '1.5 GiB')
+    """
+    return _scaled(number, 1024, ("B", "KiB", "MiB", "GiB", "TiB", "PiB"))
+
+
+def _scaled(number: int, base: int, units: Sequence[str]) -> str:
+    value, step = float(number), 0
+    while value >= base and step < len(units) - 1:
+        value, step = value / base, step + 1
+    digits = f"{value:.0f}" if value >= 100 or step == 0 else f"{value:.3g}"
+    return f"{digits} {units[step]}".strip()

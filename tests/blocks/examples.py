@@ -1,0 +1,189 @@
+"""One or more examples of every built-in block: parameters and the shapes of its inputs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from graphrec.block import Block
+from graphrec.library import BUILTIN
+from graphrec.nn import Jagged
+from graphrec.shapes import Shape, length
+
+B = "B"
+L = length("click")
+
+
+def vector(width: int) -> Shape:
+    return Shape((B, width))
+
+
+def fields(number: int, width: int) -> Shape:
+    return Shape((B, number, width))
+
+
+def steps(width: int) -> Shape:
+    return Shape((B, L, width))
+
+
+@dataclass(frozen=True)
+class Example:
+    """Parameters of a block, and the shapes of its inputs."""
+
+    block: str
+    inputs: Sequence[Shape]
+    params: dict[str, Any] = field(default_factory=dict)
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        return f"{self.block}-{self.note}" if self.note else self.block
+
+    @property
+    def configured(self) -> Block:
+        kind = BUILTIN.get(self.block)
+        assert isinstance(kind, type)
+        return kind.model_validate(self.params)
+
+    def outputs(self) -> list[Shape]:
+        inferred = self.configured.infer(*self.inputs)
+        return list(inferred.values()) if isinstance(inferred, dict) else [inferred]
+
+    def layer(self, kernel: str = "torch") -> nn.Module:
+        declared = type(self.configured).kernel(kernel)
+        assert declared is not None
+        return layer_class(declared.layer)(**self.configured.args(*self.inputs))
+
+
+def layer_class(path: str) -> type[nn.Module]:
+    module, _, name = path.partition(":")
+    found: type[nn.Module] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def tensors(
+    example: Example, lengths: Sequence[int], dtype: torch.dtype = torch.float64, seed: int = 0
+) -> list[Tensor | Jagged]:
+    """Random inputs for a batch whose histories have these lengths."""
+    generator = torch.Generator().manual_seed(seed)
+    made: list[Tensor | Jagged] = []
+    for shape in example.inputs:
+        sizes = [len(lengths), *shape.dims[1:]]
+        if shape.is_jagged:
+            values = torch.randn(sum(lengths), *sizes[2:], dtype=dtype, generator=generator)
+            made.append(Jagged(values, torch.tensor(lengths, dtype=torch.int64)))
+        else:
+            made.append(torch.randn(sizes, dtype=dtype, generator=generator))
+    return made
+
+
+def call(layer: nn.Module, inputs: Sequence[Tensor | Jagged]) -> list[Tensor | Jagged]:
+    """The outputs as a list, however many there are."""
+    result = layer(*inputs)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+GATES = {"gates": ["buy", "click"]}
+EXAMPLES = (
+    Example("aitm", [vector(6), vector(6)]),
+    Example("aitm", [vector(6), vector(6), vector(6)], note="two_parents"),
+    Example("attention_scores", [vector(5), steps(5)], {"hidden": [7, 4], "activation": "silu"}),
+    Example("attention_scores", [vector(5), fields(3, 5)], {"hidden": [4]}, "fields"),
+    Example("attention_scores", [vector(5), steps(5)], {"hidden": [4], "softmax": False}, "plain"),
+    Example("bilinear", [fields(4, 3)]),
+    Example("bilinear", [fields(4, 3)], {"kind": "all"}, "all"),
+    Example("bilinear", [fields(4, 3)], {"kind": "each"}, "each"),
+    Example("cin", [fields(3, 4)], {"layers": [5, 4]}),
+    Example("concat", [vector(3), vector(2), vector(1)]),
+    Example("concat", [steps(3), steps(2)], note="steps"),
+    Example("cross", [vector(5), vector(5)]),
+    Example("cross_v2", [vector(5), vector(5)]),
+    Example("cross_v2", [vector(5), vector(5)], {"rank": 2}, "low_rank"),
+    Example("din", [vector(5), steps(5)], {"hidden": [7, 4]}),
+    Example("din", [vector(3), steps(5)], {"hidden": [7], "activation": "dice"}, "dice"),
+    Example("din", [vector(5), steps(5)], {"hidden": [7, 4], "norm": "batch"}, "batch_norm"),
+    Example("din", [vector(5), fields(4, 5)], {"hidden": [7]}, "fields"),
+    Example("dot_attention", [vector(5), steps(5)]),
+    Example("dot_attention", [vector(3), fields(4, 5)], note="fields"),
+    Example("dot_interaction", [fields(4, 3)]),
+    Example("epnet", [vector(5), vector(3)], {"hidden": 4}),
+    Example("fm", [fields(4, 3)]),
+    Example("fusion_tower", [vector(5), vector(5)], {"outputs": {"stars": 3, "click": 1}}),
+    Example(
+        "fusion_tower", [vector(5), vector(5)], {"outputs": {"click": 1}, "hidden": [4]}, "mlp"
+    ),
+    Example("linear", [vector(5)], {"out": 3}),
+    Example("linear", [steps(5)], {"out": 3, "bias": False}, "steps"),
+    Example("mask_block", [vector(5), vector(3)], {"hidden": 4}),
+    Example("mask_block", [vector(5), vector(3)], {"hidden": 4, "aggregation": 2}, "aggregation"),
+    Example("mask_block", [vector(5), vector(3)], {"hidden": 4, "reduction": 2.5}, "reduction"),
+    Example("masknet", [vector(5)], {"blocks": 2, "hidden": 4, "top": [3]}),
+    Example("masknet", [vector(5)], {"blocks": 3, "hidden": 4, "mode": "serial"}, "serial"),
+    Example("mlp", [vector(5)], {"hidden": [7, 4]}),
+    Example("mlp", [vector(5)], {"hidden": [4], "out": 1, "hidden_outputs": True}, "every_layer"),
+    Example("mlp", [vector(5)], {"hidden": [7, 4], "norm": "batch", "activation": "gelu"}, "batch"),
+    Example("mlp", [steps(5)], {"hidden": [7], "norm": "layer", "activation": "prelu"}, "steps"),
+    Example("mlp", [fields(3, 5)], {"out": 2, "bias": False}, "fields"),
+    Example("mmoe", [vector(5)], {"experts": 3, "hidden": [6, 4], **GATES}),
+    Example("mmoe", [vector(5)], {"experts": 2, "hidden": [4], "gate_hidden": [3], **GATES}, "mlp"),
+    Example("multi_window_din", [vector(4), steps(5)], {"hidden": [6], "windows": [1, 2, 4]}),
+    Example(
+        "multi_window_din",
+        [vector(5), steps(5)],
+        {"hidden": [6, 3], "windows": [1, 2], "keep": "last"},
+        "last",
+    ),
+    Example(
+        "multi_window_din",
+        [vector(5), steps(5)],
+        {"hidden": [6], "windows": [2, 1], "keep": "first"},
+        "first",
+    ),
+    Example(
+        "ple", [vector(5)], {"levels": 2, "private": 2, "shared": 1, "hidden": [6, 4], **GATES}
+    ),
+    Example(
+        "ple",
+        [vector(5)],
+        {
+            "levels": 2,
+            "private": [1, 2],
+            "shared": [2, 1],
+            "hidden": [[6, 4], [3]],
+            "shared_hidden": [[4], [5, 3]],
+            **GATES,
+        },
+        "per_level",
+    ),
+    Example("pooling", [steps(5)]),
+    Example("pooling", [steps(5)], {"mode": "sum"}, "sum"),
+    Example("pooling", [fields(3, 5)], note="fields"),
+    Example("ppnet", [vector(5), vector(3)], {"hidden": [6, 4], "gate_hidden": 3}),
+    Example("relation_mlp", [vector(5), vector(3)], {}),
+    Example("relation_mlp", [vector(5)] * 3, {"hidden": [4, 2], "activation": "tanh"}, "three"),
+    Example("self_attention", [steps(5)], {"width": 6, "heads": 2}),
+    Example("self_attention", [fields(3, 5)], {"width": 6, "heads": 2}, "fields"),
+    Example(
+        "self_attention",
+        [steps(6)],
+        {"width": 6, "heads": 3, "positions": 3, "skip": True, "norm": True},
+        "positions_skip_norm",
+    ),
+    Example("senet", [fields(4, 3)], {"reduction": 2}),
+    Example("weighted_sum", [steps(1), steps(5)]),
+    Example("weighted_sum", [fields(3, 1), fields(3, 5)], note="fields"),
+    Example(
+        "wukong", [fields(4, 3)], {"fm_fields": 2, "linear_fields": 2, "rank": 2, "hidden": [5]}
+    ),
+    Example(
+        "wukong",
+        [fields(4, 3)],
+        {"fm_fields": 2, "linear_fields": 1, "rank": 2, "hidden": [5]},
+        "narrower",
+    ),
+)

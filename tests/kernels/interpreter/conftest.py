@@ -1,0 +1,51 @@
+"""These tests run in their own process, `tests/kernels/test_interpreter.py` starts it.
+
+By hand: TRITON_INTERPRET=1 GRAPHREC_KERNELS=triton python -m pytest tests/kernels/interpreter
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+INTERPRETED = (
+    os.environ.get("TRITON_INTERPRET") == "1" and os.environ.get("GRAPHREC_KERNELS") == "triton"
+)
+if not INTERPRETED:
+    collect_ignore_glob = ["*.py"]
+else:
+    sys.path.insert(0, str(Path(__file__).parent))
+    import interpreter_bf16
+
+    interpreter_bf16.install()
+
+
+class Launches(list[str]):
+    """The names of the kernels that were launched, in order."""
+
+    def spy(self, name: str, kernel: Any) -> Any:
+        launches = self
+
+        class Spy:
+            def __getitem__(self, grid: tuple[int, ...]) -> Any:
+                launches.append(name)
+                return kernel[grid]
+
+        return Spy()
+
+
+@pytest.fixture(autouse=True)
+def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launches]:
+    """Names of launched kernels; a test in which none was launched ran the torch path: it fails."""
+    from graphrec.kernels.triton import linear_act
+
+    seen = Launches()
+    for name in ("forward_kernel", "slope_kernel"):
+        monkeypatch.setattr(linear_act, name, seen.spy(name, getattr(linear_act, name)))
+    yield seen
+    assert seen, "no Triton kernel was launched"

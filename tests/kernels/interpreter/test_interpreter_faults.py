@@ -1,0 +1,168 @@
+"""Faults planted in the kernels: each must be found, or the other tests prove little."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+import triton
+import triton.language as tl
+from agreement import check_mlp
+from interpreter_watch import watch
+from triton.runtime.errors import InterpreterError
+
+from graphrec.kernels.ops.linear_act import linear_act, linear_act_backward
+from graphrec.kernels.triton import activations
+from graphrec.kernels.triton import linear_act as triton_linear_act
+from graphrec.nn.dense import MLP
+
+LINEAR = "graphrec.kernels.triton.linear_act"
+ACTIVATIONS = "graphrec.kernels.triton.activations"
+
+FAULTS = [
+    # (what is wrong, module, the line as it is, as it is then)
+    ("nothing", LINEAR, "in_k = start + k < depth", "in_k = start + k < depth"),
+    ("the tail of the sum, x not masked", LINEAR, "in_m[:, None] & in_k[None, :]", "in_m[:, None]"),
+    (
+        "the tail of the sum is lost",
+        LINEAR,
+        "range(0, depth, BK)",
+        "range(0, depth // BK * BK, BK)",
+    ),
+    ("x is not moved on", LINEAR, "x_tile += BK", "x_tile += 0"),
+    ("the stride of the weights", LINEAR, "n[None, :] * weight_stride", "n[None, :] * x_stride"),
+    ("rows of x beyond the last", LINEAR, "in_m, in_n = m < rows", "in_m, in_n = m < m + 1"),
+    ("the bias is cut off", LINEAR, "(bias + n, mask=in_n", "(bias + n, mask=n < 16"),
+    ("the bias is added twice", LINEAR, "to(ACC)[None, :]", "to(ACC)[None, :] * 2"),
+    ("the output is kept", LINEAR, "z + at, acc.to", "z + at, activate(acc, ACT).to"),
+    ("rows for columns", LINEAR, "(program % tiles) * BN", "(program // tiles) * BN"),
+    ("only the first rows of a program", LINEAR, "rows, programs * BM", "BM * 128, programs * BM"),
+    ("sums of the wrong program", LINEAR, "sums + program * columns", "sums + 0 * columns"),
+    ("sums of the last block only", LINEAR, "total += tl.sum(d, 0)", "total = tl.sum(d, 0)"),
+    ("the stride of dz", LINEAR, "m[:, None] * dz_stride", "m[:, None] * columns"),
+    ("the slope of silu", ACTIVATIONS, "s * (1.0 + kept * (1.0 - s))", "s * (1.0 + kept * s)"),
+    ("the slope of gelu", ACTIVATIONS, "+ kept * density", "- kept * density"),
+    ("the slope of tanh", ACTIVATIONS, "1.0 - kept * kept", "1.0 - kept"),
+    ("the slope of sigmoid", ACTIVATIONS, "kept * (1.0 - kept)", "kept * (1.0 + kept)"),
+    ("the slope of leaky_relu", ACTIVATIONS, "0.01, kept.dtype", "0.011, kept.dtype"),
+    ("a constant of gelu", ACTIVATIONS, "tl.erf(x * 0.7071067811865476)", "tl.erf(x * 0.7071)"),
+]
+
+
+def load(name: str, text: str, folder: Path) -> ModuleType:
+    """A module of that name from other text; Triton reads kernels from their file."""
+    path = folder / f"{name.rpartition('.')[2]}.py"
+    path.write_text(text)
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def plant(name: str, old: str, new: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the operators find the changed kernels where they look for the real ones."""
+    for module in (activations, triton_linear_act):  # in this order: the second imports the first
+        text = Path(str(module.__file__)).read_text()
+        if module.__name__ == name:
+            assert text.count(old) == 1, f"{text.count(old)} x {old!r}"
+            text = text.replace(old, new)
+        changed = load(module.__name__, text, folder)
+        monkeypatch.setitem(sys.modules, module.__name__, changed)
+
+
+def layer(depth: int, columns: int, act: str, kind: type[MLP]) -> MLP:
+    return kind(depth, [columns], act)
+
+
+def check_all() -> None:
+    """What the ordinary tests ask, in short: each activation, tails, and every address."""
+    for act, rows, depth, columns in (
+        ("silu", 37, 45, 40),
+        ("gelu", 5, 3, 50),
+        ("tanh", 40, 32, 17),
+        ("sigmoid", 3, 40, 4),
+        ("leaky_relu", 9, 40, 36),
+        ("relu", 70, 8, 8),
+    ):
+        with watch():
+            check_mlp(partial(layer, depth, columns, act), rows, torch.float64)
+    view, weight = torch.randn(6, 48)[:, 16:32], torch.randn(5, 16)
+    y = linear_act(view, weight, None, "none", False)[0]
+    torch.testing.assert_close(y, view @ weight.t())
+    many = torch.randn(128 * 32 + 40, 4)
+    dx, _, sums = linear_act_backward(many, many, torch.eye(4), many, "none", True, False, True)
+    assert torch.equal(dx, many)
+    torch.testing.assert_close(sums, many.sum(0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("what", "module", "old", "new"), FAULTS, ids=[f[0] for f in FAULTS])
+def test_planted_faults_are_found(what, module, old, new, tmp_path, monkeypatch, launches) -> None:
+    plant(module, old, new, tmp_path, monkeypatch)
+    launches.append("of the copies")  # the spy watches the real kernels
+    if what == "nothing":
+        check_all()
+        return
+    with pytest.raises((AssertionError, InterpreterError)):
+        check_all()
+
+
+@triton.jit
+def copy_too_much(x, y, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + i, tl.load(x + i), mask=i < n)
+
+
+@triton.jit
+def store_too_much(x, y, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + i, tl.load(x + i, mask=i < n))
+
+
+@triton.jit
+def race(x, y, n, BLOCK: tl.constexpr):
+    i = tl.arange(0, BLOCK)
+    tl.store(y + i, tl.load(x + i, mask=i < n), mask=i < n)
+
+
+@triton.jit
+def add_bf16(x, y, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    v = tl.load(x + i, mask=i < n)
+    tl.store(y + i, v + v, mask=i < n)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "dtype", "said"),
+    [
+        (copy_too_much, torch.float32, "OutOfBounds"),
+        (store_too_much, torch.float32, "OutOfBounds"),
+        (race, torch.float32, "Race"),
+        (add_bf16, torch.bfloat16, "create_fadd on bf16"),
+    ],
+)
+def test_the_helpers_see(kernel, dtype, said, launches) -> None:
+    launches.append("of this file")
+    x, y = torch.randn(100).to(dtype), torch.zeros(100, dtype=dtype)
+    with watch(), pytest.raises(InterpreterError, match=said):
+        kernel[(2,)](x, y, 100, 64)
+
+
+def test_the_helpers_find_nothing_in_a_good_kernel(launches) -> None:
+    launches.append("of this file")
+
+    x, y = torch.randn(100), torch.zeros(100)
+    with watch():
+        good[(2,)](x, y, 100, 64)
+    assert torch.equal(x, y)
+
+
+@triton.jit
+def good(x, y, n, BLOCK: tl.constexpr):
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(y + i, tl.load(x + i, mask=i < n), mask=i < n)

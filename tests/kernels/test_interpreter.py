@@ -1,0 +1,32 @@
+"""Runs tests/kernels/interpreter in a process of its own, where Triton's interpreter is on."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+
+def test_the_kernels_in_the_interpreter() -> None:
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("needs triton")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "interpreter")],
+        cwd=HERE.parent.parent,
+        env={**os.environ, "TRITON_INTERPRET": "1", "GRAPHREC_KERNELS": "triton"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None and int(passed[1]) > 80, done.stdout[-2000:]
+    assert "skipped" not in done.stdout, done.stdout[-2000:]

@@ -1,0 +1,291 @@
+"""The house holds: one direction of imports, no hidden execution, nothing too long.
+
+The checks walk the `ast`, so they see imports inside functions too, and import nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "graphrec"
+
+# The pipeline, in the order of the data: a layer may import those before it, never one after it.
+PIPELINE = (
+    "errors",
+    "shapes",
+    "recipe",
+    "block",
+    "blocks",
+    "library",
+    "tasks",
+    "graph",
+    "build",
+    "passes",
+    "lower",
+    "module",
+    "compiler",
+)
+# What generated code imports: it must run without the compiler.
+RUNTIME = ("nn", "kernels")
+# Read-only views of a graph or a library.
+VIEWS = ("viz", "describe", "schema")
+
+
+def _before(layer: str) -> frozenset[str]:
+    return frozenset(PIPELINE[: PIPELINE.index(layer)])
+
+
+_COMPILER = frozenset(PIPELINE)
+_VIEW = _before("lower") | set(VIEWS)
+_DATA = {"errors", "shapes", "recipe", "tasks", "module", "nn"}
+_TRAIN = _COMPILER | _VIEW | {"nn", "kernels", "data"}
+
+# layer -> the layers it may import besides itself.
+LAYERS: dict[str, frozenset[str]] = {
+    **{layer: _before(layer) for layer in PIPELINE},
+    # The vocabulary of sizes and that of mistakes stand beside each other.
+    "shapes": frozenset(),
+    # Layers are named by blocks, never imported; what was said in YAML is not a block's business.
+    "blocks": frozenset({"errors", "shapes", "block"}),
+    # What a task may say: judged by the compiler, computed by train.
+    "tasks": frozenset({"errors", "shapes", "recipe"}),
+    **{layer: frozenset(_VIEW) for layer in VIEWS},
+    **{layer: frozenset(RUNTIME) for layer in RUNTIME},
+    "data": frozenset(_DATA),
+    "train": frozenset(_TRAIN),
+    "export": frozenset(_TRAIN | {"train"}),
+    "predict": frozenset(_TRAIN | {"train"}),
+    "cli": _COMPILER | {*VIEWS, *RUNTIME, "data", "train", "export", "predict"},
+    "__main__": frozenset({"cli"}),
+    # The public names, loaded when asked for.
+    "__init__": _COMPILER | {*VIEWS, "data", "train", "export", "predict"},
+}
+
+HEAVY = frozenset({"fbgemm_gpu", "tensordict", "torch", "torchmetrics", "torchrec", "triton"})
+# Everything up to the generated text works where torch is not installed.
+TORCH_FREE = frozenset({*_before("module"), *VIEWS})
+# Import these late: `graphrec --help` and `import graphrec` must not wait for torch.
+TORCH_LATE = frozenset({"__init__", "__main__", "cli", "compiler"})
+RUNTIME_LIBRARIES = HEAVY | {"numpy", "typing_extensions"} | sys.stdlib_module_names
+
+# The one place that executes what was generated.
+EXECUTES = "module.py"
+EXECUTING = frozenset({"eval", "exec", "exec_module"})
+PICKLING = frozenset({"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"})
+
+FILE_LINES = 400
+FUNCTION_LINES = 60
+
+MODULES = sorted(PACKAGE.rglob("*.py"))
+each_module = pytest.mark.parametrize(
+    "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]
+)
+
+
+def parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def layer_of(path: Path) -> str:
+    """`recipe` for graphrec/recipe/reader.py, `block` for graphrec/block.py."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
+    """Line and absolute dotted name of everything that `nodes` import."""
+    package = path.relative_to(ROOT).parent.parts  # of `from . import x` in this file
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            # `from graphrec import block` names a layer; other names live inside their module.
+            if module == "graphrec":
+                for alias in node.names:
+                    yield node.lineno, f"graphrec.{alias.name}"
+            else:
+                yield node.lineno, module
+
+
+def at_import(tree: ast.Module) -> Iterator[ast.AST]:
+    """The nodes that run when the module is imported: no function bodies, no TYPE_CHECKING."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting.extend(node.orelse)
+        elif not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            waiting.extend(ast.iter_child_nodes(node))
+
+
+def layer_imported(name: str) -> str | None:
+    """The layer behind a dotted name; nothing for a foreign one or a name of the package."""
+    first, _, rest = name.partition(".")
+    if first != "graphrec":
+        return None
+    layer = rest.split(".")[0]
+    is_module = layer in LAYERS or (PACKAGE / f"{layer}.py").exists() or (PACKAGE / layer).is_dir()
+    return layer if layer and is_module else "__init__"
+
+
+def import_problems(path: Path) -> list[str]:
+    """Every import of this file that goes against the direction."""
+    layer, tree, problems = layer_of(path), parse(path), []
+    allowed = LAYERS[layer] | {layer}
+    for line, name in imports(path, ast.walk(tree)):
+        target = layer_imported(name)
+        # The version, kept in __init__, is nobody's dependency.
+        if target is not None and target not in allowed and name != "graphrec.__version__":
+            problems.append(f"{path.name}:{line}: {layer} must not import {name}")
+        library = name.split(".")[0]
+        if layer in TORCH_FREE and library in HEAVY:
+            problems.append(f"{path.name}:{line}: {layer} works without torch, not with {name}")
+        if layer in RUNTIME and target is None and library not in RUNTIME_LIBRARIES:
+            problems.append(f"{path.name}:{line}: generated code would need {name}")
+    if layer in TORCH_LATE:
+        problems += [
+            f"{path.name}:{line}: import {name} inside the function that needs it"
+            for line, name in imports(path, at_import(tree))
+            if name.split(".")[0] in HEAVY
+        ]
+    return problems
+
+
+def execution_problems(tree: ast.Module) -> list[str]:
+    """Calls and imports that could run what a file or a recipe says."""
+    problems = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            module = node.module if isinstance(node, ast.ImportFrom) else None
+            names = [module or ""] if module else [alias.name for alias in node.names]
+            problems += [f"{node.lineno}: {n}" for n in names if n.split(".")[0] in PICKLING]
+        elif isinstance(node, ast.Call):
+            callee = ast.unparse(node.func)
+            name = callee.removeprefix("builtins.")
+            # `.eval()` of a module, `re.compile` and the like are other things.
+            if name in EXECUTING | {"compile"} or callee.endswith(".exec_module"):
+                problems.append(f"{node.lineno}: {callee}()")
+            safe = any(k.arg == "weights_only" and _is_true(k.value) for k in node.keywords)
+            if callee == "torch.load" and not safe:
+                problems.append(f"{node.lineno}: torch.load without weights_only=True unpickles")
+    return problems
+
+
+def _is_true(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is True
+
+
+def test_the_layers_have_no_cycle() -> None:
+    # nn and its faster twins stand beside each other; the views too.
+    for group in (RUNTIME, VIEWS):
+        assert all(
+            not LAYERS[layer] & (set(LAYERS) - _before("lower") - set(group)) for layer in group
+        )
+    done: set[str] = {*RUNTIME}
+    for layer in PIPELINE + VIEWS + ("data", "train", "export", "predict", "cli", "__main__"):
+        missing = LAYERS[layer] - done - set(VIEWS)
+        assert not missing, f"{layer} stands before {sorted(missing)}"
+        done.add(layer)
+
+
+@each_module
+def test_every_module_belongs_to_a_layer(path: Path) -> None:
+    layer = layer_of(path)
+    assert layer in LAYERS, f"graphrec/{layer} belongs to no layer: give it one in LAYERS, here"
+
+
+@each_module
+def test_imports_go_one_way(path: Path) -> None:
+    if layer_of(path) in LAYERS:
+        assert not import_problems(path)
+
+
+@each_module
+def test_one_place_executes(path: Path) -> None:
+    if path != PACKAGE / EXECUTES:
+        assert not execution_problems(parse(path)), f"only graphrec/{EXECUTES} may"
+
+
+@each_module
+def test_no_global_state(path: Path) -> None:
+    found = [node.lineno for node in ast.walk(parse(path)) if isinstance(node, ast.Global)]
+    assert not found, f"global statement on line {found}"
+
+
+@each_module
+def test_nothing_is_too_long(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= FILE_LINES, f"{lines} lines: a concept is hiding in it"
+    functions = [
+        node
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    lengths = {f.name: (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions}
+    long = {name: length for name, length in lengths.items() if length > FUNCTION_LINES}
+    assert not long, f"functions of more than {FUNCTION_LINES} lines: {long}"
+
+
+@each_module
+def test_every_module_has_a_docstring(path: Path) -> None:
+    assert ast.get_docstring(parse(path)), "say in one sentence what the module is for"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("eval('1')", 1),
+        ("builtins.exec(code)", 1),
+        ("spec.loader.exec_module(module)", 1),
+        ("compile(text, 'f', 'exec')", 1),
+        ("import pickle", 1),
+        ("from pickle import loads", 1),
+        ("torch.load(path)", 1),
+        ("torch.load(path, weights_only=False)", 1),
+        ("torch.load(path, weights_only=True)", 0),
+        ("model.eval(); re.compile('x'); torch.compile(model)", 0),
+    ],
+)
+def test_the_check_of_execution_sees(text: str, count: int) -> None:
+    assert len(execution_problems(ast.parse(text))) == count
+
+
+@pytest.mark.parametrize(
+    ("where", "text", "said"),
+    [
+        ("errors.py", "from graphrec.shapes import Shape", "errors must not import"),
+        ("graph.py", "def f():\n    from .passes import fold", "graph must not import"),
+        ("nn/dense.py", "from ..block import Block", "nn must not import"),
+        ("nn/dense.py", "import pydantic", "generated code would need pydantic"),
+        ("nn/dense.py", "from . import batch\nfrom graphrec.kernels import mask", ""),
+        ("lower.py", "def f():\n    import torch", "works without torch"),
+        ("cli.py", "import torch", "inside the function"),
+        ("cli.py", "def f():\n    import torch", ""),
+        ("lower.py", "from graphrec import __version__\nfrom graphrec.graph import Graph", ""),
+        ("library.py", "from graphrec import compile_recipe", "library must not import"),
+    ],
+)
+def test_the_check_of_imports_sees(
+    where: str, text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "graphrec"
+    for name in ("errors", "shapes", "block", "graph", "lower"):
+        (package / "nn").mkdir(parents=True, exist_ok=True)
+        (package / f"{name}.py").touch()
+    for name in ("passes", "kernels"):
+        (package / name).mkdir()
+    (package / where).write_text(text)
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules[__name__], "PACKAGE", package)
+    problems = import_problems(package / where)
+    assert bool(problems) == bool(said)
+    assert all(said in problem for problem in problems)
