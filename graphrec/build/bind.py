@@ -1,0 +1,177 @@
+"""What a node reads: the `in:` of a recipe bound to the ports of its block."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from graphrec.block import Block, Port
+from graphrec.build.context import Bundle, Context, Failed, GroupValue
+from graphrec.build.scope import Scope
+from graphrec.errors import suggestion
+from graphrec.graph import Ref
+from graphrec.recipe.model import Composite, NodeSpec
+
+__all__ = ["Binder", "Place"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node comes from: its path in the recipe, its node there, the copies being made."""
+
+    path: str
+    origin: str
+    keys: tuple[str, ...] = ()
+    role: Any = "block"
+
+
+class Binder:
+    """Binds inputs to ports by name; the block's signature decides, never a run-time value."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    def ports(self, spec: NodeSpec, place: Place) -> tuple[Port, ...]:
+        block = self.block(spec, place)
+        if isinstance(block, Composite):
+            return tuple(Port(name, True, False) for name in block.inputs)
+        return block.ports()
+
+    def block(self, spec: NodeSpec, place: Place) -> type[Block] | Composite:
+        found = self.context.recipe.blocks.get(spec.block) or self.context.library.get(spec.block)
+        if found is None:
+            if f"blocks.{spec.block}" in self.context.broken:
+                raise Failed
+            known = sorted({*self.context.library.names, *self.context.recipe.blocks})
+            raise self.context.fail(
+                "GR305",
+                f"{place.path}.block",
+                f"no block `{spec.block}`",
+                suggestion(spec.block, known, 60),
+            )
+        return found
+
+    def bind(
+        self, spec: NodeSpec, scope: Scope, place: Place, bundles: bool = False
+    ) -> dict[str, Any]:
+        """Port -> reference (a tuple of them: concatenated, or a variadic port's list)."""
+        ports = self.ports(spec, place)
+        path = f"{place.path}.in"
+        written = spec.inputs
+        if written is None:
+            if any(port.required and not port.variadic for port in ports):
+                raise self.context.fail("GR206", place.path, "`in` is missing", _wanted(ports))
+            return {}
+        if isinstance(written, Mapping):
+            return self._bind_map(written, ports, spec, scope, place)
+        if isinstance(written, str):
+            value = scope.resolve(written, path)
+            paired = (
+                self._bind_pair(value, ports, scope, path)
+                if isinstance(value, GroupValue)
+                else None
+            )
+            if paired is not None:
+                return paired
+            if bundles and isinstance(value, Bundle):
+                return {ports[0].name: value}
+        port = self._single(ports, spec, place)
+        if isinstance(written, str) and not port.variadic:
+            return {port.name: scope.one(value, written, path, place.keys)}
+        return {port.name: self._list(written, port, scope, path, place)}
+
+    def _single(self, ports: tuple[Port, ...], spec: NodeSpec, place: Place) -> Port:
+        required = [port for port in ports if port.required]
+        if len(required) == 1:
+            return required[0]
+        raise self.context.fail(
+            "GR306",
+            f"{place.path}.in",
+            f"block `{spec.block}` has the ports {', '.join(p.name for p in ports)}",
+            _wanted(ports),
+        )
+
+    def _bind_map(
+        self,
+        written: Mapping[str, Any],
+        ports: tuple[Port, ...],
+        spec: NodeSpec,
+        scope: Scope,
+        place: Place,
+    ) -> dict[str, Any]:
+        by_name = {port.name: port for port in ports}
+        for name in written:
+            if name not in by_name:
+                raise self.context.fail(
+                    "GR302",
+                    f"{place.path}.in.{name}",
+                    f"block `{spec.block}` has no port `{name}`",
+                    suggestion(name, by_name),
+                    self.context.key(f"{place.path}.in.{name}"),
+                )
+        missing = [p.name for p in ports if p.required and not p.variadic and p.name not in written]
+        if missing:
+            raise self.context.fail(
+                "GR306",
+                f"{place.path}.in",
+                f"block `{spec.block}` also needs the port `{missing[0]}`",
+                _wanted(ports),
+            )
+        bound: dict[str, Any] = {}
+        for port in ports:
+            if port.name in written:
+                path, text = f"{place.path}.in.{port.name}", written[port.name]
+                if isinstance(text, str) and not port.variadic:
+                    bound[port.name] = scope.one(scope.resolve(text, path), text, path, place.keys)
+                else:
+                    bound[port.name] = self._list(text, port, scope, path, place)
+        return bound
+
+    def _bind_pair(
+        self, value: GroupValue, ports: tuple[Port, ...], scope: Scope, path: str
+    ) -> dict[str, Any] | None:
+        """A paired group or sequence binds to the ports of its own names."""
+        assert scope.features is not None
+        group = scope.features.group(value.name)
+        names = {port.name for port in ports}
+        if group is None or group.sequence is None or "keys" not in names:
+            return None
+        if "query" in names and not group.query:
+            raise self.context.fail(
+                "GR306",
+                path,
+                f"`{value.name}` is a sequence without a query",
+                f"pair it:  groups: {{seq: {{query: [...], keys: {value.name}}}}}",
+            )
+        offered = ["query", "keys"] if group.query else ["keys"]
+        return {
+            port: scope.resolve(f"{value.name}.{port}", path) for port in offered if port in names
+        }
+
+    def _list(
+        self, written: str | tuple[str, ...], port: Port, scope: Scope, path: str, place: Place
+    ) -> Any:
+        texts = (written,) if isinstance(written, str) else tuple(written)
+        refs: list[Ref] = []
+        for i, text in enumerate(texts):
+            place_path = path if isinstance(written, str) else f"{path}.{i}"
+            value = scope.resolve(text, place_path)
+            if (
+                port.variadic
+                and isinstance(value, Bundle)
+                and not set(place.keys) & set(value.items)
+            ):
+                refs.extend(scope.one(v, f"{text}.{k}", place_path) for k, v in value.items.items())
+            else:
+                refs.append(scope.one(value, text, place_path, place.keys))
+        if not refs:
+            raise self.context.fail("GR206", path, "an empty list has nothing to read")
+        return refs[0] if len(refs) == 1 and not port.variadic else tuple(refs)
+
+
+def _wanted(ports: tuple[Port, ...]) -> str:
+    if len(ports) == 1:
+        return "write:  in: a node or group, or a list of them"
+    shown = ", ".join(f"{p.name}: ..." for p in ports if p.required)
+    return f"write a map:  in: {{{shown}}}"

@@ -1,0 +1,138 @@
+"""What a recipe declares and nothing uses: an error each, since it is most often a slip.
+
+Use is judged by names, not by what was built, so that one mistake does not hide another: a
+misspelt reference counts as a use of the nearest name, and every word of a part that could not be
+read counts as a use.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from graphrec.build.context import Context
+from graphrec.build.features import Features
+from graphrec.errors import nearest
+from graphrec.recipe.model import (
+    CrossFeature,
+    FeatureGroup,
+    NodeSpec,
+    PairedGroup,
+    SequenceFeature,
+)
+
+__all__ = ["report_unused"]
+
+Reads = Callable[[object], Iterable[str]]
+
+
+def report_unused(context: Context, features: Features, reads: Reads) -> None:
+    """Report dead nodes (GR403) and unused features, groups and composites (GR405)."""
+    words = _unreadable_words(context)
+    live = _live(context, features, reads, words)
+    for name in context.recipe.graph:
+        if name not in live and not _reported(context, f"graph.{name}"):
+            _report(
+                context,
+                "GR403",
+                f"graph.{name}",
+                "reaches no task, loss or export: remove it, or read it",
+            )
+    if any(p.code == "GR303" for p in context.problems):
+        return  # a feature was named where a group is meant: which features were meant is open
+    used = _used_features(context, features, live) | words
+    for name in context.recipe.groups:
+        if name not in live and not _reported(context, f"groups.{name}"):
+            _report(context, "GR405", f"groups.{name}", "is read by no node")
+    for name in features.features:
+        if name not in used and not _reported(context, f"features.{name}"):
+            message = "is in no group, sequence or cross that a node reads"
+            _report(context, "GR405", f"features.{name}", message)
+    for name in _unused_composites(context, words):
+        _report(context, "GR405", f"blocks.{name}", "is used by no node")
+
+
+def _report(context: Context, code: str, path: str, message: str) -> None:
+    context.report(code, path, f"{path} {message}", span=context.key(path))
+
+
+def _reported(context: Context, path: str) -> bool:
+    return any(p.path == path or p.path.startswith(f"{path}.") for p in context.problems)
+
+
+def _unreadable_words(context: Context) -> set[str]:
+    """Every word written in parts that an earlier stage could not read."""
+    origin = context.recipe.origin
+    found: set[str] = set()
+    for path in context.broken:
+        span = origin.values.get(path) if origin else None
+        if span is None or span.file is None or origin is None:
+            continue
+        lines = origin.sources.get(span.file, "").splitlines()
+        text = "\n".join(lines[span.line - 1 : max(span.end_line, span.line)])
+        found.update(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text))
+    return found
+
+
+def _live(context: Context, features: Features, reads: Reads, words: set[str]) -> set[str]:
+    """Names of nodes and groups that tasks and exports depend on."""
+    recipe = context.recipe
+    groups = set(features.group_names)
+    known = sorted({*recipe.graph, *groups})
+    waiting = [*recipe.export.nodes, *(w for w in words if w in recipe.graph or w in groups)]
+    for task in recipe.tasks.values():
+        waiting.extend([(task.inputs or "").partition(".")[0], *reads(task.logit or "")])
+    live: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name not in recipe.graph and name not in groups:
+            name = nearest(name, known) or name
+        if name and name not in live:
+            live.add(name)
+            waiting.extend(reads(recipe.graph[name]) if name in recipe.graph else ())
+            waiting.extend(_members(context, name))
+    return live
+
+
+def _members(context: Context, name: str) -> list[str]:
+    group = context.recipe.groups.get(name)
+    if isinstance(group, FeatureGroup):
+        return list(group.of)
+    return [group.keys] if isinstance(group, PairedGroup) else []
+
+
+def _used_features(context: Context, features: Features, live: set[str]) -> set[str]:
+    used: set[str] = set()
+    for name, feature in features.features.items():
+        is_plain = feature.type != "sequence"
+        if name in live or (is_plain and ("all" in live or feature.group in live)):
+            used.add(name)
+    for name in live:
+        group = context.recipe.groups.get(name)
+        if isinstance(group, FeatureGroup):
+            used.update(nearest(part, features.features) or part for part in group.of)
+        elif isinstance(group, PairedGroup):
+            used.update([*group.query, nearest(group.keys, features.sequences) or group.keys])
+    for name in list(used):
+        feature_ = features.features.get(name)
+        if isinstance(feature_, (SequenceFeature, CrossFeature)):
+            used.update(nearest(part, features.features) or part for part in feature_.of)
+    return used
+
+
+def _unused_composites(context: Context, words: set[str]) -> list[str]:
+    blocks = context.recipe.blocks
+    used = {
+        spec.block for spec in context.recipe.graph.values() if isinstance(spec, NodeSpec)
+    } | words
+    waiting = list(used)
+    while waiting:
+        name = waiting.pop()
+        name = name if name in blocks else nearest(name, blocks) or name
+        used.add(name)
+        for body in blocks[name].graph.values() if name in blocks else ():
+            block = body.get("block") if isinstance(body, dict) else None
+            if isinstance(block, str) and block not in used:
+                used.add(block)
+                waiting.append(block)
+    return [name for name in blocks if name not in used]
