@@ -1,3 +1,90 @@
-"""graphrec: a declarative model-graph compiler for recommender ranking and multi-task models."""
+"""graphrec: a declarative model-graph compiler for recommender ranking and multi-task models.
+
+    import graphrec
+
+    model = graphrec.load("deepfm.yaml")
+    print(model.source)
+    module = model.module()
+
+Names are loaded when they are first used: importing graphrec costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from graphrec.api import Model, load
+    from graphrec.block import Block, Kernel, Names, Widths
+    from graphrec.compiler import Checked, Compiled, check_recipe, compile_recipe
+    from graphrec.errors import (
+        CheckpointError,
+        DataError,
+        EnvironmentFault,
+        GraphrecError,
+        Problem,
+        RecipeError,
+    )
+    from graphrec.graph import Graph
+    from graphrec.library import BUILTIN, Library
+    from graphrec.shapes import Shape, ShapeError
+    from graphrec.target import Target
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BUILTIN",
+    "Block",
+    "CheckpointError",
+    "Checked",
+    "Compiled",
+    "DataError",
+    "EnvironmentFault",
+    "Graph",
+    "GraphrecError",
+    "Kernel",
+    "Library",
+    "Model",
+    "Names",
+    "Problem",
+    "RecipeError",
+    "Shape",
+    "ShapeError",
+    "Target",
+    "Widths",
+    "check_recipe",
+    "compile_recipe",
+    "load",
+]
+
+_HOME = {
+    "api": ("Model", "load"),
+    "block": ("Block", "Kernel", "Names", "Widths"),
+    "compiler": ("Checked", "Compiled", "check_recipe", "compile_recipe"),
+    "errors": (
+        "CheckpointError",
+        "DataError",
+        "EnvironmentFault",
+        "GraphrecError",
+        "Problem",
+        "RecipeError",
+    ),
+    "graph": ("Graph",),
+    "library": ("BUILTIN", "Library"),
+    "shapes": ("Shape", "ShapeError"),
+    "target": ("Target",),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'graphrec' has no attribute {name!r}")
+    value = getattr(import_module(f"graphrec.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

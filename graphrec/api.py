@@ -1,9 +1,9 @@
 """From Python: `graphrec.load("deepfm.yaml").compile().module()`.
 
-    model = graphrec.load("recipes/shop.yaml", overrides=["train.batch=512"])
-    model.graph.dag          # networkx
-    print(model.source)      # the generated module
-    module = model.module()  # a torch nn.Module
+model = graphrec.load("recipes/shop.yaml", overrides=["train.batch=512"])
+model.graph.dag          # networkx
+print(model.source)      # the generated module
+module = model.module()  # a torch nn.Module
 """
 
 from __future__ import annotations

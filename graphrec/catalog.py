@@ -115,10 +115,10 @@ class BlockPage:
         return "(" + ", ".join(self.ports) + ")"
 
     def as_text(self) -> str:
-        parts = [f"{self.name}{self.ports_text()}   {self.kind}", self.doc]
+        parts = [f"{self.name}{self.ports_text()}   {self.kind}".rstrip(), self.doc]
         if self.parameters:
-            rows = [[f"  {p.name}", p.type, _default(p), p.doc] for p in self.parameters]
-            parts.append("parameters:\n" + aligned(rows))
+            ordered = sorted(self.parameters, key=lambda parameter: not parameter.required)
+            parts.append("parameters:\n" + "\n".join(map(_lines, ordered)))
         if self.kernels:
             rows = [[f"  {name}", conditions] for name, conditions in self.kernels.items()]
             parts.append("kernels:\n" + aligned(rows))
@@ -156,16 +156,20 @@ def about_block(library: Library, name: str) -> BlockPage:
     return BlockPage(name, doc, "", ports, parameters, kernels)
 
 
-def _default(parameter: ParameterLine) -> str:
-    if parameter.required:
-        return "required"
+def _lines(parameter: ParameterLine) -> str:
     value = parameter.default
-    if value is None or value in ([], ()):
-        return "-"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if parameter.required:
+        said = "required"
+    else:
+        said = "" if value is None or value in ([], (), {}) else f"default {text}"
+    head = "   ".join(part for part in (f"  {parameter.name}: {parameter.type}", said) if part)
+    return f"{head}\n      {parameter.doc}".rstrip()
 
 
-def _type_of(block: type[Block], key: str, part: Mapping[str, Any], local: Mapping[str, Any]) -> str:
+def _type_of(
+    block: type[Block], key: str, part: Mapping[str, Any], local: Mapping[str, Any]
+) -> str:
     if TaskNames in block.model_fields[key].metadata:
         return "names, or tasks"
     return _type_text(part, local)

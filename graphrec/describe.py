@@ -138,7 +138,7 @@ def describe(
     rows: Mapping[str, int] | None = None,
     remarks: tuple[str, ...] = (),
 ) -> Description:
-    """Describe `graph`; `costs` by node, `lengths` of sequences, `rows` of fitted tables if known."""
+    """Describe `graph`: `costs` by node, `lengths` of sequences, `rows` of fitted tables."""
     lengths, rows = lengths or {}, rows or {}
     return Description(
         name=graph.name,

@@ -77,7 +77,11 @@ class Report:
         for finding, line in zip(self.findings, aligned(rows).splitlines(), strict=True):
             lines += [line, *([f"     {finding.mend}"] if finding.mend else [])]
         wrong = len(self.errors)
-        last = f"{wrong} thing{'s' * (wrong != 1)} to mend (!)" if wrong else "all that is needed is here"
+        last = (
+            f"{wrong} thing{'s' * (wrong != 1)} to mend (!)"
+            if wrong
+            else "all that is needed is here"
+        )
         return "\n".join([*lines, "", last]) + "\n"
 
 
@@ -97,8 +101,12 @@ def _machine() -> Iterator[Finding]:
     old = sys.version_info < (3, 11)
     mend = "graphrec needs Python 3.11 or newer" if old else ""
     yield Finding("error" if old else "ok", "python", f"{version} ({sys.executable})", mend)
-    yield Finding("ok", "system", f"{platform.system()} {platform.machine()}, {_cores()} cores{_ram()}")
-    compiler = next((path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None)
+    yield Finding(
+        "ok", "system", f"{platform.system()} {platform.machine()}, {_cores()} cores{_ram()}"
+    )
+    compiler = next(
+        (path for name in ("c++", "g++", "clang++") if (path := shutil.which(name))), None
+    )
     if compiler:
         yield Finding("ok", "C++ compiler", compiler)
     else:

@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from graphrec.block import Block
 from graphrec.compiler import Compiled
 from graphrec.describe import Cost
+from graphrec.graph import KernelChoice
+from graphrec.lower import lower
 from graphrec.recipe.model import Recipe, SequenceFeature
 
 if TYPE_CHECKING:
@@ -41,6 +45,7 @@ def measure(compiled: Compiled) -> tuple[dict[str, Cost], tuple[str, ...]]:
     """
     import torch
 
+    compiled = _in_torch(compiled)
     every = (*compiled.graph.tables, *compiled.graph.first_order_tables)
     with torch.device("meta"):
         module = compiled.module({table.name: 1 for table in every if table.rows is None})
@@ -53,6 +58,17 @@ def measure(compiled: Compiled) -> tuple[dict[str, Cost], tuple[str, ...]]:
         for name, part in parts.items()
     }
     return costs, ((remark,) if remark else ())
+
+
+def _in_torch(compiled: Compiled) -> Compiled:
+    """The same model with the torch kernel everywhere: others count nothing, and need not run here."""
+    plain = KernelChoice("torch", "torch")
+    nodes = (
+        replace(node, kernel=plain) if isinstance(node.op, Block) else node
+        for node in compiled.graph.nodes
+    )
+    graph = compiled.graph.with_nodes(nodes)
+    return replace(compiled, graph=graph, source=lower(graph, recipe_hash="", version=""))
 
 
 def _owners(compiled: Compiled) -> Iterator[tuple[str, str]]:

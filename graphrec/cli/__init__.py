@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from graphrec.cli import machine, making, reading, running, shipped
 from graphrec.cli.command import Command, Parser, UsageError
@@ -67,9 +69,12 @@ def _run(words: list[str], console: Console) -> int:
     if args.command is None:
         sys.stdout.write(parser.format_help())
         return 0
+    args.words = words
     try:
-        return int(args.run(args, console))
-    except (KeyboardInterrupt, BrokenPipeError):
+        return int(args.act(args, console))
+    except SystemExit as stopped:  # a signal, after the checkpoint is written
+        return int(stopped.code or 0)
+    except BrokenPipeError:
         raise
     except Exception as error:
         return _failed(error, console)
@@ -135,6 +140,16 @@ class _Main(Parser):
         ]
         return "\n".join(lines) + "\n"
 
+    def error(self, message: str) -> NoReturn:
+        found = re.match(r"argument command: invalid choice: '(.*?)'", message)
+        if found is None:
+            super().error(message)
+        from graphrec.errors import nearest
+
+        near = nearest(found[1], [command.name for _, group in GROUPS for command in group])
+        hint = f"; did you mean `{near}`?" if near else ""
+        super().error(f"no command `{found[1]}`{hint}")
+
     def format_usage(self) -> str:
         return "usage: graphrec COMMAND ...   (graphrec --help lists the commands)\n"
 
@@ -170,5 +185,5 @@ def _parser() -> Parser:
                 epilog=f"examples:{examples}" if examples else None,
             )
             command.configure(child)
-            child.set_defaults(run=command.run)
+            child.set_defaults(act=command.run)
     return parser

@@ -12,7 +12,16 @@ from graphrec.cli.console import Console
 if TYPE_CHECKING:
     from graphrec.library import Library
 
-__all__ = ["Command", "Parser", "UsageError", "library_of", "plugin_option", "recipe_options", "recipe_path", "shared_options"]
+__all__ = [
+    "Command",
+    "Parser",
+    "UsageError",
+    "library_of",
+    "plugin_option",
+    "recipe_options",
+    "recipe_path",
+    "shared_options",
+]
 
 
 class UsageError(Exception):

@@ -21,14 +21,21 @@ class Console:
         self.quiet = quiet
 
     def result(self, text: str) -> None:
-        """What the command was asked for."""
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        """What the command was asked for, for people; with `json` that is `data`, this a remark."""
+        if self.json:
+            self.remark(text)
+        else:
+            self.write(text)
 
     def data(self, value: Any) -> None:
-        """The same as JSON."""
+        """What the command was asked for, as JSON."""
         import json
 
-        self.result(json.dumps(value, indent=2, ensure_ascii=False))
+        self.write(json.dumps(value, indent=2, ensure_ascii=False))
+
+    def write(self, text: str) -> None:
+        """Text for stdout in any form."""
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
     def remark(self, text: str) -> None:
         """Something to know that is no result; silent with --quiet."""
@@ -38,7 +45,7 @@ class Console:
     def problems(
         self, problems: Iterable[Problem], sources: Mapping[str, str] | None = None
     ) -> None:
-        """Findings: under carets for people, or `{"problems": [...]}` (also when there are none)."""
+        """Findings: under carets for people; as JSON on stdout, also when there are none."""
         found = list(problems)
         if self.json:
             self.data({"problems": [problem.as_json() for problem in found]})

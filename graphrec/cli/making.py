@@ -5,7 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from graphrec.cli.command import Command, Parser, UsageError, library_of, recipe_options, recipe_path
+from graphrec.cli.command import (
+    Command,
+    Parser,
+    UsageError,
+    library_of,
+    recipe_options,
+    recipe_path,
+)
 from graphrec.cli.console import Console, write_file
 
 if TYPE_CHECKING:
@@ -69,10 +76,10 @@ def _graph(args: argparse.Namespace, console: Console) -> int:
     from graphrec import viz
 
     compiled = _compiled(args)
-    console.problems(compiled.problems) if not console.json else None
     if args.format == "json":
         console.data(viz.plain(compiled.graph))
         return 0
+    console.problems(compiled.problems)
     drawings = {"mermaid": viz.mermaid, "dot": viz.dot, "svg": viz.svg}
     text = drawings[args.format](compiled.graph)
     if args.output is None:

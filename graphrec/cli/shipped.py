@@ -19,11 +19,14 @@ def _recipes(args: argparse.Namespace, console: Console) -> int:
     from graphrec.catalog import recipe_text, shipped_recipes
 
     if args.name is not None:
-        console.result(recipe_text(args.name))
+        text = recipe_text(args.name)
+        console.data({"name": args.name, "text": text}) if console.json else console.write(text)
         return 0
     found = shipped_recipes()
     if console.json:
-        console.data([{"name": r.name, "description": r.description, "path": r.path} for r in found])
+        console.data(
+            [{"name": r.name, "description": r.description, "path": r.path} for r in found]
+        )
         return 0
     from graphrec.viz.columns import aligned
 
@@ -59,7 +62,7 @@ def _schema(args: argparse.Namespace, console: Console) -> int:
     from graphrec.schema import block_schema, recipe_schema
 
     make = block_schema if args.what == "block" else recipe_schema
-    console.result(json.dumps(make(library_of(args)), indent=1, ensure_ascii=False))
+    console.write(json.dumps(make(library_of(args)), indent=1, ensure_ascii=False))
     return 0
 
 

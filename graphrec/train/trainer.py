@@ -72,12 +72,16 @@ class Trainer:
         self._before = self.position.seconds
         self.module.train()
         if not self.position.evaluated:
-            self._evaluate()
-            if self.position.evaluated:
-                self.position.finished = self.position.finished or self._done()
-                self.save()
+            self._catch_up()
         while not self.position.finished and signals.received is None:
             self._epoch()
+
+    def _catch_up(self) -> None:
+        """The evaluation during which the run was interrupted."""
+        self._evaluate()
+        if self.position.evaluated:
+            self.position.finished = self.position.finished or self._done()
+            self.save()
 
     def _epoch(self) -> None:
         position, resumed = self.position, self.position.row
@@ -92,11 +96,7 @@ class Trainer:
                     updated = self.optimizers.flush() or updated
                     counting.close_epoch(position.counts, self.loader.counts, resumed)
                     position.epoch, position.row = position.epoch + 1, 0
-                if updated:
-                    self._after_update(last)
-                elif last:
-                    position.finished = self._done()
-                if position.finished or self.signals.received is not None and updated:
+                if updated and self._after_update(last):
                     return
 
     def _train(self, batch: Batch) -> bool:
@@ -114,7 +114,8 @@ class Trainer:
         self.window.add(total, losses, predictions, batch)
         return self.optimizers.step()
 
-    def _after_update(self, last: bool) -> None:
+    def _after_update(self, last: bool) -> bool:
+        """All that belongs to an update, in this order; whether to stop."""
         position, train = self.position, self.recipe.train
         position.step += 1
         position.seconds = self._seconds()
@@ -130,9 +131,11 @@ class Trainer:
             improved = self._evaluate()
         if position.evaluated:
             position.finished = position.finished or done
+        stop = position.finished or self.signals.received is not None
         due = last or done or bool(train.save.every and position.step % train.save.every == 0)
-        if due or improved or position.finished or self.signals.received is not None:
+        if due or improved or stop:
             self.save()
+        return stop
 
     def _done(self) -> bool:
         """Whether the recipe's number of epochs or steps is reached."""

@@ -118,8 +118,17 @@ def cases() -> Iterator[Case]:
     yield backward("gelu", torch.float16, 256)
     for tile in sorted({tile for *_, tile in tiles.FORWARD[4]}):
         yield forward(tile, "gelu", torch.float32, ieee=True)
-    greedy = forward(Tile(128, 256, 64, 4, 4), "gelu", torch.bfloat16)
-    yield greedy._replace(name=f"planted: {greedy.name}", planted=True)
+    yield from planted()
+
+
+def planted() -> Iterator[Case]:
+    """Kernels that must be found wrong: too many registers, too much memory, no tensor cores."""
+    for case in (
+        forward(Tile(64, 128, 64, 2, 4), "gelu", torch.bfloat16),
+        forward(Tile(16, 64, 64, 4, 28), "none", torch.bfloat16),
+        forward(Tile(16, 64, 32, 4, 2), "none", torch.float32, ieee=True)._replace(cores=True),
+    ):
+        yield case._replace(name=f"planted: {case.name}", planted=True)
 
 
 def compile_all(target: GPUTarget) -> Iterator[tuple[Case, Any]]:
