@@ -14,6 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from graphrec.version import __version__
+
 if TYPE_CHECKING:
     from graphrec.api import Model, load
     from graphrec.block import Block, Kernel, Names, Widths
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from graphrec.shapes import Shape, ShapeError
     from graphrec.target import Target
 
-__version__ = "0.1.0"
 
 __all__ = [
     "BUILTIN",
@@ -53,6 +54,7 @@ __all__ = [
     "ShapeError",
     "Target",
     "Widths",
+    "__version__",
     "check_recipe",
     "compile_recipe",
     "load",

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from graphrec.block import Block, Kernel, TaskNames
+from graphrec.columns import aligned
 from graphrec.errors import Problem, RecipeError, suggestion
 from graphrec.library import Library, shipped
 from graphrec.recipe.model import Composite
-from graphrec.viz.columns import aligned
 
 __all__ = [
     "BlockPage",

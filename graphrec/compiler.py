@@ -11,7 +11,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import graphrec
 from graphrec import passes
 from graphrec.build import build
 from graphrec.errors import Problem, RecipeError
@@ -22,6 +21,7 @@ from graphrec.recipe import Reading, parse, recipe_hash
 from graphrec.recipe.model import Recipe
 from graphrec.target import KernelWishes, Target
 from graphrec.tasks import check_tasks
+from graphrec.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,7 +82,7 @@ def compile_recipe(
     source = lower(
         graph,
         recipe_hash=recipe_hash(recipe),
-        version=graphrec.__version__,
+        version=__version__,
         exports=tuple(Ref(name) for name in recipe.export.nodes),
     )
     return Compiled(recipe, graph, source, checked.problems)
@@ -154,18 +154,15 @@ def _check_globs(recipe: Recipe, graph: Graph) -> list[Problem]:
 def _kernel_findings(recipe: Recipe, graph: Graph) -> list[Problem]:
     """A warning (`strict`: an error) for every kernel that was asked for and can't be chosen."""
     strict = recipe.kernels.policy == "strict"
-    found = []
+    found: dict[tuple[str, str], Problem] = {}
     for node in graph.nodes:
         choice = node.kernel
-        if choice and choice.asked not in ("auto", "torch") and choice.chosen != choice.asked:
-            message = (
-                f"{node.name}: {choice.asked} can't run here ({choice.why}) -> {choice.chosen}"
-            )
-            code, severity = ("GR601", "error") if strict else ("GR602", "warn")
-            help_text = (
-                "kernels.policy is strict; say `fallback` to run torch instead" if strict else ""
-            )
-            found.append(
-                Problem(code, message, node.span, f"graph.{node.origin}", help_text, severity)
-            )
-    return found
+        if choice is None or choice.asked in ("auto", "torch", choice.chosen):
+            continue
+        # copies of one node say it once
+        code, severity = ("GR601", "error") if strict else ("GR602", "warn")
+        message = f"{node.origin}: {choice.asked} can't run here ({choice.why}) -> {choice.chosen}"
+        help_text = "kernels.policy is strict; `fallback` runs torch instead" if strict else ""
+        path = f"graph.{node.origin}"
+        found[node.origin, message] = Problem(code, message, node.span, path, help_text, severity)
+    return list(found.values())

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from graphrec.columns import aligned, count, memory
 from graphrec.graph import Graph, Lookup, Node, Table
 from graphrec.shapes import Shape
-from graphrec.viz.columns import aligned, count, memory
 
 __all__ = ["Cost", "Description", "NodeLine", "TableLine", "describe"]
 

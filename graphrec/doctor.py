@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
-from graphrec.viz.columns import aligned, memory
+from graphrec.columns import aligned, memory
 
 __all__ = ["EXTRAS", "REQUIRED", "SET", "Finding", "Report", "examine"]
 

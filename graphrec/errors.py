@@ -133,7 +133,9 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     'experts'
     """
     wanted = word.lower()
-    ranked = sorted((_edits(wanted, name.lower()), -_likeness(wanted, name), name) for name in known)
+    ranked = sorted(
+        (_edits(wanted, name.lower()), -_likeness(wanted, name), name) for name in known
+    )
     if ranked and ranked[0][0] <= max(1, len(word) // 3):
         return ranked[0][2]
     close = min(ranked, key=lambda r: r[1], default=None)

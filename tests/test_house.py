@@ -17,6 +17,7 @@ PACKAGE = ROOT / "graphrec"
 
 # The pipeline, in the order of the data: a layer may import those before it, never one after it.
 PIPELINE = (
+    "version",
     "errors",
     "shapes",
     "recipe",
@@ -25,6 +26,7 @@ PIPELINE = (
     "library",
     "tasks",
     "graph",
+    "target",
     "build",
     "passes",
     "lower",
@@ -34,7 +36,7 @@ PIPELINE = (
 # What generated code imports: it must run without the compiler.
 RUNTIME = ("nn", "kernels")
 # Read-only views of a graph or a library.
-VIEWS = ("viz", "describe", "schema")
+VIEWS = ("catalog", "columns", "describe", "explain", "schema", "viz")
 
 
 def _before(layer: str) -> frozenset[str]:
@@ -61,10 +63,16 @@ LAYERS: dict[str, frozenset[str]] = {
     "train": frozenset(_TRAIN),
     "export": frozenset(_TRAIN | {"train"}),
     "predict": frozenset(_TRAIN | {"train"}),
-    "cli": _COMPILER | {*VIEWS, *RUNTIME, "data", "train", "export", "predict"},
+    # Other tools' configurations into recipes.
+    "importer": frozenset({"errors", "recipe", "tasks"}),
+    # What a module weighs: the real one, built on the meta device.
+    "measure": frozenset(_TRAIN),
+    "doctor": frozenset(_COMPILER | {"columns"}),
+    "api": frozenset(_TRAIN),
+    "cli": _TRAIN | {"api", "doctor", "measure", "train", "export", "predict", "importer"},
     "__main__": frozenset({"cli"}),
     # The public names, loaded when asked for.
-    "__init__": _COMPILER | {*VIEWS, "data", "train", "export", "predict"},
+    "__init__": _COMPILER | {"api", *VIEWS, "data", "train", "export", "predict"},
 }
 
 HEAVY = frozenset({"fbgemm_gpu", "tensordict", "torch", "torchmetrics", "torchrec", "triton"})
@@ -191,7 +199,8 @@ def test_the_layers_have_no_cycle() -> None:
             not LAYERS[layer] & (set(LAYERS) - _before("lower") - set(group)) for layer in group
         )
     done: set[str] = {*RUNTIME}
-    for layer in PIPELINE + VIEWS + ("data", "train", "export", "predict", "cli", "__main__"):
+    later = ("data", "train", "export", "predict", "measure", "doctor", "api", "importer", "cli")
+    for layer in (*PIPELINE, *VIEWS, *later, "__main__"):
         missing = LAYERS[layer] - done - set(VIEWS)
         assert not missing, f"{layer} stands before {sorted(missing)}"
         done.add(layer)

@@ -13,11 +13,10 @@ from graphrec.block import Block, TaskNames
 from graphrec.build.bind import Binder, Place
 from graphrec.build.composites import check_parameters, substitute
 from graphrec.build.context import Bundle, Failed, Value
+from graphrec.build.express import ExpressionBuilder
 from graphrec.build.scope import Scope
-from graphrec.errors import Problem, suggestion
+from graphrec.errors import suggestion
 from graphrec.graph import KernelChoice, Node, Ref
-from graphrec.recipe import expressions
-from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.findings import from_pydantic
 from graphrec.recipe.model import Composite, NodeSpec
 from graphrec.shapes import Shape, ShapeError
@@ -25,12 +24,11 @@ from graphrec.shapes import Shape, ShapeError
 __all__ = ["NodeBuilder"]
 
 
-class NodeBuilder:
+class NodeBuilder(ExpressionBuilder):
     """Adds nodes to a graph under construction."""
 
     def __init__(self, scope: Scope, task_names: tuple[str, ...]) -> None:
-        self.context = scope.context
-        self.nodes = scope.nodes
+        super().__init__(scope.context, scope.nodes)
         self.task_names = task_names
         self.binder = Binder(scope.context)
         self._depth = 0
@@ -88,15 +86,7 @@ class NodeBuilder:
         if spec.join is None:
             return Bundle(made)
         refs = [scope.one(v, f"{name}.{k}", f"{place.path}.join") for k, v in made.items()]
-        return self._join(name, spec.join, refs, scope, place)
-
-    def _join(self, name: str, how: str, refs: list[Ref], scope: Scope, place: Place) -> Ref:
-        parts = [str(ref) for ref in refs]
-        text = f"{how}({', '.join(parts)})" if how in ("concat", "stack") else " + ".join(parts)
-        if how == "mean":
-            text = f"({text}) / {len(parts)}"
-        values: dict[str, Value | None] = dict(zip(parts, refs, strict=True))
-        return self._express(name, text, values, scope, replace(place, role="expression"))
+        return self.join(name, spec.join, refs, scope, place)
 
     def _repeat(self, name: str, spec: NodeSpec, scope: Scope, place: Place) -> Value:
         if spec.repeat is None:
@@ -171,7 +161,7 @@ class NodeBuilder:
                 f"`residual` adds the input to the output, but {given} is not {scope.shape(out)}",
             )
         values: dict[str, Value | None] = {"given": first, "made": out}
-        return self._express(
+        return self.express(
             f"{name}.residual", "given + made", values, scope, replace(place, role="expression")
         )
 
@@ -258,7 +248,7 @@ class NodeBuilder:
         except ShapeError as error:
             raise self._misfit(block, str(error), inputs, scope, place) from None
         ports = outputs if isinstance(outputs, dict) else {"": outputs}
-        self._add(
+        self.add_node(
             Node(
                 name=name,
                 op=block,
@@ -314,14 +304,7 @@ class NodeBuilder:
     def _origin_keys(self) -> Mapping[str, Any]:
         return self.context.recipe.origin.keys if self.context.recipe.origin else {}
 
-    def _add(self, node: Node, place: Place) -> None:
-        if node.name in self.nodes:
-            raise self.context.fail(
-                "GR307", place.path, f"two nodes are called `{node.name}`", "rename one of them"
-            )
-        self.nodes[node.name] = node
-
-    # ---- composites and expressions -----------------------------------------------------------
+    # ---- composites ---------------- -----------------------------------------------------------
 
     def _composite(
         self,
@@ -356,48 +339,7 @@ class NodeBuilder:
             self._depth -= 1
 
     def _concat(self, name: str, refs: tuple[Ref, ...], scope: Scope, place: Place) -> Ref:
-        return self._join(name, "concat", list(refs), scope, place)
-
-    def expression(self, name: str, text: str, scope: Scope, place: Place) -> Ref:
-        """Add a node for an expression of the recipe."""
-        try:
-            parsed = parse_expression(text)
-        except ExpressionError as error:
-            raise self._misread(error, place) from None
-        values: dict[str, Value | None] = {}
-        for used in parsed.names():
-            span = self.context.within(place.path, used.column, len(used.ref))
-            value = scope.resolve(used.ref, place.path, span)
-            values[used.ref] = scope.one(value, used.ref, place.path, place.keys, span)
-        return self._express(name, text, values, scope, replace(place, role="expression"))
-
-    def _express(
-        self, name: str, text: str, values: Mapping[str, Value | None], scope: Scope, place: Place
-    ) -> Ref:
-        parsed = parse_expression(text)
-        refs = {key: value for key, value in values.items() if isinstance(value, Ref)}
-        try:
-            shape = expressions.infer(
-                parsed.tree, {key: scope.shape(ref) for key, ref in refs.items()}
-            )
-        except ExpressionError as error:
-            raise self._misread(error, place) from None
-        if shape.rank == 0:
-            raise self.context.fail(
-                "GR505", place.path, "is a plain number: an expression must read a node"
-            )
-        span = self.context.key(place.path)
-        self._add(
-            Node(name, parsed, refs, {"": shape}, role=place.role, span=span, origin=place.origin),
-            place,
-        )
-        return Ref(name)
-
-    def _misread(self, error: ExpressionError, place: Place) -> Failed:
-        code = "GR505" if "shape" in str(error) or "needs" in str(error) else "GR207"
-        span = self.context.within(place.path, error.column, 1)
-        self.context.problems.append(Problem(code, str(error), span, place.path, error.help))
-        return Failed()
+        return self.join(name, "concat", list(refs), scope, place)
 
 
 def _joined(value: Ref | tuple[Ref, ...], scope: Scope) -> Shape:

@@ -135,7 +135,7 @@ class TaskBuilder:
             return tower
         values: dict[str, Value | None] = {"tower": tower}
         name = f"rel.{child}.{parent}"
-        return self.builder._express(
+        return self.builder.express(
             name, "detach(tower)", values, self.scope, replace(place, role="expression")
         )
 
@@ -215,7 +215,7 @@ class TaskBuilder:
             values[f"{parent}_prob"] = ref
             parents.append(ref)
             text += f" * {parent}_prob"
-        made = self.builder._express(f"prob.{name}", text, values, self.scope, place)
+        made = self.builder.express(f"prob.{name}", text, values, self.scope, place)
         node = self.builder.nodes[made.node]
         self.builder.nodes[node.name] = replace(node, parents=tuple(parents))
         return made
@@ -223,7 +223,7 @@ class TaskBuilder:
     def _detached(self, child: str, parent: str, ref: Ref, place: Place) -> Ref:
         values: dict[str, Value | None] = {"prob": ref}
         name = f"rel.{child}.{parent}"
-        return self.builder._express(
+        return self.builder.express(
             name, "detach(prob)", values, self.scope, replace(place, role="expression")
         )
 
@@ -236,7 +236,7 @@ class TaskBuilder:
             place = Place(f"tasks.{name}", f"prob.{name}", role="expression")
             values: dict[str, Value | None] = {"logit": output.ref}
             text = "sigmoid(logit)" if output.form == "binary" else "slice(softmax(logit), 1, 2)"
-            self.probabilities[name] = self.builder._express(
+            self.probabilities[name] = self.builder.express(
                 f"prob.{name}", text, values, self.scope, place
             )
         return self.probabilities[name]
@@ -266,7 +266,7 @@ class TaskBuilder:
                 )
             values[used.ref] = self.probability(parent)
         place = Place(path, f"prob.{name}", role="expression")
-        ref = self.builder._express(f"prob.{name}", task.prob or "", values, self.scope, place)
+        ref = self.builder.express(f"prob.{name}", task.prob or "", values, self.scope, place)
         if self.scope.shape(ref) != Shape((B, 1)):
             raise self.context.fail(
                 "GR506", path, f"a probability is [B, 1], this is {self.scope.shape(ref)}"

@@ -52,7 +52,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     if console.json:
         console.data(record)
         return 0
-    from graphrec.viz.columns import aligned
+    from graphrec.columns import aligned
 
     console.result(aligned([[key, _shown(value)] for key, value in record.items()]))
     return 0

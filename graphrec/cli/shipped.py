@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
 from graphrec.cli.command import Command, Parser, library_of, plugin_option, shared_options
@@ -28,7 +27,7 @@ def _recipes(args: argparse.Namespace, console: Console) -> int:
             [{"name": r.name, "description": r.description, "path": r.path} for r in found]
         )
         return 0
-    from graphrec.viz.columns import aligned
+    from graphrec.columns import aligned
 
     console.result(aligned([[recipe.name, recipe.description] for recipe in found]))
     return 0
@@ -43,7 +42,7 @@ def _blocks(args: argparse.Namespace, console: Console) -> int:
         if console.json:
             console.data([page.as_json() for page in pages])
             return 0
-        from graphrec.viz.columns import aligned
+        from graphrec.columns import aligned
 
         rows = [[page.name, page.ports_text(), page.summary()] for page in pages]
         console.result(aligned(rows))
@@ -59,10 +58,10 @@ def _blocks(args: argparse.Namespace, console: Console) -> int:
 
 
 def _schema(args: argparse.Namespace, console: Console) -> int:
-    from graphrec.schema import block_schema, recipe_schema
+    from graphrec.schema import as_text, block_schema, recipe_schema
 
     make = block_schema if args.what == "block" else recipe_schema
-    console.write(json.dumps(make(library_of(args)), indent=1, ensure_ascii=False))
+    console.write(as_text(make(library_of(args))))
     return 0
 
 
@@ -74,7 +73,7 @@ def _explain(args: argparse.Namespace, console: Console) -> int:
         if console.json:
             console.data(found)
             return 0
-        from graphrec.viz.columns import aligned
+        from graphrec.columns import aligned
 
         console.result(aligned([[code, title] for code, title in found.items()]))
         return 0

@@ -1,9 +1,9 @@
 """Rows of files, or generated ones, as batches of tensors.
 
-    data = open_data(recipe)                                   # files found, columns checked
-    encoder = Encoder.fit(recipe, data.train)                  # vocabularies, statistics
-    loader = Loader(recipe, encoder, data.train, 4096, shuffle=True, seed=0)
-    for batch in loader.epoch(0): ...
+data = open_data(recipe)                                   # files found, columns checked
+encoder = Encoder.fit(recipe, data.train)                  # vocabularies, statistics
+loader = Loader(recipe, encoder, data.train, 4096, shuffle=True, seed=0)
+for batch in loader.epoch(0): ...
 """
 
 from graphrec.data.counts import Counts

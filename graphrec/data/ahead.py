@@ -23,7 +23,9 @@ def run_ahead(
     Closing the generator stops the threads and waits for them.
     """
     shelf: _Shelf[T] = _Shelf(tasks, budget, size)
-    threads = [threading.Thread(target=shelf.work, daemon=True) for _ in range(min(workers, len(tasks)))]
+    threads = [
+        threading.Thread(target=shelf.work, daemon=True) for _ in range(min(workers, len(tasks)))
+    ]
     for thread in threads:
         thread.start()
     try:

@@ -14,7 +14,17 @@ import pyarrow.types as pt
 from graphrec.data.chunk import Array, offsets_of, ragged_index
 from graphrec.data.faults import Faults, bad_data
 
-__all__ = ["Lists", "at_row", "cell", "kind_of", "lists_of", "numbers_of", "plain", "rows_of_steps", "valid_utf8"]
+__all__ = [
+    "Lists",
+    "at_row",
+    "cell",
+    "kind_of",
+    "lists_of",
+    "numbers_of",
+    "plain",
+    "rows_of_steps",
+    "valid_utf8",
+]
 
 _NUMBER = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 
@@ -43,7 +53,9 @@ def plain(array: Any) -> Any:
     return array.cast(array.type.value_type) if pt.is_dictionary(array.type) else array
 
 
-def numbers_of(array: Any, default: float, column: str, faults: Callable[[Array, str], None]) -> Array:
+def numbers_of(
+    array: Any, default: float, column: str, faults: Callable[[Array, str], None]
+) -> Array:
     """Numbers [T] as float32 or float64, nulls replaced by `default`.
 
     Cells that are no finite number are reported to `faults(mask, why)` and come back as `default`.
@@ -58,7 +70,9 @@ def numbers_of(array: Any, default: float, column: str, faults: Callable[[Array,
     elif kind not in ("numbers", "truth values"):
         raise bad_data("GR704", f"column `{column}` holds {kind}, but numbers are needed")
     if not pt.is_float32(array.type) and not pt.is_float64(array.type):
-        small = pt.is_boolean(array.type) or (pt.is_integer(array.type) and array.type.bit_width <= 16)
+        small = pt.is_boolean(array.type) or (
+            pt.is_integer(array.type) and array.type.bit_width <= 16
+        )
         array = array.cast(pa.float32() if small else pa.float64(), safe=False)
     if array.null_count:
         array = pc.fill_null(array, pa.scalar(default, array.type))
@@ -144,12 +158,14 @@ def lists_of(array: Any, sep: str | None, column: str, *, single: bool) -> Lists
         present = pc.and_kleene(texts.is_valid(), pc.not_equal(texts, ""))
         return lists_of(
             pc.split_pattern(pc.if_else(present, texts, pa.scalar(None, texts.type)), sep),
-            None, column, single=False,
+            None,
+            column,
+            single=False,
         )
     if single:
         lengths = array.is_valid().to_numpy(zero_copy_only=False)
         return Lists(array.drop_null(), offsets_of(lengths))
-    help_text = "say how the text is split: sep: \"|\"" if kind == "text" else ""
+    help_text = 'say how the text is split: sep: "|"' if kind == "text" else ""
     raise bad_data("GR711", f"column `{column}` holds {kind}, but lists are needed", help_text)
 
 
@@ -160,7 +176,9 @@ def rows_of_steps(mask: Array, offsets: Array) -> Array:
     return rows
 
 
-def at_row(faults: Faults, array: Any, offsets: Array | None, column: str) -> Callable[[Array, str], None]:
+def at_row(
+    faults: Faults, array: Any, offsets: Array | None, column: str
+) -> Callable[[Array, str], None]:
     """What `numbers_of` calls for bad cells of this column: marks their rows."""
 
     def report(mask: Array, why: str) -> None:

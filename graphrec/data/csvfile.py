@@ -57,7 +57,9 @@ class CsvFile:
         def handle(row: Any) -> str:
             if not self._quarantine:
                 return "error"
-            malformed.append(-1 if row.number is None else row.number - 2)  # 0-based, less the header
+            malformed.append(
+                -1 if row.number is None else row.number - 2
+            )  # 0-based, less the header
             return "skip"
 
         start = told = 0
@@ -71,7 +73,9 @@ class CsvFile:
                     start += block.num_rows + lost
                 if len(malformed) > told:
                     lost = len(malformed) - told
-                    empty = pa.RecordBatch.from_pylist([], pa.schema([(c, pa.string()) for c in wanted]))
+                    empty = pa.RecordBatch.from_pylist(
+                        [], pa.schema([(c, pa.string()) for c in wanted])
+                    )
                     yield Raw(empty, self.label, start, lost, lost)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
             raise self._fault(fault) from None

@@ -56,13 +56,19 @@ def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
 
 def _held_out(text: str) -> int:
     call = parse_call(text)
-    number = call.args[0] if call.name == "last" and len(call.args) == 1 and not call.kwargs else None
+    number = (
+        call.args[0] if call.name == "last" and len(call.args) == 1 and not call.kwargs else None
+    )
     if type(number) is not int or number < 1:
-        raise bad_data("GR710", f"data.split.eval: {text} is not last(N)", "last(1): the newest value")
+        raise bad_data(
+            "GR710", f"data.split.eval: {text} is not last(N)", "last(1): the newest value"
+        )
     return number
 
 
-def open_files(recipe: Recipe, globs: tuple[str, ...], path: str, base_dir: Path | None = None) -> FileSource:
+def open_files(
+    recipe: Recipe, globs: tuple[str, ...], path: str, base_dir: Path | None = None
+) -> FileSource:
     """A source over the files of some globs, for the recipe's columns; `path` says who wrote them."""
     base = folder_of(recipe, path) if base_dir is None else base_dir
     return FileSource(find_files(globs, base), plan(recipe), recipe.data)

@@ -18,7 +18,9 @@ Scale = tuple[Array, Array]
 """Shift and factor, [width] each: (x - shift) * factor."""
 
 
-def dense(field: Field, array: Any, lists: Lists | None, scale: Scale | None, faults: Faults) -> Array | Ragged:
+def dense(
+    field: Field, array: Any, lists: Lists | None, scale: Scale | None, faults: Faults
+) -> Array | Ragged:
     """A dense column, transformed: float32 [B, width], or Ragged [T, 1] in a sequence."""
     feature = field.feature
     assert isinstance(feature, DenseFeature)
@@ -77,13 +79,17 @@ def transform(values: Array, name: str, scale: Scale | None) -> Array:
         return values.astype(np.float32)
 
 
-def cut(field: Field, array: Any, edges: Array, rows: int, faults: Faults, lists: Lists | None) -> Array:
+def cut(
+    field: Field, array: Any, edges: Array, rows: int, faults: Faults, lists: Lists | None
+) -> Array:
     """Bucket of each number: how many edges are <= it; null without a default is the last row."""
     feature = field.feature
     assert isinstance(feature, BucketFeature)
     values = array if lists is None else lists.values
     report = at_row(faults, array, lists.offsets if lists else None, field.column)
-    numbers = numbers_of(values, 0.0 if feature.default is None else feature.default, field.column, report)
+    numbers = numbers_of(
+        values, 0.0 if feature.default is None else feature.default, field.column, report
+    )
     found = np.searchsorted(edges, numbers.astype(np.float64), side="right").astype(np.int32)
     if feature.default is None and values.null_count:
         found[values.is_null().to_numpy(zero_copy_only=False)] = rows - 1

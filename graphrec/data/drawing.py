@@ -18,6 +18,7 @@ from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 __all__ = ["Columns"]
 
 _HASHED, _FITTED, _GROUPS = 10_000, 1_000, 1_000
+_STEEP = 1.6
 _STEPS = 20  # longest generated history
 _LARGE = 2 * TASTES  # domains from this size on show a taste
 
@@ -39,14 +40,22 @@ class Columns:
         for f in self._fields.values():
             if isinstance(f.feature, IdFeature) and f.sequence is None:
                 self.domains[f.column] = self._open(f, f.feature, f.column in numeric)
-        singles = [f for f in self._fields.values() if f.form == "single" and f.column in self.domains]
+        singles = [
+            f for f in self._fields.values() if f.form == "single" and f.column in self.domains
+        ]
         size = self.domains.__getitem__
-        users = sorted((f.column for f in singles if _side(f) == "user"), key=lambda c: (-size(c), c))
-        items = sorted((f.column for f in singles if _side(f) == "item"), key=lambda c: (-size(c), c))
+        users = sorted(
+            (f.column for f in singles if _side(f) == "user"), key=lambda c: (-size(c), c)
+        )
+        items = sorted(
+            (f.column for f in singles if _side(f) == "item"), key=lambda c: (-size(c), c)
+        )
         self._owner = users[0] if users else None
         histories = {_base(f) for f in self._fields.values() if f.sequence is not None}
         self._targets = {f.column for f in singles if f.column in histories}
-        self.pairs = self._pairs(users, items, sorted((f.column for f in singles), key=lambda c: (-size(c), c)))
+        self.pairs = self._pairs(
+            users, items, sorted((f.column for f in singles), key=lambda c: (-size(c), c))
+        )
 
     def draw(self, random: Any, rows: int) -> tuple[dict[str, Any], Drawn]:
         """Arrow columns of `rows` rows without labels, and the values behind them."""
@@ -86,7 +95,11 @@ class Columns:
             return _listed(f, self._raw(column, values), offsets)
         if column not in drawn.ids:
             target = column in self._targets
-            values = self._values(column, liked, random) if target else _zipf(random, self.domains[column], rows)
+            values = (
+                self._values(column, liked, random)
+                if target
+                else _zipf(random, self.domains[column], rows)
+            )
             if not target and f.feature.default is None and seed_of(column) % 4 == 0:
                 values = np.where(random.random(rows) < 0.02, -1, values)
             drawn.ids[column] = values
@@ -104,7 +117,9 @@ class Columns:
             target = np.repeat(drawn.ids[base] % TASTES, np.diff(offsets))
             same = np.append(0, np.cumsum(values % TASTES == target))
             count = np.diff(offsets)
-            drawn.matches[sequence.name] = (same[offsets[1:]] - same[offsets[:-1]]) / np.maximum(count, 1)
+            drawn.matches[sequence.name] = (same[offsets[1:]] - same[offsets[:-1]]) / np.maximum(
+                count, 1
+            )
         return _listed(f, self._raw(base, values), offsets)
 
     def _numbers(self, f: Field, common: Array, drawn: Drawn, random: Any) -> Any:
@@ -178,7 +193,9 @@ def _by_column(plan: Plan) -> dict[str, Field]:
     found: dict[str, Field] = {}
     for f in plan.fields:
         known = found.get(f.column)
-        if known is None or (isinstance(f.feature, IdFeature) and not isinstance(known.feature, IdFeature)):
+        if known is None or (
+            isinstance(f.feature, IdFeature) and not isinstance(known.feature, IdFeature)
+        ):
             found[f.column] = f
     return found
 
@@ -192,14 +209,16 @@ def _side(f: Field) -> str | None:
 
 
 def _zipf(random: Any, size: int, count: int) -> Array:
-    """Ranks 0..size-1, rank r with probability about 1 / (r + 1): the exponential of a uniform."""
-    values = np.exp(random.random(count) * np.log(size + 1.0))
+    """Ranks 0..size-1, few of them frequent: somewhat steeper than probabilities 1 / (r + 1)."""
+    values = np.exp(random.random(count) ** _STEEP * np.log(size + 1.0))
     return np.minimum(values.astype(np.int64) - 1, size - 1)
 
 
 def _mixed(kinds: Array, share: float, random: Any) -> Array:
     """A `share` of the tastes kept, the others drawn anew."""
-    return np.where(random.random(len(kinds)) < share, kinds, random.integers(0, TASTES, len(kinds)))
+    return np.where(
+        random.random(len(kinds)) < share, kinds, random.integers(0, TASTES, len(kinds))
+    )
 
 
 def _steps(sequence: SequenceFeature, taste: Array, random: Any) -> Steps:

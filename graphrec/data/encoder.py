@@ -47,7 +47,9 @@ class Encoder:
                 self._add_table(field)
         for cross in self.plan.crosses:
             self.rows.setdefault(cross.table, cross.rows + 1)
-        self._maps = {f.key: self._map(f) for f in self.plan.fields if isinstance(f.feature, IdFeature)}
+        self._maps = {
+            f.key: self._map(f) for f in self.plan.fields if isinstance(f.feature, IdFeature)
+        }
         self._parts = {
             part.key: ValueMap(hash_texts, hash_integers, _default_hash(part))
             for cross in self.plan.crosses
@@ -79,10 +81,13 @@ class Encoder:
         """
         missing = [c for c in self.plan.columns if c not in table.schema.names]
         if missing:
-            raise bad_data("GR703", f"no column `{missing[0]}`, which {self.plan.uses[missing[0]]} needs")
+            raise bad_data(
+                "GR703", f"no column `{missing[0]}`, which {self.plan.uses[missing[0]]} needs"
+            )
         if isinstance(table, pa.Table):
             table = pa.RecordBatch.from_arrays(
-                [_one_chunk(table.column(c)) for c in self.plan.columns], names=list(self.plan.columns)
+                [_one_chunk(table.column(c)) for c in self.plan.columns],
+                names=list(self.plan.columns),
             )
         chunk, _ = self.encode_raw(Raw(table, "the table", 0, table.num_rows))
         return chunk.batch()
@@ -121,7 +126,13 @@ class Encoder:
     # ---- one column --------------------------------------------------------------------------
 
     def _value(
-        self, field: Field, array: Any, lists: Lists | None, table: Any, faults: Faults, counts: Counts
+        self,
+        field: Field,
+        array: Any,
+        lists: Lists | None,
+        table: Any,
+        faults: Faults,
+        counts: Counts,
     ) -> Array | Ragged:
         feature = field.feature
         if isinstance(feature, DenseFeature):
@@ -137,7 +148,9 @@ class Encoder:
         weights = self._weights(field, table, lists, faults) if field.weights else None
         return Ragged(found, lists.offsets, weights)
 
-    def _ids(self, field: Field, array: Any, lists: Lists | None, faults: Faults, counts: Counts) -> Array:
+    def _ids(
+        self, field: Field, array: Any, lists: Lists | None, faults: Faults, counts: Counts
+    ) -> Array:
         feature, values = field.feature, array if lists is None else lists.values
         assert isinstance(feature, IdFeature) and field.table is not None
         report = at_row(faults, array, lists.offsets if lists else None, field.column)
@@ -167,7 +180,12 @@ class Encoder:
         values = numbers_of(weights.values, 1.0, column, report).astype(np.float32)
         odd = weights.lengths != lists.lengths
         if odd.any():
-            faults.add(odd, column, f"has not as many weights as `{field.column}` has values", lambda i: cell(array, i))
+            faults.add(
+                odd,
+                column,
+                f"has not as many weights as `{field.column}` has values",
+                lambda i: cell(array, i),
+            )
             values = np.ones(len(lists.values), np.float32)
         return values
 
@@ -181,7 +199,9 @@ class Encoder:
             if array.null_count and part.feature.default is None:
                 nulls |= array.is_null().to_numpy(zero_copy_only=False)
         rows = (combine(parts) % np.uint64(cross.rows)).astype(np.int64)
-        return np.where(nulls, cross.rows, rows).astype(np.int32 if cross.rows < 1 << 31 else np.int64)
+        return np.where(nulls, cross.rows, rows).astype(
+            np.int32 if cross.rows < 1 << 31 else np.int64
+        )
 
     # ---- tables ------------------------------------------------------------------------------
 

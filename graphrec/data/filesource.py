@@ -29,7 +29,12 @@ class Part:
     """The rows of a split: those whose `column` is at least `threshold`, or the others."""
 
     def __init__(self, column: str, threshold: Any, inside: bool, num_rows: int) -> None:
-        self.column, self.threshold, self.inside, self.num_rows = column, threshold, inside, num_rows
+        self.column, self.threshold, self.inside, self.num_rows = (
+            column,
+            threshold,
+            inside,
+            num_rows,
+        )
 
     def mask(self, table: Any) -> Any:
         """Which rows belong; nulls belong to the training part."""
@@ -47,7 +52,9 @@ class FileSource:
     files.
     """
 
-    def __init__(self, files: Sequence[Path], plan: Plan, data: Data, part: Part | None = None) -> None:
+    def __init__(
+        self, files: Sequence[Path], plan: Plan, data: Data, part: Part | None = None
+    ) -> None:
         self.paths = tuple(files)
         self.part = part
         self._plan, self._data = plan, data

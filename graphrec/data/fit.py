@@ -131,7 +131,9 @@ def _counted(f: Field, array: Any) -> tuple[Any, Array]:
         found = pc.value_counts(array.drop_null())
         values, counts = found.field("values"), found.field("counts").to_numpy(zero_copy_only=False)
     if array.null_count and default is not None:
-        values = pa.concat_arrays([_texts(values, f.column), pa.array([str(default)], pa.large_string())])
+        values = pa.concat_arrays(
+            [_texts(values, f.column), pa.array([str(default)], pa.large_string())]
+        )
         counts = np.append(counts, array.null_count)
     return _texts(values, f.column), counts
 
@@ -147,7 +149,8 @@ def _texts(values: Any, column: str) -> Any:
         values = values.cast(pa.binary()).view(pa.string())
     elif kind.startswith("lists"):
         raise bad_data(
-            "GR704", f"column `{column}` holds {kind}, but single ids are needed",
+            "GR704",
+            f"column `{column}` holds {kind}, but single ids are needed",
             "say how lists are pooled: pool: sum | mean",
         )
     return values.cast(pa.large_string())
@@ -169,7 +172,9 @@ class _Values:
     """Counts distinct texts; memory grows with their number, not with the rows."""
 
     def __init__(self) -> None:
-        self._merged = pa.table({"value": pa.array([], pa.large_string()), "count": pa.array([], pa.int64())})
+        self._merged = pa.table(
+            {"value": pa.array([], pa.large_string()), "count": pa.array([], pa.int64())}
+        )
         self._pending: list[Any] = []
         self._size = 0
 
@@ -286,7 +291,9 @@ def load(recipe: Recipe, folder: Path) -> Learned:
             raise ValueError(f"version {stats['version']}, understood here: {_VERSION}")
         learned = Learned(
             edges={name: np.array(e, np.float64) for name, e in stats["edges"].items()},
-            scales={n: (np.array(a, float), np.array(b, float)) for n, (a, b) in stats["scales"].items()},
+            scales={
+                n: (np.array(a, float), np.array(b, float)) for n, (a, b) in stats["scales"].items()
+            },
         )
         for f in plan(recipe).fields:
             feature = f.feature
@@ -299,10 +306,17 @@ def load(recipe: Recipe, folder: Path) -> Learned:
         for f in plan(recipe).fields:
             if isinstance(f.feature, BucketFeature):
                 learned.edges[f.stats]
-            elif isinstance(f.feature, DenseFeature) and f.feature.transform in ("zscore", "minmax"):
+            elif isinstance(f.feature, DenseFeature) and f.feature.transform in (
+                "zscore",
+                "minmax",
+            ):
                 learned.scales[f.stats]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as fault:
-        said = f"missing: {fault}" if isinstance(fault, KeyError) else " ".join(str(fault).split())[:200]
+        said = (
+            f"missing: {fault}"
+            if isinstance(fault, KeyError)
+            else " ".join(str(fault).split())[:200]
+        )
         raise CheckpointError(Problem("GR805", f"{path} can't be used: {said}")) from None
     return learned
 

@@ -91,7 +91,9 @@ def _gates(recipe: Recipe, columns: Mapping[str, LabelColumn]) -> dict[str, set[
     gates: dict[str, set[str]] = {}
     for name, task in recipe.tasks.items():
         if name in labels and task.space is not None:
-            gates.setdefault(labels[name], set()).add(labels.get(task.space.label, task.space.label))
+            gates.setdefault(labels[name], set()).add(
+                labels.get(task.space.label, task.space.label)
+            )
     for relation in recipe.relations:
         if relation.child in labels:
             parents = {labels[parent] for parent in relation.parents if parent in labels}
@@ -136,7 +138,9 @@ def draw_labels(columns: list[LabelColumn], drawn: Drawn, random: Any) -> dict[s
     for column in columns:
         rows = len(_score(column, drawn, 0))
         if column.kind == "class":
-            scores = np.stack([_score(column, drawn, i) for i in range(column.classes)], 1) * _STEEPNESS
+            scores = (
+                np.stack([_score(column, drawn, i) for i in range(column.classes)], 1) * _STEEPNESS
+            )
             odds = np.exp(scores - scores.max(axis=1, keepdims=True))
             probabilities = odds / odds.sum(axis=1, keepdims=True)
             values = (scores + random.gumbel(size=scores.shape)).argmax(axis=1)
@@ -174,11 +178,15 @@ def raw_labels(column: LabelColumn, truth: Truth) -> Any:
         return pa.array(truth.values.astype(np.int32))
     if column.kind == "binary":
         return pa.array(truth.values)
-    values = np.sign(truth.values) * np.expm1(np.abs(truth.values)) if column.logarithm else truth.values
+    values = (
+        np.sign(truth.values) * np.expm1(np.abs(truth.values)) if column.logarithm else truth.values
+    )
     return pa.array(values.astype(np.float32))
 
 
-def best_possible(task: Task, column: LabelColumn, truth: Truth, inside: Array | None) -> dict[str, float]:
+def best_possible(
+    task: Task, column: LabelColumn, truth: Truth, inside: Array | None
+) -> dict[str, float]:
     """Metrics of the true probabilities on these rows; over `inside` only where given."""
     values, mean = truth.values, truth.mean
     if inside is not None:
@@ -207,7 +215,7 @@ def _score(column: LabelColumn, drawn: Drawn, number: int) -> Array:
     shared, own = column.scores[0], column.scores[1 + number]
     if column.kind == "class":  # what all classes share would cancel
         return own.standard(drawn)
-    return 0.8 * shared.standard(drawn) + 0.6 * own.standard(drawn)
+    return 0.9 * shared.standard(drawn) + 0.436 * own.standard(drawn)
 
 
 def _sigmoid(x: Array) -> Array:

@@ -103,7 +103,9 @@ class Loader:
         if not handed and not start_row:
             raise bad_data("GR712", f"{self.source.name}: no rows are left to use")
 
-    def _batches(self, number: int, start_row: int) -> Generator[tuple[Batch | None, Counts], None, None]:
+    def _batches(
+        self, number: int, start_row: int
+    ) -> Generator[tuple[Batch | None, Counts], None, None]:
         passed, start_row = divmod(start_row, self.block)
         units, counts, skip = self._units(number, passed * self.block)
         with closing(self._chunks(units)) as chunks:
@@ -111,11 +113,17 @@ class Loader:
                 counts.add(found)
                 order = None
                 if self.shuffle:
-                    order = np.random.default_rng([self.seed, number, 1 + place]).permutation(block.num_rows)
+                    order = np.random.default_rng([self.seed, number, 1 + place]).permutation(
+                        block.num_rows
+                    )
                 for start, stop in _cuts(block.num_rows, self.batch_size):
                     if stop > start_row:
                         begin = max(start, start_row)
-                        some = block.slice(begin, stop) if order is None else block.take(order[begin:stop])
+                        some = (
+                            block.slice(begin, stop)
+                            if order is None
+                            else block.take(order[begin:stop])
+                        )
                         counts.trained = stop - begin
                         yield some.batch(), counts
                         counts = Counts()
@@ -136,7 +144,9 @@ class Loader:
         return units, counts, skip
 
     def _chunks(self, units: list[Unit]) -> Generator[Encoded, None, None]:
-        tasks: list[Callable[[], Iterator[Encoded]]] = [partial(self._encoded, unit) for unit in units]
+        tasks: list[Callable[[], Iterator[Encoded]]] = [
+            partial(self._encoded, unit) for unit in units
+        ]
         if not self.workers:
             return _one_by_one(tasks)
         return run_ahead(tasks, self.workers, self.block, lambda item: item[0].num_rows)

@@ -31,7 +31,9 @@ class ParquetFile:
         except (OSError, pa.ArrowException) as fault:
             raise unreadable(self.label, fault, "Parquet") from None
         self.names = list(schema.names)
-        self.types: dict[str, Any] = {n: schema.field(n).type for n in set(self.names) if self.names.count(n) == 1}
+        self.types: dict[str, Any] = {
+            n: schema.field(n).type for n in set(self.names) if self.names.count(n) == 1
+        }
         self.num_rows: int | None = self._footer.num_rows
         self._columns = [c for c in plan.columns if c in self.types]
         # Texts come as dictionaries: what is done per value is then done once per distinct value.
@@ -79,7 +81,9 @@ def unreadable(place: str, fault: Exception, form: str) -> DataError:
         return bad_data("GR702", f"{place}: {os.strerror(fault.errno).lower()}")
     said = " ".join(str(fault).split())[:200]
     return bad_data(
-        "GR702", f"{place}: can't be read as {form}: {said}", "is it complete? write or copy it again"
+        "GR702",
+        f"{place}: can't be read as {form}: {said}",
+        "is it complete? write or copy it again",
     )
 
 

@@ -37,5 +37,7 @@ def vocabulary_file(recipe: Recipe, feature: IdFeature) -> Any:
         if count.as_py() > 1 or value.as_py() == "":
             line = len(lines) - lines[::-1].index(value.as_py())
             what = f"{shown(value.as_py())} again" if value.as_py() else "empty"
-            raise bad_data("GR709", f"vocabulary {path}, line {line}: {what}", "one value a line, each once")
+            raise bad_data(
+                "GR709", f"vocabulary {path}, line {line}: {what}", "one value a line, each once"
+            )
     return values

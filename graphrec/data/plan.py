@@ -39,7 +39,11 @@ class Field:
     @property
     def weights(self) -> str | None:
         """Column of the values' weights."""
-        return self.feature.weights if isinstance(self.feature, IdFeature) and not self.sequence else None
+        return (
+            self.feature.weights
+            if isinstance(self.feature, IdFeature) and not self.sequence
+            else None
+        )
 
     @property
     def stats(self) -> str:
@@ -107,7 +111,9 @@ def plan(recipe: Recipe) -> Plan:
             uses.setdefault(column, f"the space `{key}`")
     if recipe.data.split:
         uses.setdefault(recipe.data.split.by, "data.split")
-    return Plan(tuple(fields.values()), crosses, dict(sorted(recipe.tasks.items())), groups, spaces, uses)
+    return Plan(
+        tuple(fields.values()), crosses, dict(sorted(recipe.tasks.items())), groups, spaces, uses
+    )
 
 
 def _fields(recipe: Recipe) -> list[Field]:

@@ -21,8 +21,9 @@ __all__ = ["TASTES", "Drawn", "Planted", "seed_of"]
 TASTES = 8
 """Kinds of users and items; value v of an id has taste v mod 8."""
 
-_FADE = 400  # rank at which the effect of an id starts to fade: rare ids can't be learned
-_ID, _PAIR, _NUMBER, _HISTORY = 1.0, 1.1, 0.7, 1.3  # standard deviations of the parts
+_FADE = 60  # rank at which the effect of an id starts to fade: rare ids can't be learned
+_MOST = 5  # parts of a kind that count: many weak effects would drown in the noise of the labels
+_ID, _PAIR, _NUMBER, _HISTORY = 1.3, 0.7, 0.8, 1.3  # standard deviations of the kinds of parts
 
 
 @dataclass
@@ -45,11 +46,14 @@ class Planted:
     `domains` gives the size of every id's domain, `pairs` the ids that interact.
     """
 
-    def __init__(self, key: str, domains: Mapping[str, int], pairs: list[tuple[str, str]], sample: Drawn) -> None:
+    def __init__(
+        self, key: str, domains: Mapping[str, int], pairs: list[tuple[str, str]], sample: Drawn
+    ) -> None:
         self._key = key
         self._tables = {name: _effects(f"{key}/{name}", size) for name, size in domains.items()}
         self._pairs = {
-            pair: np.random.default_rng(seed_of(key, *pair)).normal(size=(TASTES, TASTES)) for pair in pairs
+            pair: np.random.default_rng(seed_of(key, *pair)).normal(size=(TASTES, TASTES))
+            for pair in pairs
         }
         self._waves = {
             name: np.random.default_rng(seed_of(key, name)).uniform((0.6, -1.0), (1.6, 1.0))
@@ -123,7 +127,7 @@ def _shares(parts: Mapping[str, Array], domains: Mapping[str, int]) -> dict[str,
     for kind, names in groups.items():
         # Small domains first: what depends on few values can be learned from few rows.
         names.sort(key=lambda name: (domains.get(name.partition(" ")[2], 0), name))
-        weights = np.array([1.0 / (1.0 + 0.5 * i) for i in range(len(names))])
+        weights = np.array([1.0 / (1.0 + i) if i < _MOST else 0.0 for i in range(len(names))])
         weights *= kinds[kind] / np.sqrt((weights**2).sum())
         shares.update(zip(names, weights.tolist(), strict=True))
     return shares

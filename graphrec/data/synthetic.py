@@ -39,7 +39,9 @@ class SyntheticSource:
     probabilities would score on the held out rows.
     """
 
-    def __init__(self, recipe: Recipe, rows: int, part: str = "train", parent: SyntheticSource | None = None) -> None:
+    def __init__(
+        self, recipe: Recipe, rows: int, part: str = "train", parent: SyntheticSource | None = None
+    ) -> None:
         self.recipe, self.rows, self.part = recipe, rows, part
         held = max(rows // _HELD_OUT, 1)
         self._start, self._stop = (0, rows - held) if part == "train" else (rows - held, rows)
@@ -111,7 +113,12 @@ class SyntheticSource:
     def _truths(self) -> dict[str, Truth]:
         parts = [self._draw(unit.start, int(unit.num_rows or 0))[2] for unit in self.units()]
         return {
-            name: Truth(*(np.concatenate([getattr(p[name], key) for p in parts]) for key in ("values", "mean", "own")))
+            name: Truth(
+                *(
+                    np.concatenate([getattr(p[name], key) for p in parts])
+                    for key in ("values", "mean", "own")
+                )
+            )
             for name in parts[0]
         }
 

@@ -45,7 +45,9 @@ class Targets:
         for key, column in self._plan.spaces.items():
             if column in chunk.labels:
                 label = chunk.labels[column]
-                chunk.columns[key] = np.where(label == -1, np.nan, label) if label.dtype == np.int64 else label
+                chunk.columns[key] = (
+                    np.where(label == -1, np.nan, label) if label.dtype == np.int64 else label
+                )
             else:
                 array = table.column(column)
                 report = at_row(faults, array, None, column)
@@ -74,7 +76,9 @@ def _label(task: Task, array: Any, faults: Faults) -> tuple[Array, int]:
     return _with_nulls(values.astype(np.float32), array), array.null_count
 
 
-def _refuse(legal: Array, valid: Array | None, why: str, report: Callable[[Array, str], None]) -> None:
+def _refuse(
+    legal: Array, valid: Array | None, why: str, report: Callable[[Array, str], None]
+) -> None:
     if not legal.all():
         report(~legal if valid is None else ~legal & valid, why)
 

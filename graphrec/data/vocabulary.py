@@ -108,7 +108,9 @@ class ListedRows:
             outside = (place < 0) | (place >= len(self._direct)) | (values < self._low)
             if not outside.any():
                 return self._direct.take(place)
-            return np.where(outside, np.int32(unseen), self._direct.take(np.where(outside, 0, place)))
+            return np.where(
+                outside, np.int32(unseen), self._direct.take(np.where(outside, 0, place))
+            )
         place = np.minimum(np.searchsorted(self._numbers, values), len(self._numbers) - 1)
         found = self._numbers.take(place) == values
         return _narrow(np.where(found, self._number_rows.take(place), unseen), self.rows)
@@ -195,7 +197,9 @@ class ValueMap:
         results = self._integers(values.astype(np.int64, copy=False))
         return results if valid is None or valid.all() else np.where(valid, results, self._null)
 
-    def _by_dictionary(self, array: Any, column: str, faults: Callable[[Array, str], None]) -> Array:
+    def _by_dictionary(
+        self, array: Any, column: str, faults: Callable[[Array, str], None]
+    ) -> Array:
         last = self._last
         if last is None or not last[0].equals(array.dictionary):
             bad: dict[str, Array] = {}
@@ -217,7 +221,9 @@ class ValueMap:
         full[valid] = results
         return full
 
-    def _checked(self, results: Array, faults: Callable[[Array, str], None], valid: Array | None) -> Array:
+    def _checked(
+        self, results: Array, faults: Callable[[Array, str], None], valid: Array | None
+    ) -> Array:
         if results.dtype.kind != "i" or not (bad := results == -1).any():
             return results
         if valid is not None:

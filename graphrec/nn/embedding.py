@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from graphrec.nn.gather import Part, gather
 from graphrec.nn.looked import Looked, Place
+from graphrec.nn.native import RowKernel, choose
 from graphrec.nn.packing import Bank, Pack, banks_of, packs_of
 from graphrec.nn.pieces import PiecewiseModule
 from graphrec.nn.reading import Features, bag, embed_numbers, jagged, plain, rows_of
@@ -24,7 +25,8 @@ class Embeddings(PiecewiseModule):
     (`named_parameters` shows `packed_16`, one tensor for all trainable tables of width 16), but
     `state_dict` has one tensor a table, `<table>.weight` [rows, dim], `<column>.weight`
     [width, dim] for the learned vectors of numbers, and `<column>.w`, `.m`, `.meta` for AutoDis.
-    Gradients of packed tables are sparse.
+    Gradients of packed tables are sparse. `kernel` says what runs on the CPU: `auto` (the compiled
+    kernel of graphrec.nn.native if this machine can have it), `native` (or an error) or `torch`.
 
     >>> shop = Embeddings([Table("item", rows=11, dim=2)], [Lookup("bought", table="item")])
     >>> shop({"bought": torch.tensor([1, 10, 1])}).concat(["bought"]).shape, list(shop.state_dict())
@@ -38,6 +40,7 @@ class Embeddings(PiecewiseModule):
         rows: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
+        self.kernel = "auto"
         columns = sorted(lookups, key=lambda lookup: lookup.column)
         self.packs: list[Pack] = packs_of(sized(tables, rows), columns)
         self.banks: list[Bank] = banks_of(columns)
@@ -72,9 +75,11 @@ class Embeddings(PiecewiseModule):
         sources: dict[str, Tensor] = {}
         lengths: dict[str, Tensor] = {}
         for pack in self.packs:
-            parts = self._parts(pack, features, lengths)
+            weight = self.get_parameter(pack.name)
+            kernel = None if torch.compiler.is_compiling() else choose(self.kernel, weight)[0]
+            parts = self._parts(pack, features, lengths, kernel)
             if parts:
-                read = gather(self.get_parameter(pack.name), list(parts.values()))
+                read = gather(weight, list(parts.values()), kernel)
                 wide = {name: len(group) * pack.dim for name, group in _groups(pack).items()}
                 for name, values in zip(parts, read, strict=True):
                     sources[name] = values.view(-1, wide[name])
@@ -92,7 +97,13 @@ class Embeddings(PiecewiseModule):
             sources[bank.name] = embed_numbers(bank, weights, x)
         return Looked(sources, self._places, self._raw, lengths)
 
-    def _parts(self, pack: Pack, features: Features, lengths: dict[str, Tensor]) -> dict[str, Part]:
+    def _parts(
+        self,
+        pack: Pack,
+        features: Features,
+        lengths: dict[str, Tensor],
+        kernel: RowKernel | None,
+    ) -> dict[str, Part]:
         """What to read from a pack, by the name of the source it becomes."""
         parts: dict[str, Part] = {}
         bounds, at = self.get_buffer(f"bounds_{pack.name}"), 0
@@ -104,14 +115,14 @@ class Embeddings(PiecewiseModule):
                 if group[0].sequence:  # several ids a step: steps of rows, ids of steps
                     lengths[lookup] = values.lengths
                     values = jagged({lookup: values.values}, lookup)
-                parts[name] = bag(values, limits, group[0])
+                parts[name] = bag(values, limits, group[0], kernel)
             elif group[0].sequence:
                 steps = [jagged(features, lookup.column) for lookup in group]
                 lengths.update((c.column, s.lengths) for c, s in zip(group, steps, strict=True))
-                parts[name] = Part(rows_of([step.values for step in steps], limits, group))
+                parts[name] = Part(rows_of([step.values for step in steps], limits, group, kernel))
             else:
                 ids = [plain(features, lookup.column) for lookup in group]
-                parts[name] = Part(rows_of(ids, limits, group))
+                parts[name] = Part(rows_of(ids, limits, group, kernel))
         return parts
 
     def _layout(self) -> tuple[dict[str, Place], dict[str, Place]]:

@@ -8,13 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from graphrec.nn.native import RowKernel
+
 __all__ = ["Part", "gather"]
 
 
 class Part(NamedTuple):
     """One reading of a packed table: `rows` [N] (int64) give [N, dim].
 
-    With `lengths` [M] the rows are bags, summed to [M, dim], each row times its `scale` [N], if any.
+    With `lengths` [M] the rows are bags, summed to [M, dim], each row times its `scale` [N].
     """
 
     rows: Tensor
@@ -22,18 +24,20 @@ class Part(NamedTuple):
     scale: Tensor | None = None
 
 
-def gather(weight: Tensor, parts: list[Part]) -> list[Tensor]:
+def gather(weight: Tensor, parts: list[Part], kernel: RowKernel | None = None) -> list[Tensor]:
     """Read all `parts` from `weight` [R, dim]; float32 tensors, one for each part.
 
     The gradient of `weight` is one uncoalesced sparse tensor over the rows read, so its cost does
-    not depend on R. Exported programs and evaluation see plain indexing.
+    not depend on R. Exported programs see plain indexing.
     """
     if torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_exporting():
-        return _with_gradient(weight, parts)
-    return [_read(weight, part) for part in parts]
+        return _with_gradient(weight, parts, kernel)
+    return [_read(weight, part, kernel) for part in parts]
 
 
-def _read(weight: Tensor, part: Part) -> Tensor:
+def _read(weight: Tensor, part: Part, kernel: RowKernel | None) -> Tensor:
+    if part.lengths is None and kernel is not None:
+        return kernel.gather(weight, part.rows)
     if part.lengths is None:
         return functional.embedding(part.rows, weight).float()
     rows = part.rows
@@ -45,20 +49,22 @@ def _read(weight: Tensor, part: Part) -> Tensor:
 
 
 @torch.compiler.disable
-def _with_gradient(weight: Tensor, parts: list[Part]) -> list[Tensor]:
+def _with_gradient(weight: Tensor, parts: list[Part], kernel: RowKernel | None) -> list[Tensor]:
     # Outside of compiled graphs: they have no sparse gradients.
-    return list(_Gather.apply(weight, parts))
+    return list(_Gather.apply(weight, parts, kernel))
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, parts: list[Part]) -> tuple[Tensor, ...]:
+    def forward(
+        ctx: Any, weight: Tensor, parts: list[Part], kernel: RowKernel | None
+    ) -> tuple[Tensor, ...]:
         ctx.parts = parts
         ctx.shape, ctx.dtype = weight.shape, weight.dtype
-        return tuple(_read(weight, part) for part in parts)
+        return tuple(_read(weight, part, kernel) for part in parts)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         parts: list[Part] = ctx.parts
         dim = ctx.shape[1]
         if len(parts) == 1 and parts[0].lengths is None:
@@ -74,7 +80,7 @@ class _Gather(torch.autograd.Function):
         sparse = torch.sparse_coo_tensor(
             rows[None], values.to(ctx.dtype), ctx.shape, check_invariants=False
         )
-        return sparse, None
+        return sparse, None, None
 
 
 def _spread(part: Part, grad: Tensor, out: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""`Looked`: all that was looked up for a batch, handed out by column names, copied only if needed."""
+"""`Looked`: all that was looked up for a batch, handed out by column names."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from graphrec.nn.batch import Jagged
 from graphrec.nn.gather import Part
+from graphrec.nn.native import RowKernel
 from graphrec.nn.packing import Bank
 from graphrec.nn.tables import AutoDis, Lookup
 
@@ -40,33 +41,42 @@ def _column(features: Features, column: str) -> Tensor | Jagged:
     return features[column]
 
 
-def rows_of(ids: Sequence[Tensor], bounds: Tensor, lookups: Sequence[Lookup]) -> Tensor:
+def rows_of(
+    ids: Sequence[Tensor],
+    bounds: Tensor,
+    lookups: Sequence[Lookup],
+    kernel: RowKernel | None = None,
+) -> Tensor:
     """Packed rows of several columns side by side, [N * columns]; `bounds` [2, columns].
 
     An id outside its table is an IndexError: in a packed table it would be another table's row.
     """
     first, end = bounds[0], bounds[1]
-    rows = torch.stack(list(ids), dim=1) + first
-    if rows.device.type == "cpu" and rows.shape[0] and not torch.compiler.is_compiling():
-        low, high = torch.aminmax(rows, dim=0)
-        wrong = (low < first) | (high >= end)
-        if bool(wrong.any()):
-            number = int(wrong.nonzero()[0])
-            size = int(end[number] - first[number])
-            at = int((low if low[number] < first[number] else high)[number] - first[number])
-            lookup = lookups[number]
-            raise IndexError(
-                f"column `{lookup.column}`: id {at}, table `{lookup.table}` has {size} rows"
-            )
+    if kernel is not None:
+        rows, wrong = kernel.rows(ids, first, end)
+    else:
+        rows, wrong = torch.stack(list(ids), dim=1) + first, -1
+        # On a GPU the check would wait for the device; the data side keeps ids in their range.
+        if rows.device.type == "cpu" and rows.shape[0] and not torch.compiler.is_compiling():
+            low, high = torch.aminmax(rows, dim=0)
+            outside = (low < first) | (high >= end)
+            wrong = int(outside.nonzero()[0]) if bool(outside.any()) else -1
+    if wrong >= 0:
+        lookup, size = lookups[wrong], int(end[wrong] - first[wrong])
+        low, high = torch.aminmax(ids[wrong])
+        at = int(low if low < 0 else high)
+        raise IndexError(
+            f"column `{lookup.column}`: id {at}, table `{lookup.table}` has {size} rows"
+        )
     return rows.view(-1)
 
 
-def bag(values: Jagged, bounds: Tensor, lookup: Lookup) -> Part:
+def bag(values: Jagged, bounds: Tensor, lookup: Lookup, kernel: RowKernel | None = None) -> Part:
     """The reading of a multi-valued column: one pooled vector for each of its rows.
 
     `mean` divides by the number of values, or by the sum of the weights; empty rows give zeros.
     """
-    rows = rows_of([values.values], bounds, [lookup])
+    rows = rows_of([values.values], bounds, [lookup], kernel)
     scale = None if values.weights is None else values.weights.float()
     if lookup.pool == "mean":
         bags = values.rows()

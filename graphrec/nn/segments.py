@@ -37,10 +37,15 @@ def places(x: Jagged, rows: Tensor) -> Tensor:
 
 
 def longest(x: Jagged) -> int:
-    """Steps of the longest row; on the meta device, which has no lengths, the most it can be."""
+    """Steps of the longest row, at least 2; where lengths are not known (meta) the most it can be.
+
+    Under torch.export it is a symbol, and above 1 it is never taken for a size that broadcasts.
+    """
     if x.lengths.is_meta or x.num_rows == 0:
-        return x.values.shape[0]
-    return int(x.lengths.max())
+        return max(x.values.shape[0], 2)
+    length: int = x.lengths.clamp(min=2).max().item()  # type: ignore[assignment]
+    torch._check(length >= 2)
+    return length
 
 
 def segment_sum(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:

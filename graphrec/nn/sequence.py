@@ -228,8 +228,6 @@ class SelfAttention(nn.Module):
     def _attend(self, x: Tensor, steps: Jagged, rows: Tensor, place: Tensor) -> Tensor:
         """Multi-head attention of [T, D] within rows, [T, width]; padded here and nowhere else."""
         length, num_rows = longest(steps), steps.num_rows
-        # An empty batch still needs one place to attend to.
-        length = max(length, 1)
         at = rows * length + place
         q, k, v = (self._heads(part, at, num_rows, length) for part in self._project(x))
         real = torch.arange(length, device=x.device) < steps.lengths.clamp(min=1).unsqueeze(-1)
@@ -300,15 +298,21 @@ class MultiWindowDIN(nn.Module):
         padded = F.pad(query, (0, self.key_features - query.shape[1]))
         return torch.cat([means, padded.to(means.dtype)], dim=1)
 
+    def _refuse(self, over: Tensor, total: int) -> None:
+        if torch.compiler.is_compiling():
+            torch._assert_async(~over.any(), f"a history has more than {total} steps")
+        elif bool(over.any()):
+            raise ValueError(
+                f"a history of {int(over.max()) + total} steps is longer than the windows "
+                f"{self.windows} ({total} steps): set `keep` to first or last, or widen them"
+            )
+
     def _cut(self, steps: Jagged, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Place of every step among those kept (below 0: cut), and how many each row keeps."""
         place, total = places(steps, rows), sum(self.windows)
         over = (steps.lengths - total).clamp(min=0)
-        if self.keep is None and not over.is_meta and bool(over.any()):
-            raise ValueError(
-                f"a history of {longest(steps)} steps is longer than the windows {self.windows} "
-                f"({total} steps): set `keep` to first or last, or widen the windows"
-            )
+        if self.keep is None and not over.is_meta:
+            self._refuse(over, total)
         if self.keep == "last":
             place = place - over.index_select(0, rows)
         return place, steps.lengths - over

@@ -75,7 +75,7 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Dense:
-    """A column of numbers [B, width]; with `dim` they are multiplied with learned vectors [width, dim].
+    """A column of numbers [B, width]; with `dim` they scale learned vectors [width, dim].
 
     `sequence`: numbers of every step of a history, [T, width], always as they are.
     """

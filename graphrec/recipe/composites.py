@@ -158,7 +158,9 @@ def sample(block: Composite, body: Tree) -> Tree:
     if not isinstance(body.value, str) or not body.value.startswith("$"):
         return body
     parameter = block.params.get(body.value[1:])
-    if parameter is None:
+    if parameter is None or not (
+        parameter.default is None or fits(parameter.default, parameter.type)
+    ):
         return body.holding(INVALID)
     values = {"int": 1, "float": 1.0, "bool": True, "str": "concat"}
     kind = parameter.type.removeprefix("list[").removesuffix("]")

@@ -39,7 +39,7 @@ _EXPECTED = {
     "missing_positional_only_argument": "more elements",
     "string_too_short": "a text that is not empty",
 }
-_MOST = 20
+_MOST = 50
 
 
 def from_pydantic(
@@ -56,6 +56,7 @@ def from_pydantic(
     a sentence for each key. Values that could not be read are silent: they are reported already.
     """
     details = [d for d in error.errors(include_url=False) if not isinstance(d["input"], Invalid)]
+    details = details[:_MOST]  # a long list of wrong elements says nothing new
     reader = _Reader(path, origin, list(known), what, docs or {})
     places = [reader.resolve(detail) for detail in details]
     unknown = [d["loc"][-1] for d in details if d["type"] == "extra_forbidden"]
@@ -66,7 +67,7 @@ def from_pydantic(
         if detail["type"] == "missing" and _is_slip(str(detail["loc"][-1]), unknown):
             continue
         found.setdefault(f"{place} {detail['type'] in _KEYS}", []).append(dict(detail))
-    return [reader.problem(k.partition(" ")[0], group) for k, group in list(found.items())[:_MOST]]
+    return [reader.problem(k.partition(" ")[0], group) for k, group in found.items()]
 
 
 _KEYS = ("missing", "extra_forbidden")

@@ -37,7 +37,7 @@ def merge(base: Tree, child: Tree, report: Report, path: str = "") -> Tree:
             merged.pop(key, None)
         elif key in merged and _join(merged[key], value, inner):
             merged[key] = merge(merged[key], value, report, inner)
-        elif key in merged and inner == "features" and is_patch(value):
+        elif inner == "features" and is_patch(value) and _is_list(merged.get(key)):
             merged[key] = merged[key].holding([*merged[key].value, *value.value])
         else:
             merged[key] = root_layer(value, report, inner)
@@ -70,6 +70,7 @@ def root_layer(tree: Tree, report: Report, path: str = "") -> Tree:
             kept[name] = value.holding(INVALID)
         elif value.value is None and not _is_free(inner):
             help = "write a value, {} or [], or leave the key out"
+            help = "is a colon missing?" if " " in key else help
             report(Problem("GR208", f"`{key}` has no value", value.key, inner, help))
             kept[key] = value.holding(INVALID)
         else:
@@ -87,6 +88,10 @@ def is_patch(tree: Tree) -> bool:
             isinstance(family.value, dict) and "type" not in family.value for family in families
         )
     )
+
+
+def _is_list(tree: Tree | None) -> bool:
+    return tree is not None and isinstance(tree.value, list)
 
 
 def _is_append(key: str) -> bool:

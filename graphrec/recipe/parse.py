@@ -11,7 +11,7 @@ from graphrec.errors import Problem, RecipeError, Span, nearest, suggestion
 from graphrec.recipe.environment import fill_in
 from graphrec.recipe.expand import completed, opened, reopened, with_families
 from graphrec.recipe.files import Files, layers
-from graphrec.recipe.merge import merge, root_layer
+from graphrec.recipe.merge import is_patch, merge, root_layer
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.namespace import check_names
 from graphrec.recipe.overrides import Override, apply, read_override, retold
@@ -28,6 +28,7 @@ KEYS = (
     *("blocks", "graph", "tasks", "relations", "kernels", "train", "export", "meta"),
 )
 _VERSION = 1
+_MOST = 500
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,11 @@ def parse(
     if tree is not None:
         recipe = _recipe(tree, path, [o for o in said if o is not None], files, report)
     problems = sorted((retold(p, overrides) for p in report.problems), key=_position)
-    return Reading(recipe, tuple(problems), frozenset(report.broken), files.texts)
+    shortened = tuple(problems[:_MOST])
+    if len(problems) > _MOST:
+        more = f"{len(problems) - _MOST:,} more findings are not shown"
+        shortened += (Problem("GR106", more, problems[_MOST].span),)
+    return Reading(recipe, shortened, frozenset(report.broken), files.texts)
 
 
 def _said(text: str, number: int, report: Report) -> Override | None:
@@ -132,7 +137,8 @@ def _recipe(
 def _override(tree: Tree, override: Override, report: Report) -> Tree:
     value = fill_in(override.value, lambda p: report(override.problem(p.message, p.help)))
     override = Override(override.text, override.parts, value)
-    if override.parts == ("features+",) and "features" in tree.value:
+    patches = override.parts == ("features",) and is_patch(value)
+    if (override.parts == ("features+",) or patches) and "features" in tree.value:
         if isinstance(value.value, list):
             return with_families(tree, value, report)
         report(override.problem(f"expected a list of families, got {shown(value.value)}"))

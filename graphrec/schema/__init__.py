@@ -7,13 +7,15 @@ in any place: `$env.NAME`, `$parameter`, numbers such as 200_000, and null (dele
 
 from __future__ import annotations
 
+import json
+
 from graphrec.library import BUILTIN, Library
 from graphrec.recipe.model import Composite, Recipe
 from graphrec.schema.forms import ANY, TEXT, Schema, described, listing, mapping, opened
 from graphrec.schema.nodes import composite, node, nodes
 from graphrec.schema.parts import feature_models, features, group, relation, tasks, training
 
-__all__ = ["block_schema", "recipe_schema"]
+__all__ = ["as_text", "block_schema", "recipe_schema"]
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
 
@@ -64,3 +66,8 @@ def block_schema(library: Library = BUILTIN) -> Schema:
 def _finished(title: str, whole: Schema, definitions: Schema) -> Schema:
     schema = {**whole, "$defs": dict(sorted(definitions.items()))}
     return {"$schema": _DIALECT, "title": title, **opened(schema)}
+
+
+def as_text(schema: Schema) -> str:
+    """A schema as it stands in its file."""
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

@@ -10,7 +10,7 @@ from graphrec.tasks import LOSSES
 
 __all__ = ["feature_models", "features", "group", "relation", "tasks", "training"]
 
-_OWN = frozenset(["of", "vocab", "edges", "column", "group", "share", "max_len"])
+_OWN = frozenset("of vocab edges column group share max_len weights width".split())  # noqa: SIM905
 """What every feature says for itself."""
 
 
@@ -24,7 +24,9 @@ def features() -> Schema:
     every: Schema = {}
     cases = []
     for kind, model in FEATURES.items():
-        properties = dict(model.model_json_schema()["properties"])
+        made = model.model_json_schema()
+        properties = dict(made["properties"])
+        required = [key for key in made["required"] if (kind, key) != ("id", "vocab")]
         for word in ("name", "type", "columns"):
             properties.pop(word, None)
         if kind == "sequence":
@@ -38,9 +40,12 @@ def features() -> Schema:
             "description": model.__doc__,
             "type": "object",
             "properties": {"type": {"const": kind}, **named, **properties},
-            "required": ["type", word],
+            "required": ["type", word, *(key for key in required if key in _OWN)],
             "additionalProperties": False,
         }
+        if kind == "id":  # names may be a map name -> vocab
+            named_with_vocab = {"properties": {"names": {"type": "object"}}}
+            definitions["family_id"] |= {"if": named_with_vocab, "else": {"required": ["vocab"]}}
         cases.append(case("type", kind, f"family_{kind}"))
     patch = {"names": _names(), "name": _name(), **every}
     definitions["family_patch"] = {

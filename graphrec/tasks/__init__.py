@@ -7,12 +7,14 @@ The numbers behind the names are computed in `graphrec.train`.
 
 from graphrec.tasks.check import check_tasks
 from graphrec.tasks.spec import (
+    INSIDE,
     LOSSES,
     METRICS,
     Form,
     decay_parameters,
     form,
     grouping_columns,
+    has_inside,
     key,
     loss_parameters,
     metric_parameters,
@@ -21,6 +23,7 @@ from graphrec.tasks.spec import (
 )
 
 __all__ = [
+    "INSIDE",
     "LOSSES",
     "METRICS",
     "Form",
@@ -28,6 +31,7 @@ __all__ = [
     "decay_parameters",
     "form",
     "grouping_columns",
+    "has_inside",
     "key",
     "loss_parameters",
     "metric_parameters",

@@ -11,6 +11,7 @@ from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
 
 __all__ = [
+    "INSIDE",
     "LOSSES",
     "METRICS",
     "Decay",
@@ -21,6 +22,7 @@ __all__ = [
     "decay_parameters",
     "form",
     "grouping_columns",
+    "has_inside",
     "key",
     "loss_parameters",
     "metric_parameters",
@@ -30,6 +32,10 @@ __all__ = [
 
 Form = Literal["binary", "softmax", "regression", "prob"]
 """How a task is predicted: logits and probs [B]; logits and probs [B, C]; y [B]; probs [B] only."""
+
+
+INSIDE = ".inside"
+"""Ending of keys of metrics over the rows of a task's space alone: `buy.auc.inside`."""
 
 
 class _Parameters(BaseModel):
@@ -240,6 +246,11 @@ def key(task: str, metric: Call | str) -> str:
     return f"{task}.{metric}"
 
 
+def has_inside(task: Task) -> bool:
+    """Whether the task's metrics are also told for the rows of its space alone."""
+    return task.space is not None and task.space.outside == 0
+
+
 def loss_parameters(name: str, given: Mapping[str, object]) -> LossParameters:
     """The checked parameters of a loss."""
     return LOSSES[name].model_validate(dict(given))
@@ -288,6 +299,11 @@ def selection(recipe: Recipe, wanted: str) -> tuple[list[str], bool]:
     """
     names = [
         (key(task, call), call) for task, spec in recipe.tasks.items() for call in spec.metrics
+    ]
+    names += [
+        (key(task, call) + INSIDE, call)
+        for task, spec in recipe.tasks.items()
+        for call in (spec.metrics if has_inside(spec) else ())
     ]
     chosen = [(k, call) for k, call in names if wanted in (k, str(call))]
     if not chosen and wanted == "loss":

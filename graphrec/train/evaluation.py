@@ -15,7 +15,7 @@ from torchmetrics import Metric
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
-from graphrec.tasks import form, key, metric_parameters, suffix
+from graphrec.tasks import INSIDE, form, has_inside, key, metric_parameters, suffix
 from graphrec.train.losses import TaskLosses, score
 from graphrec.train.metrics import make_metric
 
@@ -40,9 +40,7 @@ class Evaluator:
         stop: Callable[[], bool] = lambda: False,
     ) -> dict[str, Any] | None:
         """The record's numbers (`rows`, `seconds`, `loss`, `<task>.auc`, ...); None if stopped."""
-        scores = {
-            n: _TaskScores(n, t, self.recipe) for n, t in self.recipe.tasks.items() if t.label
-        }
+        scores = [s for name in self.recipe.tasks for s in _task_scores(name, self.recipe)]
         means, rows, start = LossMeans(self.losses), 0, time.perf_counter()
         training = module.training
         module.eval()
@@ -54,15 +52,15 @@ class Evaluator:
                     batch = batch.to(self.device)
                     predictions = forward(batch)
                     means.add(self.losses(predictions, batch))
-                    for task in scores.values():
+                    for task in scores:
                         task.add(predictions, batch)
                     rows += batch.num_rows
         finally:
             module.train(training)
-        self.calibration = {n: t.calibration for n, t in scores.items() if t.calibration}
+        self.calibration = {task.name: task.calibration for task in scores if task.calibration}
         seconds = time.perf_counter() - start
         record: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), **means.values()}
-        for task in scores.values():
+        for task in scores:
             record.update(task.values())
         return record
 
@@ -121,19 +119,31 @@ class Calibration:
         return found
 
 
+def _task_scores(name: str, recipe: Recipe) -> list[_TaskScores]:
+    """What is measured of a task: all rows, and those of its space where it has one."""
+    task = recipe.tasks[name]
+    if task.label is None:
+        return []
+    sides = [False, True] if has_inside(task) else [False]
+    return [_TaskScores(name, task, recipe, inside) for inside in sides]
+
+
 class _TaskScores:
-    def __init__(self, name: str, task: Task, recipe: Recipe) -> None:
-        self.name, self.task = name, task
+    def __init__(self, name: str, task: Task, recipe: Recipe, inside: bool) -> None:
+        self.name, self.task, self.inside = name, task, inside
         self.suffix = suffix(recipe, name)
         self.metrics: dict[Call, Metric] = {call: make_metric(call) for call in task.metrics}
         self.groups = {c: getattr(metric_parameters(c), "column", None) for c in task.metrics}
         probable = task.kind == "binary" and form(task) != "regression"
-        self.calibration = Calibration() if probable else None
+        self.calibration = Calibration() if probable and inside == has_inside(task) else None
 
     def add(self, predictions: dict[str, Tensor], batch: Batch) -> None:
         if not self.metrics and self.calibration is None:
             return
         known, preds, label = known_rows(self.task, self.name, self.suffix, predictions, batch)
+        if self.inside and self.task.space is not None:
+            within = torch.from_numpy(np.asarray(batch.columns[self.task.space.label]) > 0)
+            preds, label, known = preds[within[known]], label[within[known]], known & within
         if not len(label):
             return
         weight = batch.weights.get(self.name)
@@ -148,7 +158,9 @@ class _TaskScores:
 
     def values(self) -> dict[str, float | None]:
         return {
-            key(self.name, call): metric.compute() if metric.update_called else None
+            key(self.name, call) + (INSIDE if self.inside else ""): metric.compute()
+            if metric.update_called
+            else None
             for call, metric in self.metrics.items()
         }
 

@@ -14,12 +14,13 @@ from graphrec.data import DataSet, Encoder, Loader, open_data
 from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
 from graphrec.recipe import canonical, recipe_hash
 from graphrec.recipe.model import IdFeature, Recipe
+from graphrec.tasks import INSIDE, has_inside
 from graphrec.train import checkpoint
 from graphrec.train.board import Board
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.progress import Console, Progress, clock, score_table
 from graphrec.train.report import write_report
-from graphrec.train.run import Run, command_line, open_run, versions, write_text
+from graphrec.train.run import Run, command_line, open_run, read_info, versions, write_text
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
 from graphrec.train.trainer import Trainer, best_checkpoint
@@ -49,6 +50,12 @@ def train(
     run = open_run(base, identity)
     try:
         found = checkpoint.latest(run.checkpoints) if run.resumed else None
+        threads = read_info(run.folder)["threads"] if found else torch.get_num_threads()
+        if threads != torch.get_num_threads():
+            console.remark(
+                f"the run was begun with {threads} threads and goes on with "
+                f"{torch.get_num_threads()}: the last digits may differ from an unbroken run"
+            )
         checkpoint.sweep(run.checkpoints)
         encoder = _encoder(recipe, data, run, resumed=found is not None)
         _write_folder(compiled, run, identity, command, plugins)
@@ -235,4 +242,6 @@ def _reachable(recipe: Recipe, data: DataSet) -> dict[str, dict[str, float]]:
     from graphrec.data.synthetic import SyntheticSource
 
     assert isinstance(data.train, SyntheticSource)
-    return {task: data.train.best(task, inside=False) for task in recipe.tasks}
+    best = {task: data.train.best(task, inside=False) for task in recipe.tasks}
+    spaces = {n: data.train.best(n) for n, task in recipe.tasks.items() if has_inside(task)}
+    return best | {name + INSIDE: scores for name, scores in spaces.items()}

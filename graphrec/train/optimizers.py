@@ -162,9 +162,13 @@ def make_optimizers(
     if needs_total(train.schedule) and updates is None:
         raise ValueError(f"schedule `{train.schedule.kind}` needs the number of updates of the run")
     pieces: dict[nn.Parameter, tuple[Piece, ...]] = {}
+    kernels: dict[str, str] = {}
     packed: dict[nn.Parameter, tuple[str, tuple[Piece, ...]]] = {}
     for prefix, owner in _modules(module, extra or {}):
-        sparse = {pack.name for pack in owner.packs} if isinstance(owner, Embeddings) else set()
+        sparse: set[str] = set()
+        if isinstance(owner, Embeddings):
+            sparse = {pack.name for pack in owner.packs}
+            kernels[prefix] = owner.kernel
         for name, parameter in owner.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in pieces and parameter not in packed:
                 parts = _pieces(owner, name, parameter)
@@ -181,7 +185,7 @@ def make_optimizers(
             prefix,
             parameter,
             parts,
-            RowOptimizer(parameter, train.optim.sparse),
+            RowOptimizer(parameter, train.optim.sparse, kernels[prefix]),
             *_rates(settings[node_of(prefix)], train.lr.sparse, train.optim.sparse.weight_decay),
         )
         for parameter, (prefix, parts) in packed.items()

@@ -8,9 +8,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from graphrec.recipe.model import Recipe
-from graphrec.tasks import key
+from graphrec.tasks import INSIDE, has_inside, key
 
-__all__ = ["Console", "Progress", "clock", "score_table", "table"]
+__all__ = [
+    "Console",
+    "Progress",
+    "clock",
+    "number",
+    "score_rows",
+    "score_table",
+    "status",
+    "table",
+]
 
 _PLAIN_EVERY = 10.0
 _BAR_EVERY = 0.2
@@ -91,15 +100,25 @@ def score_table(
     recipe: Recipe, record: Mapping[str, Any], reachable: Mapping[str, Mapping[str, float]]
 ) -> str:
     """Metrics by task, with the best reachable AUC beside them where the data is generated."""
-    tasks = [name for name, task in recipe.tasks.items() if task.metrics]
-    names = list(dict.fromkeys(str(c) for name in tasks for c in recipe.tasks[name].metrics))
-    limits = {name: reachable[name]["auc"] for name in tasks if "auc" in reachable.get(name, {})}
-    rows = [["task", *names, *(["best reachable auc"] if limits else [])]]
-    for name in tasks:
+    names = list(dict.fromkeys(str(c) for task in recipe.tasks.values() for c in task.metrics))
+    rows = [["task", *names, *(["best reachable auc"] if reachable else [])]]
+    for name, label, ending in score_rows(recipe):
         own = [str(call) for call in recipe.tasks[name].metrics]
-        cells = [number(record.get(key(name, n))) if n in own else "" for n in names]
-        rows.append([name, *cells, *([number(limits.get(name))] if limits else [])])
+        cells = [number(record.get(key(name, n) + ending)) if n in own else "" for n in names]
+        limit = [number(reachable.get(name + ending, {}).get("auc"))] if reachable else []
+        rows.append([label, *cells, *limit])
     return table(rows)
+
+
+def score_rows(recipe: Recipe) -> list[tuple[str, str, str]]:
+    """(task, how its line is called, ending of its keys): all rows, then those of its space."""
+    found = []
+    for name, task in recipe.tasks.items():
+        if task.metrics:
+            found.append((name, name, ""))
+            if has_inside(task) and task.space is not None:
+                found.append((name, f"{name} where {task.space.label} > 0", INSIDE))
+    return found
 
 
 def number(value: object) -> str:

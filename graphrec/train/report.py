@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from graphrec.tasks import key
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.counting import counts_of
-from graphrec.train.progress import clock, number
+from graphrec.train.progress import clock, number, score_rows
 from graphrec.train.run import command_line, read_info, write_text
 
 if TYPE_CHECKING:
@@ -62,11 +62,11 @@ def _metrics(trainer: Trainer, best: Checkpoint | None) -> Iterator[str]:
     head = ["task", "metric", *(f"{name} (step {r['step']})" for name, r in records.items())]
     reachable = trainer.reachable
     rows = []
-    for task, spec in trainer.recipe.tasks.items():
-        for metric in ("loss", *map(str, spec.metrics)):
-            cells = [number(r.get(key(task, metric))) for r in records.values()]
-            limit = [number(reachable.get(task, {}).get(metric))] if reachable else []
-            rows.append([task, metric, *cells, *limit])
+    for task, label, ending in score_rows(trainer.recipe):
+        for metric in map(str, trainer.recipe.tasks[task].metrics):
+            cells = [number(r.get(key(task, metric) + ending)) for r in records.values()]
+            limit = [number(reachable.get(task + ending, {}).get(metric))] if reachable else []
+            rows.append([label, metric, *cells, *limit])
     yield _table([*head, *(["best reachable"] if reachable else [])], rows)
     evals = [r for r in trainer.run_folder.records if r.get("kind") == "eval"]
     if len(evals) > 1:

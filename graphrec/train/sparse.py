@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from graphrec.nn.native import RowKernel, choose
 from graphrec.recipe.training import Optimizer
 
 __all__ = ["RowOptimizer", "merge"]
@@ -36,10 +37,10 @@ class RowOptimizer:
     still while it is in no batch (as in torch.optim.SparseAdam); weight decay is for touched rows.
     """
 
-    def __init__(self, weight: Tensor, settings: Optimizer) -> None:
+    def __init__(self, weight: Tensor, settings: Optimizer, kernel: str = "auto") -> None:
         if settings.name not in self._rules:
             raise ValueError(f"optimizer `{settings.name}` is for dense parameters, not for tables")
-        self.weight, self.settings = weight, settings
+        self.weight, self.settings, self.kernel = weight, settings, kernel
         dim = 1 if settings.name == "rowwise_adagrad" else weight.shape[1]
         names = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ()}.get(settings.name, ("sum",))
         self.slots: Mapping[str, Tensor] = {
@@ -51,6 +52,10 @@ class RowOptimizer:
         self, rows: Tensor, values: Tensor, lr: float, weight_decay: float, step: int
     ) -> None:
         """One update from gradients `values` [N, dim] of `rows` [N]; `step` counts from 1."""
+        kernel, _ = choose(self.kernel, self.weight)
+        if kernel is not None:
+            self._native(kernel, rows, values, lr, weight_decay, step)
+            return
         rows, grad = merge(rows, values)
         weight = self.weight.detach()
         old = weight.index_select(0, rows).float()
@@ -58,6 +63,35 @@ class RowOptimizer:
             grad = grad.add(old, alpha=weight_decay)
         new = self._rules[self.settings.name](self, rows, grad, old, lr, step)
         weight.index_copy_(0, rows, new.to(weight.dtype))
+
+    def _native(
+        self,
+        kernel: RowKernel,
+        rows: Tensor,
+        values: Tensor,
+        lr: float,
+        weight_decay: float,
+        step: int,
+    ) -> None:
+        kernel.update(
+            self.settings.name,
+            self.weight,
+            list(self.slots.values()),
+            rows.contiguous(),
+            values.contiguous(),
+            lr=self._size(lr, step),
+            weight_decay=weight_decay,
+            eps=self.settings.eps,
+            betas=self.settings.betas,
+        )
+        torch.autograd.graph.increment_version(self.weight)
+
+    def _size(self, lr: float, step: int) -> float:
+        """The step size: Adam's with its bias correction."""
+        if self.settings.name != "adam":
+            return lr
+        beta1, beta2 = self.settings.betas
+        return float(lr * (1.0 - beta2**step) ** 0.5 / (1.0 - beta1**step))
 
     def _sgd(self, rows: Tensor, grad: Tensor, old: Tensor, lr: float, step: int) -> Tensor:
         return old.add_(grad, alpha=-lr)
@@ -81,7 +115,7 @@ class RowOptimizer:
         square = self.slots["exp_avg_sq"].index_select(0, rows)
         square.mul_(beta2).addcmul_(grad, grad, value=1.0 - beta2)
         self.slots["exp_avg_sq"].index_copy_(0, rows, square)
-        size = lr * (1.0 - beta2**step) ** 0.5 / (1.0 - beta1**step)
+        size = self._size(lr, step)
         return old.addcdiv_(mean, square.sqrt_().add_(self.settings.eps), value=-size)
 
     _rules: ClassVar[Mapping[str, Callable[..., Tensor]]] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from xml.sax.saxutils import escape
+from html import escape
 
 from graphrec.graph import Graph
 from graphrec.viz.layout import Edge, Layout, lay_out
@@ -40,7 +40,7 @@ def svg(graph: Graph) -> str:
     size = f'width="{width:.0f}" height="{height:.0f}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'role="img" aria-label="{_attribute(drawn.title)}">',
+        f'role="img" aria-label="{escape(drawn.title)}">',
         f"<title>{escape(drawn.title)}</title>",
         f"<style>{stylesheet()}</style>",
         _ARROWS,
@@ -110,14 +110,15 @@ def _card(card: Card, placed: Layout, size: tuple[float, float]) -> str:
 
 def _wire(wire: Wire, points: tuple[tuple[float, float], ...]) -> str:
     path = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
-    last = len(points) - 3
-    for index, ((x0, y0), (x1, y1)) in enumerate(zip(points, points[1:], strict=False)):
-        y1 -= _ARRIVE if index == last else 0.0
-        if abs(x0 - x1) < 0.5 and y0 < y1:
-            path.append(f"V{y1:.1f}")
-        elif x0 != x1:
+    *bends, (_, end) = points
+    bends[-1] = (bends[-1][0], bends[-1][1] - _ARRIVE)
+    for (x0, y0), (x1, y1) in zip(bends, bends[1:], strict=False):
+        if abs(x0 - x1) >= 0.5:
             middle = (y0 + y1) / 2
             path.append(f"C{x0:.1f} {middle:.1f} {x1:.1f} {middle:.1f} {x1:.1f} {y1:.1f}")
+        elif y0 < y1:
+            path.append(f"V{y1:.1f}")
+    path.append(f"V{end:.1f}")
     kind = "link" if wire.relation else "wire"
     return f'<path class="{kind}" d="{" ".join(path)}" marker-end="url(#{kind}-end)"/>'
 
@@ -134,8 +135,8 @@ def _label(wire: Wire, points: tuple[tuple[float, float], ...]) -> Iterator[str]
 
 
 _ARROW = (
-    '<marker id="{0}-end" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-    'orient="auto"><path class="{0}-end" d="M0 0.6 L8 4 L0 7.4 Z"/></marker>'
+    '<marker id="{0}-end" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="10" markerHeight="10" '
+    'markerUnits="userSpaceOnUse" orient="auto"><path class="{0}-end" d="M0 0.6 L8 4 L0 7.4 Z"/></marker>'
 )
 _ARROWS = f"<defs>{_ARROW.format('wire')}{_ARROW.format('link')}</defs>"
 
@@ -167,7 +168,3 @@ def _legend(drawn: Picture, x: float, y: float) -> Iterator[str]:
 
 def _text(kind: str, x: float, y: float, text: str) -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
-
-
-def _attribute(text: str) -> str:
-    return escape(text, {'"': "&quot;", "\n": " "})

@@ -129,7 +129,7 @@ def _kind(node: Node) -> str:
         return f"{count} feature{'s' * (count != 1)}"
     if isinstance(node.op, Block):
         return node.label
-    return _cut(str(node.op), _LONGEST)
+    return _cut(node.op.text, _LONGEST)
 
 
 def _cut(text: str, length: int) -> str:

@@ -119,7 +119,15 @@ def test_several_mistakes_in_one_run(write_recipe: Write) -> None:
     )
     checked = check_recipe(write_recipe(text), overrides=["train.bacth=1"])
     found = {(p.code, p.span.line if p.span else 0) for p in checked.errors}
-    assert {("GR402", 9), ("GR301", 11), ("GR502", 12), ("GR403", 13), ("GR201", 14), ("GR201", 15), ("GR203", 1)} == found
+    assert {
+        ("GR402", 9),
+        ("GR301", 11),
+        ("GR502", 12),
+        ("GR403", 13),
+        ("GR201", 14),
+        ("GR201", 15),
+        ("GR203", 1),
+    } == found
 
 
 def test_the_odd_widths_of_fields_are_named(write_recipe: Write) -> None:

@@ -37,7 +37,8 @@ def shown(graph: Graph) -> list[str]:
     lines = []
     for node in graph.nodes:
         inputs = ", ".join(
-            f"{port}={'+'.join(map(str, v)) if isinstance(v, tuple) else v}" for port, v in node.inputs.items()
+            f"{port}={'+'.join(map(str, v)) if isinstance(v, tuple) else v}"
+            for port, v in node.inputs.items()
         )
         shapes = " ".join(f"{port}{shape}" for port, shape in node.outputs.items())
         lines.append(f"{node.name} = {node.label}({inputs}) {shapes}")
@@ -49,7 +50,9 @@ HEAD = "graphrec: 1\nname: toy\ndefaults: {feature: {dim: 8}}\n"
 
 
 def test_a_plain_recipe(write_recipe: Write) -> None:
-    graph = built(write_recipe, HEAD + PLAIN + "graph: {top: {block: mlp, in: all, hidden: [4]}}\n" + TASK)
+    graph = built(
+        write_recipe, HEAD + PLAIN + "graph: {top: {block: mlp, in: all, hidden: [4]}}\n" + TASK
+    )
     assert shown(graph) == [
         "all = group() [B, 16]",
         "top = mlp(x=all) [B, 4]",
@@ -71,7 +74,9 @@ def test_paired_groups_bind_by_name(write_recipe: Write) -> None:
 
 
 def test_each_takes_the_matching_member_of_a_bundle(write_recipe: Write) -> None:
-    text = FEATURES.replace("  - {type: sequence, name: clicks, of: [item_id, brand], max_len: 20}\n", "") + (
+    text = FEATURES.replace(
+        "  - {type: sequence, name: clicks, of: [item_id, brand], max_len: 20}\n", ""
+    ) + (
         "graph:\n"
         "  experts: {block: mmoe, in: all, gates: tasks, experts: 2, hidden: [6]}\n"
         "  tower: {block: mlp, in: experts, each: tasks, hidden: [4]}\n"
@@ -84,14 +89,18 @@ def test_each_takes_the_matching_member_of_a_bundle(write_recipe: Write) -> None
 
 
 def test_modifiers_unroll(write_recipe: Write) -> None:
-    text = HEAD + PLAIN + (
-        "graph:\n"
-        "  cross: {block: cross_v2, in: {x0: all, x: all}, repeat: 2, carry: x}\n"
-        "  wide: {block: mlp, in: all, hidden: [5], parallel: 2, join: concat}\n"
-        "  res: {block: mlp, in: wide, hidden: [10], residual: true}\n"
-        "  twin: {block: mlp, in: wide, hidden: [10], share: res}\n"
-        "  off: {block: mlp, in: twin, hidden: [10], enabled: false}\n"
-        "  top: {block: mlp, in: [cross, res, off], hidden: [4]}\n"
+    text = (
+        HEAD
+        + PLAIN
+        + (
+            "graph:\n"
+            "  cross: {block: cross_v2, in: {x0: all, x: all}, repeat: 2, carry: x}\n"
+            "  wide: {block: mlp, in: all, hidden: [5], parallel: 2, join: concat}\n"
+            "  res: {block: mlp, in: wide, hidden: [10], residual: true}\n"
+            "  twin: {block: mlp, in: wide, hidden: [10], share: res}\n"
+            "  off: {block: mlp, in: twin, hidden: [10], enabled: false}\n"
+            "  top: {block: mlp, in: [cross, res, off], hidden: [4]}\n"
+        )
     )
     lines = shown(built(write_recipe, text + TASK))
     assert "cross.s1 = cross_v2(x0=all, x=cross.s0) [B, 16]" in lines
@@ -102,23 +111,34 @@ def test_modifiers_unroll(write_recipe: Write) -> None:
 
 
 def test_relations_in_any_order(write_recipe: Write) -> None:
-    text = HEAD + PLAIN + (
-        "graph: {tower: {block: mlp, in: all, each: tasks, hidden: [4]}}\n"
-        "tasks: {a: {label: a, in: tower}, b: {label: b, in: tower}, c: {label: c, in: tower}}\n"
-        "relations: [b -> c, a -> b]\n"
+    text = (
+        HEAD
+        + PLAIN
+        + (
+            "graph: {tower: {block: mlp, in: all, each: tasks, hidden: [4]}}\n"
+            "tasks: {a: {label: a, in: tower}, b: {label: b, in: tower}, c: {label: c, in: tower}}\n"
+            "relations: [b -> c, a -> b]\n"
+        )
     )
     graph = built(write_recipe, text)
     assert "rel.c = relation_mlp(xs=tower.c+rel.b) [B, 32]" in shown(graph)
     assert "rel.b = relation_mlp(xs=tower.b+tower.a) [B, 32]" in shown(graph)
     assert [str(ref) for ref in graph["rel.c"].parents] == ["rel.b"]
-    assert shown(built(write_recipe, text, ("relations=[]",)))[-1] == "head.c = linear(x=tower.c) [B, 1]"
+    assert (
+        shown(built(write_recipe, text, ("relations=[]",)))[-1]
+        == "head.c = linear(x=tower.c) [B, 1]"
+    )
 
 
 def test_probabilities_of_other_tasks(write_recipe: Write) -> None:
-    text = HEAD + PLAIN + (
-        "graph: {tower: {block: mlp, in: all, each: [ctr, cvr], hidden: [4]}}\n"
-        "tasks:\n  ctr: {label: click, in: tower}\n  cvr: {in: tower, loss: none}\n"
-        "  ctcvr: {label: buy, prob: ctr.prob * cvr.prob}\n"
+    text = (
+        HEAD
+        + PLAIN
+        + (
+            "graph: {tower: {block: mlp, in: all, each: [ctr, cvr], hidden: [4]}}\n"
+            "tasks:\n  ctr: {label: click, in: tower}\n  cvr: {in: tower, loss: none}\n"
+            "  ctcvr: {label: buy, prob: ctr.prob * cvr.prob}\n"
+        )
     )
     graph = built(write_recipe, text)
     outputs = {o.task: (o.form, str(o.ref)) for o in graph.outputs}
@@ -127,11 +147,15 @@ def test_probabilities_of_other_tasks(write_recipe: Write) -> None:
 
 
 def test_a_composite_of_the_recipe(write_recipe: Write) -> None:
-    text = HEAD + PLAIN + (
-        "blocks:\n  gated:\n    params: {width: {type: int, default: 6}}\n    inputs: [x]\n"
-        "    graph:\n      h: {block: linear, in: x, out: $width}\n"
-        "      g: {block: linear, in: x, out: $width}\n      out: h * sigmoid(g)\n    output: out\n"
-        "graph:\n  top: {block: gated, in: all, width: 3}\n"
+    text = (
+        HEAD
+        + PLAIN
+        + (
+            "blocks:\n  gated:\n    params: {width: {type: int, default: 6}}\n    inputs: [x]\n"
+            "    graph:\n      h: {block: linear, in: x, out: $width}\n"
+            "      g: {block: linear, in: x, out: $width}\n      out: h * sigmoid(g)\n    output: out\n"
+            "graph:\n  top: {block: gated, in: all, width: 3}\n"
+        )
     )
     lines = shown(built(write_recipe, text + TASK))
     assert "top.h = linear(x=all) [B, 3]" in lines
@@ -185,7 +209,9 @@ def test_a_large_graph_is_checked_quickly(write_recipe: Write) -> None:
     for i in range(1, 500):
         reads = sorted({f"n{draw.randrange(max(0, i - 20), i)}" for _ in range(2)} | {f"n{i - 1}"})
         lines.append(f"  n{i}: {{block: mlp, in: [{', '.join(reads)}], hidden: [8]}}")
-    text = HEAD + PLAIN + "graph:\n" + "\n".join(lines) + "\ntasks: {ctr: {label: click, in: n499}}\n"
+    text = (
+        HEAD + PLAIN + "graph:\n" + "\n".join(lines) + "\ntasks: {ctr: {label: click, in: n499}}\n"
+    )
     path = write_recipe(text)
     start = time.process_time()
     checked = check_recipe(path)

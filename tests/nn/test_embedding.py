@@ -121,9 +121,11 @@ def expected(state: dict[str, Tensor], x: dict[str, Any]) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
 @pytest.mark.parametrize("grad", [True, False], ids=["training", "evaluation"])
-def test_every_column_is_what_its_table_says(grad: bool) -> None:
+def test_every_column_is_what_its_table_says(grad: bool, kernel: str) -> None:
     module, x = make(), features()
+    module.kernel = kernel
     with torch.set_grad_enabled(grad):
         looked = module(x)
     for name, values in expected(module.state_dict(), x).items():
@@ -334,8 +336,10 @@ def test_declarations_that_do_not_fit(
         Embeddings(tables, columns, {"other": 3})
 
 
-def test_batches_that_do_not_fit() -> None:
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
+def test_batches_that_do_not_fit(kernel: str) -> None:
     module, x = make(), features()
+    module.kernel = kernel
     with pytest.raises(IndexError, match="column `bought`: id 11, table `item` has 11 rows"):
         module(x | {"bought": torch.tensor([0, 11, 0])})
     with pytest.raises(IndexError, match="column `user`: id -1, table `user` has 7 rows"):

@@ -135,11 +135,13 @@ PAIRS = {
 }
 
 
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
 @pytest.mark.parametrize("name", sorted(PAIRS))
-def test_tables_follow_the_dense_reference(name: str) -> None:
+def test_tables_follow_the_dense_reference(name: str, kernel: str) -> None:
     settings, sparse = PAIRS[name]
     recipe = make_recipe(lr={"dense": 0.01, "sparse": 0.05}, optim={"sparse": settings})
     mine, theirs = Shop(), Shop()
+    mine.embeddings.kernel = kernel
     frozen = mine.state_dict()["embeddings.still.weight"].clone()
     train(mine, make_optimizers(mine, recipe), batches())
     reference(theirs, lambda p: torch.optim.Adam(p, lr=0.01, eps=1e-10), sparse, batches())

@@ -1,0 +1,193 @@
+"""The tables' own CPU kernel: C++ compiled once on the machine it runs on, loaded by ctypes.
+
+`kernel()` gives it, or the reason why there is none: then tables run on torch's operators, with
+equal results. No kernel is an error nowhere.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+__all__ = ["RULES", "RowKernel", "choose", "kernel"]
+
+SOURCE = Path(__file__).with_name("rows.cpp")
+FLAGS = (
+    "-O3",
+    "-std=c++17",
+    "-shared",
+    "-fPIC",
+    "-fopenmp",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+)
+RULES = ("sgd", "adagrad", "rowwise_adagrad", "adam")
+
+
+class RowKernel:
+    """Gather and update of rows of packed float32 tables in CPU memory."""
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        pointer, size, real, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
+        self._rows = library.graphrec_rows
+        self._rows.argtypes = [pointer, size, size, pointer, pointer, pointer, count]
+        self._rows.restype = size
+        self._gather = library.graphrec_gather
+        self._gather.argtypes = [pointer, pointer, size, size, pointer, count]
+        self._gather.restype = None
+        self._update = library.graphrec_update
+        self._update.argtypes = [count, *[pointer] * 5, size, size, *[real] * 5, count]
+        self._update.restype = None
+
+    def rows(self, ids: Sequence[Tensor], first: Tensor, end: Tensor) -> tuple[Tensor, int]:
+        """Rows [N, columns] of ids [N] of several columns, and a column with a wrong one, or -1."""
+        columns = [column.contiguous() for column in ids]
+        count = columns[0].shape[0]
+        out = torch.empty(count, len(columns), dtype=torch.int64)
+        pointers = (ctypes.c_void_p * len(columns))(*[column.data_ptr() for column in columns])
+        wrong: int = self._rows(
+            pointers,
+            count,
+            len(columns),
+            first.data_ptr(),
+            end.data_ptr(),
+            out.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return out, wrong
+
+    def gather(self, weight: Tensor, rows: Tensor) -> Tensor:
+        """`weight[rows]`, [N, dim]; rows must be right."""
+        out = torch.empty(rows.shape[0], weight.shape[1])
+        self._gather(
+            weight.data_ptr(),
+            rows.data_ptr(),
+            rows.shape[0],
+            weight.shape[1],
+            out.data_ptr(),
+            torch.get_num_threads(),
+        )
+        return out
+
+    def update(
+        self,
+        rule: str,
+        weight: Tensor,
+        slots: Sequence[Tensor],
+        rows: Tensor,
+        grads: Tensor,
+        *,
+        lr: float,
+        weight_decay: float,
+        eps: float,
+        betas: tuple[float, float],
+    ) -> None:
+        """Sum `grads` [N, dim] of equal `rows` [N] and apply `rule` once to every distinct row.
+
+        For Adam `lr` is the step size after bias correction.
+        """
+        first, second = (*(slot.data_ptr() for slot in slots), 0, 0)[:2]
+        self._update(
+            RULES.index(rule),
+            weight.data_ptr(),
+            first,
+            second,
+            rows.data_ptr(),
+            grads.data_ptr(),
+            rows.shape[0],
+            weight.shape[1],
+            lr,
+            weight_decay,
+            eps,
+            *betas,
+            torch.get_num_threads(),
+        )
+
+
+def choose(asked: str, weight: Tensor) -> tuple[RowKernel | None, str]:
+    """The kernel for a packed table, or None (torch's operators) and why.
+
+    `asked`: `auto`, `torch` or `native`; the last is a RuntimeError where it can't be had.
+    """
+    if asked == "torch":
+        return None, ""
+    if weight.device.type != "cpu":
+        why = f"the table is on {weight.device.type}"
+    elif weight.dtype != torch.float32:
+        why = f"the table is stored as {str(weight.dtype).removeprefix('torch.')}"
+    elif type(weight) not in (Tensor, torch.nn.Parameter) or not weight.is_contiguous():
+        why = "the table is not a plain contiguous tensor"
+    else:
+        found = kernel()
+        if isinstance(found, RowKernel):
+            return found, ""
+        why = found
+    if asked == "native":
+        raise RuntimeError(f"no native kernel for tables: {why}")
+    return None, why
+
+
+@cache
+def kernel() -> RowKernel | str:
+    """The kernel, compiled if this machine has not done so before, or why there is none.
+
+    GRAPHREC_NATIVE=0 switches it off; GRAPHREC_CACHE is the folder of compiled files (default:
+    graphrec below XDG_CACHE_HOME or ~/.cache).
+    """
+    if os.environ.get("GRAPHREC_NATIVE") == "0":
+        return "switched off by GRAPHREC_NATIVE=0"
+    if os.name != "posix":
+        return f"not tried on {platform.system()}"
+    compiler = shutil.which(os.environ.get("CXX") or "g++") or shutil.which("c++")
+    if compiler is None:
+        return "no C++ compiler (g++)"
+    try:
+        return RowKernel(ctypes.CDLL(str(_compiled(compiler))))
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr or "").strip().splitlines()
+        return f"{Path(compiler).name} could not compile it: {last[-1] if last else error}"
+    except (OSError, AttributeError, subprocess.TimeoutExpired) as error:
+        return f"it could not be loaded: {error}"
+
+
+def _compiled(compiler: str) -> Path:
+    """The library for this source, compiler and processor."""
+    version = subprocess.run(
+        [compiler, "--version"], capture_output=True, text=True, check=True, timeout=30
+    ).stdout
+    # `-march=native` code runs only on processors with the same extensions.
+    parts = (SOURCE.read_text(), *FLAGS, version, platform.machine(), _processor())
+    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    folder = os.environ.get("GRAPHREC_CACHE")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graphrec"
+    target = (Path(folder) if folder else base) / f"rows-{key}.so"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the target and renamed: other processes see nothing or all of it.
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            made = Path(scratch) / target.name
+            native = "-mcpu=native" if platform.machine() == "aarch64" else "-march=native"
+            command = [compiler, *FLAGS, native, str(SOURCE), "-o", str(made)]
+            subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+            made.replace(target)
+    return target
+
+
+def _processor() -> str:
+    """What the processor can do, as text; empty where that is not to be read."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
