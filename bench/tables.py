@@ -3,7 +3,7 @@
     python bench/tables.py [--rows 100000] [--batch 4096] [--threads 2] [--windows 7]
 
 All candidates run in one process, taking turns window by window; medians of the windows are
-printed, wall and process CPU time, with ratios to graphrec. Their weights are compared first.
+printed, wall and process CPU time, with ratios to the first. Their weights are compared first.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from torch import Tensor, nn
 
+from graphrec.nn import native
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.tables import Lookup, Table
 from graphrec.recipe.training import Optimizer
@@ -37,14 +38,15 @@ Step = Callable[[list[Tensor], Tensor], None]
 Weights = Callable[[], Tensor]
 
 
-def graphrec_step(initial: list[Tensor], update: bool = True) -> tuple[Step, Weights]:
-    """Packed tables with the row optimizer."""
+def graphrec_step(initial: list[Tensor], kernel: str) -> tuple[Step, Weights]:
+    """Packed tables with the row optimizer, on the compiled kernel or on torch's operators."""
     rows, dim = initial[0].shape
     tables = [Table(name, rows=rows, dim=dim, init="zeros") for name in NAMES]
     module = Embeddings(tables, [Lookup(name, table=name) for name in NAMES])
     module.load_state_dict({f"{n}.weight": w for n, w in zip(NAMES, initial, strict=True)})
+    module.kernel = kernel
     weight = module.get_parameter(module.packs[0].name)
-    optimizer = RowOptimizer(weight, Optimizer(name="adagrad", eps=EPS))
+    optimizer = RowOptimizer(weight, Optimizer(name="adagrad", eps=EPS), kernel)
 
     def step(ids: list[Tensor], grad: Tensor) -> None:
         out = module(dict(zip(NAMES, ids, strict=True))).concat(NAMES)
@@ -136,7 +138,12 @@ def main() -> None:
         )
         for _ in range(8)
     ]
-    made = {"graphrec": graphrec_step(initial), "torch sparse": torch_step(initial)}
+    made = {"graphrec torch": graphrec_step(initial, "torch"), "torch sparse": torch_step(initial)}
+    found = native.kernel()
+    if isinstance(found, native.RowKernel):
+        made = {"graphrec native": graphrec_step(initial, "native"), **made}
+    else:
+        print(f"without the native kernel: {found}")
     try:
         made["fbgemm TBE"] = fbgemm_step(initial)
     except ImportError as error:
@@ -148,7 +155,7 @@ def main() -> None:
     for name, (_, weights) in made.items():
         print(f"{name:16} largest difference to torch {(weights() - expected).abs().max():.1e}")
     times = measure({name: step for name, (step, _) in made.items()}, data, args.windows)
-    wall, cpu = times["graphrec"]
+    wall, cpu = next(iter(times.values()))
     print(
         f"\n{FEATURES} x {args.rows} x {args.dim}, batch {args.batch}, {args.threads} threads; ms"
     )

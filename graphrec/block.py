@@ -29,6 +29,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PositiveInt
 
+from graphrec.recipe.names import node_name
 from graphrec.shapes import Shape
 
 __all__ = ["RESERVED", "Block", "Kernel", "Names", "Port", "TaskNames", "Widths"]
@@ -55,6 +56,10 @@ def _by_name(names: tuple[str, ...]) -> tuple[str, ...]:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"`{repeated[0]}` is named twice")
+    for name in names:
+        why = node_name(name)
+        if why is not None:
+            raise ValueError(why)
     return tuple(sorted(names))
 
 

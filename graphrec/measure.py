@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from graphrec.graph import Lookup
     from graphrec.nn import Batch
 
-__all__ = ["history_lengths", "measure"]
+__all__ = ["count", "history_lengths", "measure"]
 
 _ROWS = 2
 _ATTRIBUTE = re.compile(r"\s+self\.(\w+) = ")
@@ -43,9 +43,13 @@ def measure(compiled: Compiled) -> tuple[dict[str, Cost], tuple[str, ...]]:
     FLOPs are those of matrix products, convolutions and attention (two for a multiplication and
     an addition), which is where a model's time goes.
     """
+    return count(_in_torch(compiled))
+
+
+def count(compiled: Compiled) -> tuple[dict[str, Cost], tuple[str, ...]]:
+    """`measure`, with the kernels the graph has."""
     import torch
 
-    compiled = _in_torch(compiled)
     every = (*compiled.graph.tables, *compiled.graph.first_order_tables)
     with torch.device("meta"):
         module = compiled.module({table.name: 1 for table in every if table.rows is None})
@@ -61,7 +65,7 @@ def measure(compiled: Compiled) -> tuple[dict[str, Cost], tuple[str, ...]]:
 
 
 def _in_torch(compiled: Compiled) -> Compiled:
-    """The same model with the torch kernel everywhere: others count nothing, and need not run here."""
+    """The same model on torch kernels: others count nothing, and may not run here."""
     plain = KernelChoice("torch", "torch")
     nodes = (
         replace(node, kernel=plain) if isinstance(node.op, Block) else node

@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphrec.block import Block
 from graphrec.build.bind import Place
 from graphrec.build.context import Context, Failed
 from graphrec.build.features import Features
@@ -54,10 +53,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         except Failed:
             scope.values[name] = None
 
-    blocks = {
-        n: b for n in ("relation_mlp", "aitm", "linear") if isinstance(b := library.get(n), type)
-    }
-    heads = TaskBuilder(builder, scope, relations, _only_blocks(blocks))
+    heads = TaskBuilder(builder, scope, relations, library)
     outputs = []
     for name in tasks:
         try:
@@ -83,14 +79,6 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         seed=recipe.train.seed,
     )
     return Built(graph, tuple(context.problems))
-
-
-def _only_blocks(found: dict[str, object]) -> dict[str, type[Block]]:
-    return {
-        name: block
-        for name, block in found.items()
-        if isinstance(block, type) and issubclass(block, Block)
-    }
 
 
 def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Node]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from graphrec.block import Block
 from graphrec.build.bind import Place
@@ -12,6 +13,7 @@ from graphrec.build.nodes import NodeBuilder
 from graphrec.build.scope import Scope
 from graphrec.errors import suggestion
 from graphrec.graph import Output, Ref, find_cycle
+from graphrec.library import Library
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import Relation, Task
 from graphrec.shapes import B, Shape
@@ -85,16 +87,22 @@ class TaskBuilder:
         builder: NodeBuilder,
         scope: Scope,
         relations: Mapping[str, tuple[int, Relation]],
-        blocks: Mapping[str, type[Block]],
+        library: Library,
     ) -> None:
         self.builder = builder
         self.scope = scope
         self.context = scope.context
         self.relations = relations
-        self.blocks = blocks
+        self.library = library
         self.towers: dict[str, Ref | None] = {}
         self.outputs: dict[str, Output | None] = {}
         self.probabilities: dict[str, Ref] = {}
+
+    def _block(self, name: str, params: Mapping[str, Any], place: Place) -> Block:
+        """A built-in block that tasks and relations are made of."""
+        found = self.library.get(name)
+        assert isinstance(found, type)
+        return self.builder.configure(found, params, place.path)
 
     def tower(self, name: str) -> Ref:
         """What a task's head reads: its relation node, or the node of its `in`."""
@@ -119,10 +127,10 @@ class TaskBuilder:
         ]
         if relation.via == "mlp":
             params = {"hidden": list(relation.hidden), "activation": relation.activation}
-            block = self.builder.configure(self.blocks["relation_mlp"], params, place.path)
+            block = self._block("relation_mlp", params, place)
             inputs: dict[str, Ref | tuple[Ref, ...]] = {"xs": (own, *parents)}
         else:
-            block = self.builder.configure(self.blocks["aitm"], {}, place.path)
+            block = self._block("aitm", {}, place)
             inputs = {"own": own, "parents": tuple(parents)}
         self.builder.primitive(f"rel.{name}", block, inputs, self.scope, place)
         node = self.builder.nodes[f"rel.{name}"]
@@ -168,7 +176,7 @@ class TaskBuilder:
 
     def _head(self, name: str, classes: int) -> Ref:
         place = Place(f"tasks.{name}", f"head.{name}", role="head")
-        block = self.builder.configure(self.blocks["linear"], {"out": classes}, place.path)
+        block = self._block("linear", {"out": classes}, place)
         tower = self.tower(name)
         shape = self.scope.shape(tower)
         if shape.rank != 2:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from graphrec.nn import functions
 from graphrec.nn.activations import ACTIVATIONS, BatchNorm, Dice, activation
+from graphrec.nn.attention import SelfAttention
 from graphrec.nn.batch import Batch, Jagged
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.embedding import Embeddings
@@ -32,7 +33,6 @@ from graphrec.nn.sequence import (
     DotAttention,
     MultiWindowDIN,
     Pooling,
-    SelfAttention,
     WeightedSum,
 )
 from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table

@@ -72,6 +72,13 @@ class Embeddings(PiecewiseModule):
 
     def forward(self, features: Features) -> Looked:
         """Look every column up once; ids are rows of their table."""
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            # Compiled graphs have no sparse gradients: look up between them. Not a decorator,
+            # which would import torch._dynamo, over a second, for everyone.
+            return torch.compiler.disable(self._look_up)(features)
+        return self._look_up(features)
+
+    def _look_up(self, features: Features) -> Looked:
         sources: dict[str, Tensor] = {}
         lengths: dict[str, Tensor] = {}
         for pack in self.packs:

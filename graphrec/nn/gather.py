@@ -31,7 +31,7 @@ def gather(weight: Tensor, parts: list[Part], kernel: RowKernel | None = None) -
     not depend on R. Exported programs see plain indexing.
     """
     if torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_exporting():
-        return _with_gradient(weight, parts, kernel)
+        return list(_Gather.apply(weight, parts, kernel))
     return [_read(weight, part, kernel) for part in parts]
 
 
@@ -46,12 +46,6 @@ def _read(weight: Tensor, part: Part, kernel: RowKernel | None) -> Tensor:
         rows = torch.arange(rows.shape[0], device=rows.device)
     starts = part.lengths.cumsum(0) - part.lengths
     return functional.embedding_bag(rows, weight, starts, mode="sum", per_sample_weights=part.scale)
-
-
-@torch.compiler.disable
-def _with_gradient(weight: Tensor, parts: list[Part], kernel: RowKernel | None) -> list[Tensor]:
-    # Outside of compiled graphs: they have no sparse gradients.
-    return list(_Gather.apply(weight, parts, kernel))
 
 
 class _Gather(torch.autograd.Function):

@@ -29,9 +29,22 @@ class Named(nn.Module):
         return self.get_submodule(name)
 
 
-def _mix(logits: Tensor, experts: Tensor) -> Tensor:
-    """Sum of softmax(logits) [B, K] times experts [B, K, D], [B, D]."""
-    return torch.bmm(torch.softmax(logits, dim=1).unsqueeze(1), experts).squeeze(1)
+def _mix(logits: Tensor, experts: Sequence[Tensor]) -> Tensor:
+    """Sum over k of softmax(logits)_k [B, K] times expert k [B, D]."""
+    # A batched product with one row per matrix is far slower than these few passes.
+    first, *rest = torch.softmax(logits, dim=1).split(1, dim=1)
+    mixed = first * experts[0]
+    for weight, expert in zip(rest, experts[1:], strict=True):
+        mixed = torch.addcmul(mixed, weight, expert)
+    return mixed
+
+
+def _mix_all(logits: Sequence[Tensor], experts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """`_mix` for several gates over the same experts; one batched product from two gates on."""
+    if len(logits) == 1:
+        return (_mix(logits[0], experts),)
+    weights = torch.softmax(torch.stack(list(logits), dim=1), dim=2)
+    return torch.bmm(weights, torch.stack(list(experts), dim=1)).unbind(1)
 
 
 class MMoE(nn.Module):
@@ -69,8 +82,8 @@ class MMoE(nn.Module):
         self.names = tuple(gates)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        experts = torch.stack([expert(x) for expert in self.experts], dim=1)
-        return tuple(_mix(self._logits(name, x), experts) for name in self.names)
+        experts = [expert(x) for expert in self.experts]
+        return _mix_all([self._logits(name, x) for name in self.names], experts)
 
     def _logits(self, name: str, x: Tensor) -> Tensor:
         read = x if self.gate_mlps is None else self.gate_mlps[name](x)
@@ -119,10 +132,9 @@ class CGC(nn.Module):
         for name, x in zip(self.names, xs, strict=True):
             own = [expert(x) for expert in self.experts[name].children()]
             every += own
-            outputs.append(_mix(self.gates[name](x), torch.stack([*own, *common], dim=1)))
+            outputs.append(_mix(self.gates[name](x), [*own, *common]))
         if self.shared_gate is not None:
-            stacked = torch.stack([*every, *common], dim=1)
-            shared = _mix(self.shared_gate(shared), stacked)
+            shared = _mix(self.shared_gate(shared), [*every, *common])
         return tuple(outputs), shared
 
 
@@ -219,7 +231,7 @@ class AITM(nn.Module):
         passed = [info(parent) for info, parent in zip(self.info, parents, strict=True)]
         seen = torch.stack([own, *passed], dim=1)
         scores = (self.query(seen) * self.key(seen)).sum(-1) / math.sqrt(seen.shape[-1])
-        return _mix(scores, self.value(seen))
+        return _mix(scores, self.value(seen).unbind(1))
 
 
 class FusionTower(nn.Module):

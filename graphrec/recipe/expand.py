@@ -62,7 +62,7 @@ def completed(tree: Tree, report: Report) -> Tree:
         value["relations"] = expand_relations(value["relations"], report)
     if "data" in value and isinstance(value["data"].value, dict):
         value["data"] = open_data(value["data"])
-    return tree.holding(value)
+    return tree.holding(value).ordered()
 
 
 def _each(value: dict[str, Tree], section: str, form: Callable[[Tree], Tree]) -> None:

@@ -56,6 +56,14 @@ class Tree:
             return [child.plain() for child in self.value]
         return self.value
 
+    def ordered(self) -> Tree:
+        """The same values with every map in the order of its keys: no meaning by position."""
+        if isinstance(self.value, dict):
+            return replace(self, value={k: self.value[k].ordered() for k in sorted(self.value)})
+        if isinstance(self.value, list):
+            return replace(self, value=[child.ordered() for child in self.value])
+        return self
+
     def children(self) -> Iterator[tuple[str, Tree]]:
         """Every (key or index, child) of a map or list."""
         if isinstance(self.value, dict):

@@ -33,7 +33,10 @@ from graphrec.train.run import Run
 from graphrec.train.signals import Signals
 from graphrec.train.window import Window
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "best_checkpoint", "eval_record"]
+
+_SAVE_EPOCHS_APART = 60.0
+"""Seconds: epochs end with a checkpoint, but short ones do not spend their time on saving."""
 
 
 class Trainer:
@@ -62,6 +65,7 @@ class Trainer:
         self.reachable: Mapping[str, Mapping[str, float]] = {}
         self._bf16 = recipe.train.precision == "bf16"
         self._before = 0.0
+        self._saved = time.perf_counter()
 
     # ---- the loop -------------------------------------------------------------------------------
 
@@ -132,7 +136,8 @@ class Trainer:
         if position.evaluated:
             position.finished = position.finished or done
         stop = position.finished or self.signals.received is not None
-        due = last or done or bool(train.save.every and position.step % train.save.every == 0)
+        due = bool(train.save.every and position.step % train.save.every == 0)
+        due = due or (last and time.perf_counter() - self._saved > _SAVE_EPOCHS_APART)
         if due or improved or stop:
             self.save()
         return stop
@@ -238,6 +243,7 @@ class Trainer:
 
     def save(self) -> Path:
         """Write a checkpoint of this moment; remove those that are no longer kept."""
+        self._saved = time.perf_counter()
         position, parent = self.position, self.run_folder.checkpoints
         state = {f"optim/{k}": v for k, v in self.optimizers.state_dict().items()}
         state.update({f"window/{k}": v for k, v in self.window.state().items()})

@@ -76,6 +76,8 @@ def test_shapes_that_do_not_fit(
         ("mmoe", {**TASKS, "experts": 2, "gate_norm": "batch"}, "need the layers of gate_hidden"),
         ("mmoe", {"hidden": [4], "experts": 2, "gates": ["a", "a"]}, "`a` is named twice"),
         ("mmoe", {"hidden": [4], "experts": 2, "gates": []}, "needs at least one name"),
+        ("mmoe", {"hidden": [4], "experts": 2, "gates": ["forward"]}, "forward"),
+        ("mmoe", {"hidden": [4], "experts": 2, "gates": ["a b"]}, "a b"),
         ("mmoe", {**TASKS, "experts": 2, "hidden": []}, "at least 1 item"),
         (
             "ple",

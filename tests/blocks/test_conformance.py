@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from torch.export import Dim
 
 from graphrec.blocks import PRIMITIVES
 from graphrec.nn import Jagged
@@ -182,6 +183,19 @@ def test_histories_without_steps_give_zeros(example: Example) -> None:
     seen = output[:, :-width] if example.block == "multi_window_din" else output
     assert not seen[[0, 2]].any()
     assert seen[1].any()
+
+
+@pytest.mark.parametrize("example", POOLED, ids=[e.name for e in POOLED])
+def test_it_exports_for_any_batch(example: Example) -> None:
+    layer = smooth(example).eval()
+    inputs = tensors(example, lengths_of(example))
+    sizes = [
+        [{0: Dim.DYNAMIC}, {0: Dim.DYNAMIC}, None] if isinstance(x, Jagged) else {0: Dim.DYNAMIC}
+        for x in inputs
+    ]
+    exported = torch.export.export(layer, tuple(inputs), dynamic_shapes=tuple(sizes), strict=False)
+    others = tensors(example, [2, 0, 3, 3, 1, 0, 2], seed=5)
+    torch.testing.assert_close(exported.module()(*others), layer(*others))
 
 
 @every

@@ -152,7 +152,7 @@ def test_self_attention_with_positions_skip_and_norm() -> None:
             continue
         # The newest step has position 0, the one before 1, older ones share it.
         age = torch.arange(len(steps)).flip(0).clamp(max=1)
-        x = steps + layer.positions(age)
+        x = steps + layer.positions[age]
         expected = layer.norm(attention_by_hand(layer, x) + x).mean(0)
         torch.testing.assert_close(found[row], expected)
 

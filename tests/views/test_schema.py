@@ -90,7 +90,10 @@ def test_what_the_language_accepts_fits(code: str, recipe: Draft7Validator) -> N
         ("{graph: {a: {block: mlp, hiden: [1]}}}", "graph.a: Additional properties are not"),
         ("{graph: {a: {block: mmoe, hidden: [1], experts: 2}}}", "graph.a: 'gates' is a required"),
         ("{graph: {a: {hidden: [1]}}}", "graph.a: 'block' is a required property"),
-        ("{features: [{type: id, names: a, vocb: 3}]}", "features.0: Additional properties are"),
+        (
+            "{features: [{type: id, names: {a: 3}, dym: 3}]}",
+            "features.0: Additional properties are",
+        ),
         ("{features: [{type: sequence, name: a, of: [b]}]}", "features.0: 'max_len' is a required"),
         ("{features: [{type: id, names: a, dim: 8}]}", "features.0: 'vocab' is a required"),
         ("{features: [{type: id, names: {a: 9}, dim: 8}]}", ""),
@@ -112,7 +115,7 @@ def test_mistakes_are_told_where_they_are(text: str, message: str, recipe: Draft
     [
         "train: {batch: $env.BATCH, lr: 1e-3, clip: null}",
         "data: {synthetic: 200_000}",
-        "train: {optim: {dense: {adam: {eps: 1e-8}}, sparse: sgd}, schedule: {cosine: {warmup: 9}}}",
+        "train: {optim: {dense: {adam: {eps: 1e-8}}, sparse: sgd}, schedule: {cosine: {}}}",
         "graph: {mine: {block: of_my_plugin, anything: [1]}, gone: null, sum: a + b}",
         "relations+: [a -> b -> c, {a + b -> c: {via: aitm, hidden+: [3]}}]",
         "tasks: {a: {label: x, in: y, loss: none}, b: {label: {column: x, above: 3}, logit: z}}",

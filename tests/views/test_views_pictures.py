@@ -1,4 +1,4 @@
-"""Mermaid, DOT and SVG of a toy graph: golden where text is the product, geometry where it is not."""
+"""Mermaid, DOT and SVG of a toy graph: golden texts, and the geometry of the drawing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def test_hostile_texts_stay_texts(toy: Graph) -> None:
 
 def test_pictures_do_not_depend_on_the_hash_seed() -> None:
     code = (
-        "from graphrec.graph import *; from graphrec.shapes import Shape; from graphrec.viz import *\n"
+        "from graphrec.graph import *; from graphrec.shapes import Shape\n"
+        "from graphrec.viz import *\n"
         "s = {'': Shape(('B', 4))}\n"
         "n = [Node(c, Group(), {}, s, role='group') for c in 'abcdef']\n"
         "n += [Node(c + '1', Group(), {'x': (Ref(c), Ref('a'))}, s) for c in 'fedcb']\n"
@@ -170,6 +171,20 @@ def test_crossings_are_removed() -> None:
     assert sorted("abc", key=order.__getitem__) == [
         {"z": "a", "y": "b", "x": "c"}[name] for name in sorted("xyz", key=order.__getitem__)
     ]
+
+
+def test_every_wire_arrives_straight_down_at_its_card(toy: Graph) -> None:
+    root = ET.fromstring(svg(toy))
+    tops = {
+        float(match[1])
+        for group in root.iter(f"{SVG}g")
+        if (match := re.match(r"translate\(\S+ (\S+)\)", group.get("transform", "")))
+    }
+    wires = [e for e in root.iter(f"{SVG}path") if e.get("marker-end")]
+    assert len(wires) == len(picture(toy).wires)
+    for wire in wires:
+        last = re.search(r" V(\S+)$", wire.get("d", ""))
+        assert last is not None and float(last[1]) in tops
 
 
 def test_a_big_graph_is_drawn_at_once() -> None:
