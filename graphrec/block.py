@@ -32,7 +32,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Pos
 from graphrec.recipe.names import node_name
 from graphrec.shapes import Shape
 
-__all__ = ["RESERVED", "Block", "Kernel", "Names", "Port", "TaskNames", "Widths"]
+__all__ = ["RESERVED", "Block", "Kernel", "Name", "Names", "Port", "TaskNames", "Widths"]
 
 RESERVED = frozenset(
     {"block", "in", "each", "parallel", "join", "repeat", "carry", "tied", "share"}
@@ -50,21 +50,27 @@ def _tuple(value: Any) -> Any:
     return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
 
 
+def _legal(name: str) -> str:
+    why = node_name(name, task=True)
+    if why is not None:
+        raise ValueError(why)
+    return name
+
+
 def _by_name(names: tuple[str, ...]) -> tuple[str, ...]:
     if not names:
         raise ValueError("needs at least one name")
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise ValueError(f"`{repeated[0]}` is named twice")
-    for name in names:
-        why = node_name(name)
-        if why is not None:
-            raise ValueError(why)
     return tuple(sorted(names))
 
 
+Name = Annotated[str, AfterValidator(_legal)]
+"""A name of the author's choice that becomes an output and part of weights' keys."""
+
 Names = Annotated[
-    tuple[str, ...],
+    tuple[Name, ...],
     BeforeValidator(_tuple),
     AfterValidator(_by_name),
     TaskNames,

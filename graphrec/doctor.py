@@ -133,6 +133,9 @@ def _packages() -> Iterator[Finding]:
         else:
             yield Finding("ok", name, version)
     fbgemm = _CUDA if _is_cuda_build() else _CPU
+    for name in (_CPU, _CUDA):
+        if (version := _version(name)) is not None:
+            yield Finding("ok", name, version)
     for name, (purpose, line) in EXTRAS.items():
         version = _version(name)
         if version is None:

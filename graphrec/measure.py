@@ -88,9 +88,13 @@ def _flops(
     module: nn.Module, parts: Mapping[str, nn.Module], compiled: Compiled
 ) -> tuple[dict[str, int], str]:
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
+    aten = torch.ops.aten
     counter = FlopCounterMode(display=False)
+    # The counter does not know the forms that write into their first argument.
+    for name in ("addmm", "baddbmm"):
+        counter.flop_registry[getattr(aten, f"{name}_")] = flop_registry[getattr(aten, name)]
     found = dict.fromkeys(parts, 0)
     started: list[int] = []
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from graphrec.block import Kernel, Names, Widths
+from graphrec.block import Kernel, Name, Names, Widths
 from graphrec.blocks.common import (
     Activation,
     Norm,
@@ -163,7 +163,7 @@ class FusionTower(Perceptron):
     """user * item, an optional MLP, and one Linear split into the outputs."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:FusionTower"}
-    outputs: Annotated[dict[str, PositiveInt], Field(min_length=1)]
+    outputs: Annotated[dict[Name, PositiveInt], Field(min_length=1)]
     """Outputs by name with their number of classes (1 for a logit)."""
     hidden: Widths = ()
     """Layers of an MLP before the Linear."""

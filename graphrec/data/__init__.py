@@ -6,8 +6,8 @@ loader = Loader(recipe, encoder, data.train, 4096, shuffle=True, seed=0)
 for batch in loader.epoch(0): ...
 """
 
-from graphrec.data.counts import Counts
 from graphrec.data.chunk import NULL_KEY
+from graphrec.data.counts import Counts
 from graphrec.data.dataset import DataSet, open_data, open_files
 from graphrec.data.encoder import Encoder
 from graphrec.data.files import fingerprint

@@ -166,4 +166,5 @@ def ragged_index(starts: Array, lengths: Array) -> Array:
     """
     ends = np.cumsum(lengths)
     total = int(ends[-1]) if len(ends) else 0
-    return np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    index: Array = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+    return index

@@ -102,7 +102,7 @@ def _parse(texts: Any, faults: Callable[[Array, str], None]) -> Any:
 
 
 def valid_utf8(texts: Any) -> Array | None:
-    """Which texts are valid UTF-8, None if all are; looked at one by one only where some are not."""
+    """Which texts are valid UTF-8, None if all are; each is looked at only where some are not."""
     try:
         texts.validate(full=True)
     except pa.ArrowInvalid:

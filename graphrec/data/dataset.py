@@ -48,8 +48,8 @@ def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
     if data.split is not None:
         if data.eval:
             raise bad_data("GR710", "data.split and data.eval are both given", "keep one of them")
-        train, evaluation = split(train, data.split.by, _held_out(data.split.eval))
-        return DataSet(train, evaluation, train.fingerprint)
+        parts = split(train, data.split.by, _held_out(data.split.eval))
+        return DataSet(*parts, train.fingerprint)
     evaluation = open_files(recipe, data.eval, "data.eval", base_dir) if data.eval else None
     return DataSet(train, evaluation, train.fingerprint)
 
@@ -69,6 +69,6 @@ def _held_out(text: str) -> int:
 def open_files(
     recipe: Recipe, globs: tuple[str, ...], path: str, base_dir: Path | None = None
 ) -> FileSource:
-    """A source over the files of some globs, for the recipe's columns; `path` says who wrote them."""
+    """A source over the files of some globs, for the recipe's columns; `path` wrote them."""
     base = folder_of(recipe, path) if base_dir is None else base_dir
     return FileSource(find_files(globs, base), plan(recipe), recipe.data)

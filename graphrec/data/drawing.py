@@ -1,4 +1,4 @@
-"""Generated columns: Zipf ids, related numbers, multi-values, histories that show a user's taste."""
+"""Generated columns: Zipf ids, related numbers, multi-values, histories that show a taste."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 __all__ = ["Columns"]
 
 _HASHED, _FITTED, _GROUPS = 10_000, 1_000, 1_000
-_STEEP = 1.6
+_STEEP = 2.0
 _STEPS = 20  # longest generated history
 _LARGE = 2 * TASTES  # domains from this size on show a taste
 
@@ -27,7 +27,7 @@ Steps = tuple[Array, Array]
 
 
 class Columns:
-    """Draws every column of a plan; `domains` are the sizes of the ids, `pairs` those that interact."""
+    """Draws the columns of a plan; `domains` are the ids' sizes, `pairs` those that interact."""
 
     def __init__(self, plan: Plan, recipe: Recipe) -> None:
         self._plan, self._recipe = plan, recipe
@@ -181,10 +181,10 @@ class Columns:
     def _pairs(self, users: list[str], items: list[str], all_: list[str]) -> list[tuple[str, str]]:
         pairs = {(a, b): None for a in users[:2] for b in items[:2]}
         if not pairs:
-            pairs = {(a, b): None for a, b in zip(all_[:4], all_[1:4], strict=False)}
+            pairs = dict.fromkeys(zip(all_[:4], all_[1:4], strict=False))
         for cross in self._plan.crosses:
             columns = [part.column for part in cross.parts if part.column in all_]
-            pairs.update({(a, b): None for a, b in zip(columns, columns[1:], strict=False)})
+            pairs.update(dict.fromkeys(zip(columns, columns[1:], strict=False)))
         return sorted(pairs)
 
 
@@ -211,7 +211,8 @@ def _side(f: Field) -> str | None:
 def _zipf(random: Any, size: int, count: int) -> Array:
     """Ranks 0..size-1, few of them frequent: somewhat steeper than probabilities 1 / (r + 1)."""
     values = np.exp(random.random(count) ** _STEEP * np.log(size + 1.0))
-    return np.minimum(values.astype(np.int64) - 1, size - 1)
+    ranks: Array = np.minimum(values.astype(np.int64) - 1, size - 1)
+    return ranks
 
 
 def _mixed(kinds: Array, share: float, random: Any) -> Array:
@@ -228,7 +229,7 @@ def _steps(sequence: SequenceFeature, taste: Array, random: Any) -> Steps:
 
 
 def _raw_numbers(f: Field, latent: Array) -> tuple[Array, Array]:
-    """Numbers as they stand in the data, and what a model can see of the latent ones behind them."""
+    """Numbers as they stand in the data, and what a model can see of those behind them."""
     feature = f.feature
     if isinstance(feature, BucketFeature) and isinstance(feature.edges, tuple):
         edges = np.array(feature.edges)

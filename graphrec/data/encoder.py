@@ -1,8 +1,8 @@
-"""Raw rows -> `Batch`: vocabularies, buckets, transforms, histories, labels; vectorised throughout."""
+"""Raw rows -> `Batch`: vocabularies, buckets, transforms, histories and labels, vectorised."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from graphrec.data.chunk import Array, Chunk, Ragged
 from graphrec.data.columns import Lists, at_row, cell, lists_of, numbers_of, rows_of_steps
 from graphrec.data.counts import Counts
 from graphrec.data.faults import Faults, bad_data
-from graphrec.data.fit import Learned, load, learn, save
+from graphrec.data.fit import learn
 from graphrec.data.hashing import combine, hash_integers, hash_texts
+from graphrec.data.learned import Learned, load, save
 from graphrec.data.plan import Cross, Field, plan
 from graphrec.data.source import Raw, Source
 from graphrec.data.targets import Targets
@@ -212,12 +213,12 @@ class Encoder:
             self.rows[table] = (len(edges) + 1 if isinstance(edges, tuple) else edges.args[0]) + 1
             return
         assert isinstance(feature, IdFeature)
-        kinds: Mapping[str, Callable[[], Vocabulary]] = {
-            "hash": lambda: HashedRows(feature.vocab.args[0]),
-            "range": lambda: RangeRows(feature.vocab.args[0]),
-        }
-        listed = lambda: ListedRows(self.learned.vocabularies[table])  # noqa: E731
-        self.vocabularies[table] = kinds.get(feature.vocab.name, listed)()
+        if feature.vocab.name == "hash":
+            self.vocabularies[table] = HashedRows(feature.vocab.args[0])
+        elif feature.vocab.name == "range":
+            self.vocabularies[table] = RangeRows(feature.vocab.args[0])
+        else:
+            self.vocabularies[table] = ListedRows(self.learned.vocabularies[table])
         self.rows[table] = self.vocabularies[table].rows
 
     def _map(self, field: Field) -> ValueMap:
@@ -250,6 +251,6 @@ def _align(history: list[tuple[Field, Any, Lists]], faults: Faults) -> None:
         odd = lists.lengths != reference.lengths
         if odd.any():
             why = f"has not as many steps as `{first.column}`"
-            faults.add(odd, field.column, why, lambda i, a=array: cell(a, i))
+            faults.add(odd, field.column, why, partial(cell, array))
         else:
             lists.offsets = reference.offsets

@@ -44,8 +44,8 @@ def find_files(globs: Sequence[str], base: Path) -> list[Path]:
             text_help = (
                 f"name the files in it: {text.rstrip('/')}/*.parquet"
                 if literal.is_dir()
-                else f"looked for {pattern}; relative paths start at the folder of the file that wrote"
-                " them, those of -o at the working directory"
+                else f"looked for {pattern}; relative paths start at the folder of the file that"
+                " wrote them, those of -o at the working directory"
             )
             problems.append(Problem("GR701", f"`{text}` {why}", path="data", help=text_help))
     if problems:

@@ -120,7 +120,8 @@ class FileSource:
                     problems.append(
                         Problem(
                             "GR705",
-                            f"column `{column}` is {kind} in {file.label}, but {known[0]} in {known[1]}",
+                            f"column `{column}` is {kind} in {file.label}, but {known[0]}"
+                            f" in {known[1]}",
                             path=f"data.{column}",
                             help="files read together need the same kind of values in a column",
                         )
@@ -164,7 +165,7 @@ def split(source: FileSource, column: str, last: int) -> tuple[FileSource, FileS
     if largest is None or largest.num_rows < last or sum(largest["rows"].to_pylist()) == total:
         raise bad_data(
             "GR710",
-            f"data.split: column `{column}` has too few different values to hold {last} of them out",
+            f"data.split: column `{column}` has too few values to hold {last} of them out",
             "split by another column, or give the evaluation rows files of their own: data.eval",
         )
     threshold = largest["value"][last - 1]

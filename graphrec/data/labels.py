@@ -86,7 +86,7 @@ def _column(task: Task) -> LabelColumn:
 
 
 def _gates(recipe: Recipe, columns: Mapping[str, LabelColumn]) -> dict[str, set[str]]:
-    """Label column -> columns that must be 1 for it to be 1: its space, and its relations' parents."""
+    """Label column -> columns that must be 1 for it to be 1: its space and its parents."""
     labels = {name: task.label.column for name, task in recipe.tasks.items() if task.label}
     gates: dict[str, set[str]] = {}
     for name, task in recipe.tasks.items():
@@ -228,7 +228,8 @@ def _normal_cdf(x: Array) -> Array:
     t = 1.0 / (1.0 + 0.3275911 * z)
     weights = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
     tail = np.exp(-z * z) * sum(w * t ** (i + 1) for i, w in enumerate(weights))
-    return np.where(x < 0, tail / 2, 1 - tail / 2)
+    area: Array = np.where(x < 0, tail / 2, 1 - tail / 2)
+    return area
 
 
 def _auc(scores: Array, positive: Array) -> float:

@@ -60,7 +60,7 @@ class Loader:
 
     @property
     def num_rows(self) -> int | None:
-        """Rows of an epoch, None where only reading tells; with rows that may yet be quarantined."""
+        """Rows of an epoch, None where only reading tells; bad ones are still among them."""
         return self.source.num_rows
 
     @property
@@ -131,7 +131,7 @@ class Loader:
         yield None, counts
 
     def _units(self, number: int, skip: int) -> tuple[list[Unit], Counts, int]:
-        """The units to read, in this epoch's order, and the rows still to be passed over in them."""
+        """The units to read, in this epoch's order, and the rows to pass over in them."""
         units = self.source.units()
         if self.shuffle:
             order = np.random.default_rng([self.seed, number, 0]).permutation(len(units))

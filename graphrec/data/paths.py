@@ -15,7 +15,7 @@ __all__ = ["folder_of", "vocabulary_file"]
 
 
 def folder_of(recipe: Recipe, path: str) -> Path:
-    """Where a relative path in the value at `path` starts; for an override, the working directory."""
+    """Where a relative path written at `path` starts; for an override, the working directory."""
     span = recipe.origin.value(path) if recipe.origin else None
     return Path(span.file).parent if span and span.file else Path()
 

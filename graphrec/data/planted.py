@@ -1,8 +1,8 @@
 """The planted model of generated data: what the labels depend on, and by how much.
 
 A label's score is a weighted sum of parts, each of mean 0 and variance 1: a value per id, a number
-per pair of ids (low rank: ids fall into eight tastes), smooth functions of numbers, and the share of
-a history that has the target's taste. All of it is a function of the columns a model sees, so the
+per pair of ids (low rank: ids fall into eight tastes), smooth functions of numbers, and the share
+of a history that has the target's taste. All of it is a function of the columns a model sees, so the
 probability drawn from is the best any model can say.
 """
 
@@ -21,7 +21,7 @@ __all__ = ["TASTES", "Drawn", "Planted", "seed_of"]
 TASTES = 8
 """Kinds of users and items; value v of an id has taste v mod 8."""
 
-_FADE = 60  # rank at which the effect of an id starts to fade: rare ids can't be learned
+_FADE = 30  # rank at which the effect of an id starts to fade: rare ids can't be learned
 _MOST = 5  # parts of a kind that count: many weak effects would drown in the noise of the labels
 _ID, _PAIR, _NUMBER, _HISTORY = 1.3, 0.7, 0.8, 1.3  # standard deviations of the kinds of parts
 
@@ -123,7 +123,7 @@ def _shares(parts: Mapping[str, Array], domains: Mapping[str, int]) -> dict[str,
     groups: dict[str, list[str]] = {}
     for name in parts:
         groups.setdefault(name.partition(" ")[0], []).append(name)
-    shares = {}
+    shares: dict[str, float] = {}
     for kind, names in groups.items():
         # Small domains first: what depends on few values can be learned from few rows.
         names.sort(key=lambda name: (domains.get(name.partition(" ")[2], 0), name))

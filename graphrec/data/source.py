@@ -36,7 +36,7 @@ class Raw:
 
 @dataclass(frozen=True)
 class Unit:
-    """A part of a source that is read on its own: some row groups of a file, or a whole CSV file."""
+    """A part of a source that is read on its own: some row groups, or a whole CSV file."""
 
     file: int
     parts: tuple[int, ...] = ()
@@ -63,4 +63,4 @@ class Source(Protocol):
         """The parts, in the order of the data."""
 
     def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
-        """The unit's rows, in chunks of bounded size; all columns of the plan, or only `columns`."""
+        """The unit's rows in chunks of bounded size; the plan's columns, or only `columns`."""

@@ -21,8 +21,8 @@ from graphrec.data.labels import (
     label_columns,
     raw_labels,
 )
-from graphrec.data.planted import Drawn, Planted, seed_of
 from graphrec.data.plan import plan
+from graphrec.data.planted import Drawn, Planted, seed_of
 from graphrec.data.source import Raw, Unit
 from graphrec.recipe.model import Recipe
 
@@ -45,11 +45,10 @@ class SyntheticSource:
         self.recipe, self.rows, self.part = recipe, rows, part
         held = max(rows // _HELD_OUT, 1)
         self._start, self._stop = (0, rows - held) if part == "train" else (rows - held, rows)
+        self._columns: Columns = parent._columns if parent else Columns(plan(recipe), recipe)
+        self._labels: list[LabelColumn] = parent._labels if parent else label_columns(recipe)
         if parent is not None:
-            self._columns, self._labels = parent._columns, parent._labels
             return
-        self._columns = Columns(plan(recipe), recipe)
-        self._labels: list[LabelColumn] = label_columns(recipe)
         sample = self._columns.draw(np.random.default_rng(seed_of("sample")), 20_000)[1]
         fit_labels(
             self._labels,
@@ -72,7 +71,8 @@ class SyntheticSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        first = next(self.read(self.units()[0])).table.slice(0, 1000)
+        unit = Unit(0, (), self._start, 1000)
+        first = next(self.read(unit)).table
         digest = hashlib.sha256(f"synthetic {self.rows} {self.part}".encode())
         for name in sorted(first.schema.names):
             digest.update(f"{name}={first.column(name).to_pylist()}".encode())

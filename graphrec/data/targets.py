@@ -20,7 +20,7 @@ __all__ = ["Targets"]
 
 
 class Targets:
-    """Reads labels (float32, NaN where null; multiclass int64, -1 where null), weights and columns."""
+    """Reads labels (float32, null NaN; multiclass int64, null -1), weights and columns."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

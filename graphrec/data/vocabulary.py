@@ -138,7 +138,7 @@ class ValueMap:
         truth: Sequence[str] = ("false", "true"),
     ) -> None:
         self._texts, self._integers, self._null, self._truth = texts, integers, null, truth
-        self._last: tuple[Any, Array, Array | None] | None = None
+        self._last: tuple[Any, Array, dict[str, Array]] | None = None
 
     def __call__(self, array: Any, column: str, faults: Callable[[Array, str], None]) -> Array:
         """Results [T]; cells without a meaning are reported and come back as null does."""
@@ -211,10 +211,11 @@ class ValueMap:
             codes = pc.fill_null(codes.cast(pa.int64()), len(last[0]))
         codes = codes.to_numpy(zero_copy_only=False)
         for why, mask in last[2].items():
-            found = np.append(mask, False)[codes]
-            if found.any():
-                faults(found, why)
-        return last[1].take(codes)
+            marked = np.append(mask, False)[codes]
+            if marked.any():
+                faults(marked, why)
+        found: Array = last[1].take(codes)
+        return found
 
     def _spread(self, results: Array, valid: Array) -> Array:
         full = np.full(len(valid), self._null, results.dtype)

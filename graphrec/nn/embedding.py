@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -75,7 +75,9 @@ class Embeddings(PiecewiseModule):
         if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
             # Compiled graphs have no sparse gradients: look up between them. Not a decorator,
             # which would import torch._dynamo, over a second, for everyone.
-            return torch.compiler.disable(self._look_up)(features)
+            eager: Callable[[Features], Looked]
+            eager = torch.compiler.disable(self._look_up)  # type: ignore[no-untyped-call]
+            return eager(features)
         return self._look_up(features)
 
     def _look_up(self, features: Features) -> Looked:

@@ -32,8 +32,8 @@ class Named(nn.Module):
 def _mix(logits: Tensor, experts: Sequence[Tensor]) -> Tensor:
     """Sum over k of softmax(logits)_k [B, K] times expert k [B, D]."""
     # A batched product with one row per matrix is far slower than these few passes.
-    first, *rest = torch.softmax(logits, dim=1).split(1, dim=1)
-    mixed = first * experts[0]
+    first, *rest = torch.split(torch.softmax(logits, dim=1), 1, dim=1)
+    mixed: Tensor = first * experts[0]
     for weight, expert in zip(rest, experts[1:], strict=True):
         mixed = torch.addcmul(mixed, weight, expert)
     return mixed

@@ -300,12 +300,13 @@ def selection(recipe: Recipe, wanted: str) -> tuple[list[str], bool]:
     names = [
         (key(task, call), call) for task, spec in recipe.tasks.items() for call in spec.metrics
     ]
-    names += [
+    chosen = [(k, call) for k, call in names if wanted in (k, str(call))]
+    chosen += [
         (key(task, call) + INSIDE, call)
         for task, spec in recipe.tasks.items()
         for call in (spec.metrics if has_inside(spec) else ())
+        if wanted == key(task, call) + INSIDE
     ]
-    chosen = [(k, call) for k, call in names if wanted in (k, str(call))]
     if not chosen and wanted == "loss":
         return ["loss"], False
     if not chosen:

@@ -89,6 +89,7 @@ def test_shapes_that_do_not_fit(
             {**TASKS, "levels": 1, "private": 1, "shared": 1, "shared_hidden": [3]},
             "level 0 has 4 in hidden and 3 in shared_hidden",
         ),
+        ("fusion_tower", {"outputs": {"A": 1}}, "names here are lower case"),
         ("fusion_tower", {"outputs": {"a": 1}, "dropout": 0.1}, "need the layers of hidden"),
         ("self_attention", {"width": 10, "heads": 4}, "width 10 is no multiple of 4 heads"),
         ("din", {"hidden": [4, 2], "dropout": [0.1]}, "dropout has 1 numbers for 2 hidden layers"),

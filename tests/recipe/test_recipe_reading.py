@@ -77,7 +77,7 @@ def test_places(read: Read, texts: Texts) -> None:
     assert origin is not None
     assert str(origin.value("graph.tower.in")) == "r.yaml:7:29"
     assert str(origin.key("graph.tower.each")) == "r.yaml:7:38"
-    assert str(origin.key("features.brand")) == "taobao_base.yaml:12:35"
+    assert str(origin.key("features.brand")) == "taobao_base.yaml:12:31"
     assert str(origin.value("features.price.dim")) == "taobao_base.yaml:3:28"
     assert str(origin.value("tasks.ctr.label")) == "r.yaml:9:16"
     assert str(origin.value("tasks.ctr.label.column")) == "r.yaml:9:16"

@@ -79,8 +79,8 @@ def test_missing_packages(installed: dict[str, str]) -> None:
     del installed["pyarrow"], installed["triton"]
     assert [(f.what, f.mend) for f in errors()] == [("pyarrow", "pip install pyarrow")]
     text = examine(imports=False).as_text()
-    assert "! pyarrow" in text and "1 thing to mend (!)" in text
-    assert "- triton" in text and "pip install triton==3.7.1" in text
+    assert "!  pyarrow" in text and "1 thing to mend (!)" in text
+    assert "-  triton" in text and "pip install triton==3.7.1" in text
 
 
 def test_what_it_asks_for_is_what_the_project_pins() -> None:

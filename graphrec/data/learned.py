@@ -1,0 +1,92 @@
+"""What was learned from the training data, and the files it is kept in with a run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from graphrec.data.chunk import Array
+from graphrec.data.dense import Scale
+from graphrec.data.plan import plan
+from graphrec.errors import CheckpointError, Problem
+from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
+
+__all__ = ["Learned", "load", "save"]
+
+_VERSION = 1
+
+
+@dataclass
+class Learned:
+    """Vocabularies by table (Arrow texts in the order of the rows), edges, scales by feature."""
+
+    vocabularies: dict[str, Any] = field(default_factory=dict)
+    edges: dict[str, Array] = field(default_factory=dict)
+    scales: dict[str, Scale] = field(default_factory=dict)
+
+
+def save(learned: Learned, folder: Path) -> None:
+    """vocab/<table>.parquet (values in the order of the rows) and stats.json."""
+    vocab = folder / "vocab"
+    vocab.mkdir(parents=True, exist_ok=True)
+    for table, values in learned.vocabularies.items():
+        pq.write_table(pa.table({"value": values}), _file(vocab, table))
+    stats = {
+        "version": _VERSION,
+        "edges": {name: edges.tolist() for name, edges in sorted(learned.edges.items())},
+        "scales": {
+            name: [shift.tolist(), factor.tolist()]
+            for name, (shift, factor) in sorted(learned.scales.items())
+        },
+    }
+    (folder / "stats.json").write_text(json.dumps(stats, indent=1) + "\n", encoding="utf-8")
+
+
+def load(recipe: Recipe, folder: Path) -> Learned:
+    """What `save` wrote, checked against what the recipe needs."""
+    path = folder / "stats.json"
+    try:
+        stats = json.loads(path.read_text(encoding="utf-8"))
+        if stats["version"] != _VERSION:
+            raise ValueError(f"version {stats['version']}, understood here: {_VERSION}")
+        learned = Learned(
+            edges={name: np.array(e, np.float64) for name, e in stats["edges"].items()},
+            scales={
+                n: (np.array(a, float), np.array(b, float)) for n, (a, b) in stats["scales"].items()
+            },
+        )
+        for f in plan(recipe).fields:
+            feature = f.feature
+            if isinstance(feature, IdFeature) and feature.vocab.name in ("fit", "file"):
+                path = _file(folder / "vocab", str(f.table))
+                if str(f.table) not in learned.vocabularies:
+                    values = pq.read_table(path)["value"].combine_chunks()
+                    learned.vocabularies[str(f.table)] = values
+        path = folder / "stats.json"
+        for f in plan(recipe).fields:
+            if isinstance(f.feature, BucketFeature):
+                learned.edges[f.stats]
+            elif isinstance(f.feature, DenseFeature) and f.feature.transform in (
+                "zscore",
+                "minmax",
+            ):
+                learned.scales[f.stats]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as fault:
+        said = (
+            f"missing: {fault}"
+            if isinstance(fault, KeyError)
+            else " ".join(str(fault).split())[:200]
+        )
+        raise CheckpointError(Problem("GR805", f"{path} can't be used: {said}")) from None
+    return learned
+
+
+def _file(vocab: Path, table: str) -> Path:
+    return vocab / f"{quote(table, safe='')}.parquet"
