@@ -133,6 +133,8 @@ def _target(recipe: Recipe) -> Target:
 def _check_globs(recipe: Recipe, graph: Graph) -> list[Problem]:
     """Globs of node names that match nothing are errors."""
     names = {name for node in graph.nodes for name in (node.name, node.origin)}
+    names |= {"embeddings", *(f"embeddings.{table.name}" for table in graph.tables)}
+    names |= {"first_order", *(f"first_order.{t.name}" for t in graph.first_order_tables)}
     found = []
     for section, globs in (
         ("kernels.by_node", recipe.kernels.by_node),

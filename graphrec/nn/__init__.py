@@ -26,6 +26,7 @@ from graphrec.nn.interaction import (
 )
 from graphrec.nn.looked import Looked
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
+from graphrec.nn.regularize import VariationalDropout
 from graphrec.nn.seeding import initialize
 from graphrec.nn.sequence import (
     DIN,
@@ -76,6 +77,7 @@ __all__ = [
     "SENet",
     "SelfAttention",
     "Table",
+    "VariationalDropout",
     "WeightedSum",
     "WuKong",
     "activation",

@@ -19,13 +19,14 @@ def initialize(module: nn.Module, seed: int) -> None:
     for name, child in module.named_children():
         if any(p.is_meta for p in child.parameters()):
             continue
+        digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+        own = int.from_bytes(digest[:8], "big") >> 1
+        if hasattr(child, "reset"):
+            child.reset(own)
+            continue
         with torch.random.fork_rng(devices=[]):
-            digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
-            torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-            if hasattr(child, "reset"):
-                child.reset(seed)
-            else:
-                child.apply(_reset)
+            torch.manual_seed(own)
+            child.apply(_reset)
 
 
 def _reset(module: nn.Module) -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphrec.nn.batch import Jagged
-from graphrec.nn.dense import MLP, Dense, Linear
+from graphrec.nn.dense import MLP, Dense
 from graphrec.nn.segments import (
     as_jagged,
     places,

@@ -28,7 +28,7 @@ CODES: Mapping[str, str] = {
     "GR108": "a recipe is one map",
     "GR109": "a number is not finite, or too large",
     "GR110": "a key is not a plain text",
-    "GR111": "a value is cut in two by a comma and needs quotes",
+    "GR111": "a value without its closing parenthesis, most often cut at a comma",
     "GR120": "a file can't be read",
     "GR121": "a file outside the recipe's folder",
     "GR122": "recipes extend each other in a circle",

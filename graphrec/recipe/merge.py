@@ -67,7 +67,8 @@ def root_layer(tree: Tree, report: Report, path: str = "") -> Tree:
                     f"write `{name}:`, or extend a recipe that has it",
                 )
             )
-            kept[name] = value.holding(INVALID)
+            if name not in tree.value:
+                kept[name] = value.holding(INVALID)
         elif value.value is None and not _is_free(inner):
             help = "write a value, {} or [], or leave the key out"
             help = "is a colon missing?" if " " in key else help

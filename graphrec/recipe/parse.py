@@ -151,7 +151,8 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
     unknown = [key for key in tree.value if key not in KEYS]
     for key in unknown:
         help = suggestion(key, KEYS, 20)
-        report(Problem("GR201", f"unknown key `{key}`", tree.value[key].key, key, help))
+        near = nearest(key, KEYS) or key  # what was meant is missing now
+        report(Problem("GR201", f"unknown key `{key}`", tree.value[key].key, key, help), key, near)
     top = Span(path, 1, 1)
     for key in ("graphrec", "features", "graph", "tasks"):
         if key not in tree.value:

@@ -276,8 +276,9 @@ class _Reader:
             return True
         if text.count("(") > text.count(")"):
             top.cut = True
-            what = f"`{text[:60]}` ends at the comma: quote this value"
-            self.report("GR111", what, tree.span, f"write it in quotes:  '{text[:60]}, ...)'")
+            what = f"`{text[:60]}` has no closing parenthesis"
+            help = f"quote a value that has commas:  '{text[:60]}, ...)'"
+            self.report("GR111", what, tree.span, help)
             tree.value = INVALID
         return False
 

@@ -115,7 +115,9 @@ class Validator:
             return None
         plain = {**tree.plain(), "name": name}
         hidden = ("name", "columns") if kind == "sequence" else ("name",)
-        return self.model(model, plain, path, hidden=hidden)
+        # what a default would have given is not missed when the defaults are broken
+        silent = ("GR206",) if self.report.is_broken("defaults") else ()
+        return self.model(model, plain, path, hidden, silent)
 
     def group(self, name: str, tree: Tree, path: str) -> Group | None:
         if not self.is_map(
@@ -206,10 +208,15 @@ class Validator:
         return False
 
     def model(
-        self, model: type[Part], plain: Any, path: str, hidden: tuple[str, ...] = ()
+        self,
+        model: type[Part],
+        plain: Any,
+        path: str,
+        hidden: tuple[str, ...] = (),
+        silent: tuple[str, ...] = (),
     ) -> Part | None:
         """The plain value as `model`; None and findings if it does not fit."""
-        return self.attempt(lambda: model.model_validate(plain), model, path, hidden)
+        return self.attempt(lambda: model.model_validate(plain), model, path, hidden, silent)
 
     def attempt(
         self,
@@ -217,6 +224,7 @@ class Validator:
         model: type[BaseModel],
         path: str,
         hidden: tuple[str, ...] = (),
+        silent: tuple[str, ...] = (),
     ) -> Part | None:
         try:
             made = make()
@@ -225,7 +233,8 @@ class Validator:
             known = [key for key in docs if "." not in key and key not in hidden]
             found = from_pydantic(error, path, self.origin, known, docs=docs)
             for problem in found:
-                self.report(problem)
+                if problem.code not in silent:
+                    self.report(problem)
             return None
         check = CHECKS.get(type(made))
         for problem in check(made, path) if check else ():

@@ -145,6 +145,7 @@ def test_identifiers() -> None:
 
 def test_layout_of_long_values() -> None:
     writer = Writer()
-    writer.assign("x", ("a" * 40, "b" * 40), 0)
-    assert writer.text() == 'x = (\n    "%s",\n    "%s",\n)\n' % ("a" * 40, "b" * 40)
+    long = ("a" * 40, "b" * 40)
+    writer.assign("x", long, 0)
+    assert writer.lines == ["x = (", f'    "{long[0]}",', f'    "{long[1]}",', ")"]
     assert literal({"rows": 10_000, "dim": 16, "on": True}) == '{"rows": 10_000, "dim": 16, "on": True}'
