@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILTIN",
     "Block",
-    "CheckpointError",
     "Checked",
+    "CheckpointError",
     "Compiled",
     "DataError",
     "EnvironmentFault",

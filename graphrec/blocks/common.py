@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
 from graphrec.block import Block
 from graphrec.shapes import B, Shape, ShapeError
@@ -23,9 +30,24 @@ __all__ = [
     "expect_vector",
 ]
 
-Activation = Literal[
-    "relu", "dice", "gelu", "leaky_relu", "none", "prelu", "sigmoid", "silu", "tanh"
+_SLOPE = r"leaky_relu\((0?\.[0-9]+|0|1|1\.0*)\)"
+
+
+def _activation(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
+    """`leaky_relu(0.2)` as it is; everything else must be one of the names."""
+    return value if isinstance(value, str) and re.fullmatch(_SLOPE, value) else known(value)
+
+
+_NAMES = ("relu", "dice", "gelu", "leaky_relu", "none", "prelu", "sigmoid", "silu", "tanh")
+
+Activation = Annotated[
+    Literal["relu", "dice", "gelu", "leaky_relu", "none", "prelu", "sigmoid", "silu", "tanh"],
+    WrapValidator(_activation),
+    WithJsonSchema(
+        {"anyOf": [{"enum": list(_NAMES)}, {"type": "string", "pattern": f"^{_SLOPE}$"}]}
+    ),
 ]
+"""An activation by name; `leaky_relu(0.2)` is one with another slope than 0.01."""
 Norm = Literal["none", "batch", "layer"]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 

@@ -62,15 +62,17 @@ class Masknet(Perceptron):
     reduction: PositiveFloat | None = None
     """The middle layers as a multiple of each block's input; 1 if neither is given."""
     top: Widths = ()
-    """Layers of an MLP behind the blocks; activation, norm and dropout are its own."""
+    """Layers of an MLP behind the blocks; activation, norm, dropout and bias are its own."""
+    bias: bool = True
+    """Whether the MLP's Linears have a bias."""
     mode: Literal["parallel", "serial"] = "parallel"
     """Blocks side by side, all reading x, or one after the other."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Masknet:
         _one_of(self.aggregation, self.reduction)
-        if not self.top and self.chosen("activation", "norm", "dropout"):
-            raise ValueError("activation, norm and dropout need the layers of top: [512, 256]")
+        if not self.top and self.chosen("activation", "norm", "dropout", "bias"):
+            raise ValueError("activation, norm, dropout and bias need the layers of top: [512, 256]")
         if isinstance(self.dropout, tuple) and len(self.dropout) != len(self.top):
             raise ValueError(f"dropout has {len(self.dropout)} numbers for {len(self.top)} layers")
         return self
@@ -83,7 +85,7 @@ class Masknet(Perceptron):
 
     def args(self, x: Shape) -> dict[str, Any]:
         names = ("blocks", "hidden", "aggregation", "reduction", "top", "mode")
-        rest = self.chosen(*names, "activation", "norm", "dropout")
+        rest = self.chosen(*names, "activation", "norm", "dropout", "bias")
         return {"in_features": x.width, **rest}
 
 

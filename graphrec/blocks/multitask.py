@@ -49,13 +49,17 @@ class Mmoe(Perceptron):
     """Activation of the gates' MLPs."""
     gate_norm: Norm = "none"
     """Norm of the gates' MLPs."""
+    gate_bias: bool = True
+    """Whether the gates' MLPs have a bias."""
     bias: bool = True
     """Whether the experts' Linears have a bias."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Mmoe:
-        if not self.gate_hidden and self.chosen("gate_activation", "gate_norm"):
-            raise ValueError("gate_activation and gate_norm need the layers of gate_hidden: [64]")
+        if not self.gate_hidden and self.chosen("gate_activation", "gate_norm", "gate_bias"):
+            raise ValueError(
+                "gate_activation, gate_norm and gate_bias need the layers of gate_hidden: [64]"
+            )
         return self
 
     def infer(self, x: Shape) -> dict[str, Shape]:
@@ -63,7 +67,7 @@ class Mmoe(Perceptron):
         return dict.fromkeys(self.gates, x.resize(self.hidden[-1]))
 
     def args(self, x: Shape) -> dict[str, Any]:
-        gates = ("gates", "gate_hidden", "gate_activation", "gate_norm")
+        gates = ("gates", "gate_hidden", "gate_activation", "gate_norm", "gate_bias")
         rest = self.chosen("experts", "hidden", *gates, "activation", "norm", "dropout", "bias")
         return {"in_features": x.width, **rest}
 

@@ -33,6 +33,10 @@ class _Scored(Perceptron):
 
     hidden: Layers
     """Layers of the score's MLP; a Linear to one number follows."""
+    bias: bool = True
+    """Whether the hidden layers' Linears have a bias."""
+    norm_padding: Literal["exclude", "include"] = "exclude"
+    """Whether batch statistics count the padding up to the longest history of the batch."""
 
     @model_validator(mode="after")
     def _one_rate_per_layer(self) -> _Scored:
@@ -40,11 +44,14 @@ class _Scored(Perceptron):
             raise ValueError(
                 f"dropout has {len(self.dropout)} numbers for {len(self.hidden)} hidden layers"
             )
+        if self.norm_padding == "include" and self.norm != "batch" and self.activation != "dice":
+            raise ValueError("norm_padding needs norm: batch or activation: dice")
         return self
 
     def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
-        rest = self.chosen("hidden", "activation", "norm", "dropout")
-        return {"query_features": query.width, "key_features": keys.width, **rest}
+        names = ("hidden", "activation", "norm", "dropout", "bias", "norm_padding")
+        widths = {"query_features": query.width, "key_features": keys.width}
+        return {**widths, **self.chosen(*names)}
 
 
 class Din(_Scored):
@@ -128,6 +135,8 @@ class SelfAttention(Settings):
     """Add the step to what it attended to."""
     norm: bool = False
     """A layer norm before the mean."""
+    pool: Literal["mean", "none"] = "mean"
+    """The mean of the steps, or every step for a block that reads steps."""
 
     @model_validator(mode="after")
     def _heads_fit(self) -> SelfAttention:
@@ -142,10 +151,10 @@ class SelfAttention(Settings):
                 f"needs keys as wide as its output to add them, got {keys} and width {self.width}"
                 f"; set width: {width}, or leave out skip"
             )
-        return Shape((B, self.width))
+        return Shape((B, self.width)) if self.pool == "mean" else keys.resize(self.width)
 
     def args(self, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
-        rest = self.chosen("width", "heads", "positions", "skip", "norm")
+        rest = self.chosen("width", "heads", "positions", "skip", "norm", "pool")
         return {"in_features": keys.width, **rest}
 
 

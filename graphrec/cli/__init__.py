@@ -113,7 +113,7 @@ def _usage(error: UsageError, console: Console) -> int:
 
 def _asks_for_json(words: list[str]) -> bool:
     """Read before the command line is parsed: its own mistakes are told in that form too."""
-    pairs = zip(words, [*words[1:], ""], strict=True)
+    pairs = zip(words, [*words[1:], ""], strict=False)
     return any(
         word == "--format=json" or (word, value) == ("--format", "json") for word, value in pairs
     )

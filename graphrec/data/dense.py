@@ -32,7 +32,7 @@ def dense(
         report = at_row(faults, array, lists.offsets, field.column)
         values = numbers_of(lists.values, feature.default, field.column, report)[:, None]
     result = transform(values, feature.transform, scale)
-    large: Array = ~np.isfinite(result).all(axis=-1)
+    large = np.logical_not(np.isfinite(result).all(axis=-1))
     if large.any():
         at_row(faults, array, lists.offsets if lists else None, field.column)(
             large, "does not fit in 32 bits"

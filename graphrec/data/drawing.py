@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from graphrec.data.chunk import Array, offsets_of
 from graphrec.data.paths import vocabulary_file
 from graphrec.data.plan import Field, Plan
-from graphrec.data.planted import TASTES, Drawn, seed_of
+from graphrec.data.planted import TASTES, Drawn, mean_of_steps, seed_of
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe, SequenceFeature
 
 __all__ = ["Columns"]
@@ -112,14 +112,11 @@ class Columns:
         if not isinstance(f.feature, IdFeature):
             return _listed(f, pa.array(_raw_numbers(f, random.normal(size=len(kinds)))[0]), offsets)
         values = self._values(base, kinds, random)
-        seen = drawn.matches.get(sequence.name)
-        if seen is None and base in self._targets and self.domains[base] >= _LARGE:
+        drawn.steps[f.key] = (base, values, offsets)
+        known = sequence.name in drawn.matches
+        if not known and base in self._targets and self.domains[base] >= _LARGE:
             target = np.repeat(drawn.ids[base] % TASTES, np.diff(offsets))
-            same = np.append(0, np.cumsum(values % TASTES == target))
-            count = np.diff(offsets)
-            drawn.matches[sequence.name] = (same[offsets[1:]] - same[offsets[:-1]]) / np.maximum(
-                count, 1
-            )
+            drawn.matches[sequence.name] = mean_of_steps(values % TASTES == target, offsets)
         return _listed(f, self._raw(base, values), offsets)
 
     def _numbers(self, f: Field, common: Array, drawn: Drawn, random: Any) -> Any:

@@ -217,7 +217,7 @@ class _Moments:
 
 
 class _Sample:
-    """All values while they are few, then a uniform sample: each value draws a key, the least stay."""
+    """All values while they are few, then a uniform sample: those that drew the least keys."""
 
     def __init__(self, seed: int) -> None:
         self._random = np.random.default_rng(seed)

@@ -1,9 +1,9 @@
 """The planted model of generated data: what the labels depend on, and by how much.
 
-A label's score is a weighted sum of parts, each of mean 0 and variance 1: a value per id, a number
-per pair of ids (low rank: ids fall into eight tastes), smooth functions of numbers, and the share
-of a history that has the target's taste. All of it is a function of the columns a model sees, so the
-probability drawn from is the best any model can say.
+A label's score is a weighted sum of parts, each of mean 0 and variance 1: a value per id (and
+the mean over several), a number per pair of ids (low rank: ids fall into eight tastes), smooth
+functions of numbers, and the share of a history that has the target's taste. All of it is a function of the columns that a model sees:
+the probability drawn from is the best that any model can say.
 """
 
 from __future__ import annotations
@@ -16,26 +16,28 @@ import numpy as np
 
 from graphrec.data.chunk import Array
 
-__all__ = ["TASTES", "Drawn", "Planted", "seed_of"]
+__all__ = ["TASTES", "Drawn", "Planted", "mean_of_steps", "seed_of"]
 
 TASTES = 8
 """Kinds of users and items; value v of an id has taste v mod 8."""
 
 _FADE = 30  # rank at which the effect of an id starts to fade: rare ids can't be learned
 _MOST = 5  # parts of a kind that count: many weak effects would drown in the noise of the labels
-_ID, _PAIR, _NUMBER, _HISTORY = 1.3, 0.7, 0.8, 1.3  # standard deviations of the kinds of parts
+_KINDS = {"id": 1.3, "many": 0.5, "pair": 0.5, "number": 0.8, "steps": 0.9, "history": 0.8}
 
 
 @dataclass
 class Drawn:
     """The values behind some generated rows.
 
-    `ids` [B] (-1 is null), `many` flat values with offsets, `numbers` [B] standardised (0 is null),
-    `matches` [B]: share of a history with the target's taste.
+    `ids` [B] (-1 is null), `many` flat values with offsets, `steps` the same with the id they are
+    values of, `numbers` [B] standardised (0 is null), `matches` [B]: share of a history that has
+    the target's taste.
     """
 
     ids: dict[str, Array] = field(default_factory=dict)
     many: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    steps: dict[str, tuple[str, Array, Array]] = field(default_factory=dict)
     numbers: dict[str, Array] = field(default_factory=dict)
     matches: dict[str, Array] = field(default_factory=dict)
 
@@ -87,9 +89,9 @@ class Planted:
             table = self._tables[name]
             parts[f"id {name}"] = np.where(ids >= 0, table.take(ids), 0.0)
         for name, (values, offsets) in drawn.many.items():
-            summed = np.append(0.0, np.cumsum(self._tables[name].take(values)))
-            counts = np.maximum(np.diff(offsets), 1)
-            parts[f"many {name}"] = (summed[offsets[1:]] - summed[offsets[:-1]]) / counts
+            parts[f"many {name}"] = mean_of_steps(self._tables[name].take(values), offsets)
+        for name, (base, values, offsets) in drawn.steps.items():
+            parts[f"steps {name}"] = mean_of_steps(self._tables[base].take(values), offsets)
         for (one, other), matrix in self._pairs.items():
             a, b = drawn.ids[one], drawn.ids[other]
             known = (a >= 0) & (b >= 0)
@@ -101,6 +103,13 @@ class Planted:
         for name, match in drawn.matches.items():
             parts[f"history {name}"] = match
         return parts
+
+
+def mean_of_steps(values: Array, offsets: Array) -> Array:
+    """Mean over the steps of each row [B]; 0 for none."""
+    summed = np.append(0.0, np.cumsum(values))
+    means: Array = (summed[offsets[1:]] - summed[offsets[:-1]]) / np.maximum(np.diff(offsets), 1)
+    return means
 
 
 def seed_of(*words: object) -> int:
@@ -119,7 +128,6 @@ def _fade(values: Array) -> Array:
 
 def _shares(parts: Mapping[str, Array], domains: Mapping[str, int]) -> dict[str, float]:
     """Standard deviation of each part; within a kind the first ones count most."""
-    kinds = {"id": _ID, "many": 0.4, "pair": _PAIR, "number": _NUMBER, "history": _HISTORY}
     groups: dict[str, list[str]] = {}
     for name in parts:
         groups.setdefault(name.partition(" ")[0], []).append(name)
@@ -128,6 +136,6 @@ def _shares(parts: Mapping[str, Array], domains: Mapping[str, int]) -> dict[str,
         # Small domains first: what depends on few values can be learned from few rows.
         names.sort(key=lambda name: (domains.get(name.partition(" ")[2], 0), name))
         weights = np.array([1.0 / (1.0 + i) if i < _MOST else 0.0 for i in range(len(names))])
-        weights *= kinds[kind] / np.sqrt((weights**2).sum())
+        weights *= _KINDS[kind] / np.sqrt((weights**2).sum())
         shares.update(zip(names, weights.tolist(), strict=True))
     return shares

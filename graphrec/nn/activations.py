@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -116,12 +117,14 @@ def activation(name: str, width: int, inplace: bool = False) -> nn.Module:
     """The activation of that name for inputs [..., width].
 
     `inplace` lets it overwrite its input where the gradient allows that; pass it only for a tensor
-    that nobody else reads. `gelu` is the exact one (erf), `leaky_relu` has slope 0.01, `prelu` one
-    learnt slope, initially 0.25.
+    that nobody else reads. `gelu` is the exact one (erf), `leaky_relu` has slope 0.01 and
+    `leaky_relu(0.2)` another, `prelu` has one learnt slope, initially 0.25.
 
     >>> activation("relu", 8)
     ReLU()
     """
+    if sloped := re.fullmatch(r"leaky_relu\(([0-9.]+)\)", name):
+        return nn.LeakyReLU(float(sloped[1]), inplace=inplace)
     make = _MAKE.get(name)
     if make is None:
         raise ValueError(f"unknown activation `{name}`; there are {', '.join(ACTIVATIONS)}")

@@ -16,6 +16,8 @@ __all__ = ["SelfAttention"]
 class SelfAttention(nn.Module):
     """Multi-head attention among the steps of a row, then the mean over them, [B, width].
 
+    With pool `none` every step instead, as the keys came: [T, width] or [B, N, width].
+
     Q, K, V are three Linears to `width`, followed by the attention's own projections `in_proj`
     (rows of q, k, v) and `out_proj`, scaled by 1/sqrt(width / heads). `positions` adds learnt
     vectors counted from the newest step; steps further back share the last one. `skip` adds the
@@ -31,13 +33,16 @@ class SelfAttention(nn.Module):
         positions: int | None = None,
         skip: bool = False,
         norm: bool = False,
+        pool: str = "mean",
     ) -> None:
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is no multiple of {heads} heads")
         if skip and in_features != width:
             raise ValueError(f"skip needs width {in_features}, got {width}")
-        self.heads, self.skip = heads, skip
+        if pool not in ("mean", "none"):
+            raise ValueError(f"unknown pool `{pool}`; there are mean, none")
+        self.heads, self.skip, self.pool = heads, skip, pool
         self.q = Linear(in_features, width)
         self.k = Linear(in_features, width)
         self.v = Linear(in_features, width)
@@ -54,7 +59,7 @@ class SelfAttention(nn.Module):
         if self.positions is not None:
             nn.init.normal_(self.positions, std=0.02)
 
-    def forward(self, keys: Tensor | Jagged) -> Tensor:
+    def forward(self, keys: Tensor | Jagged) -> Tensor | Jagged:
         steps = as_jagged(keys)
         rows = steps.rows()
         place = places(steps, rows)
@@ -64,13 +69,17 @@ class SelfAttention(nn.Module):
             x = x + self.positions.index_select(0, age.clamp(max=self.positions.shape[0] - 1))
         mixed = self._attend(x, steps, rows, place)
         count = steps.lengths.clamp(min=1).unsqueeze(-1)
-        if not self.skip and self.norm is None:
+        if self.pool == "mean" and not self.skip and self.norm is None:
             # The mean and the last Linear commute: one row instead of one step each.
             mean = segment_sum(mixed, rows, steps.num_rows) / count
             return torch.where(steps.lengths.unsqueeze(-1) > 0, self.out_proj(mean), 0.0)
         y = self.out_proj(mixed)
         y = y + x if self.skip else y
         y = y if self.norm is None else self.norm(y)
+        if self.pool == "none":
+            if isinstance(keys, Jagged):
+                return keys.replace(y)
+            return y.reshape(*keys.shape[:2], y.shape[-1])
         return segment_sum(y, rows, steps.num_rows) / count
 
     def _attend(self, x: Tensor, steps: Jagged, rows: Tensor, place: Tensor) -> Tensor:

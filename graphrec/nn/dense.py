@@ -163,7 +163,7 @@ def _activation(name: str, width: int) -> nn.Module | None:
 
 
 def _draw(weight: Tensor, bias: Tensor | None, activation: str) -> None:
-    if activation in _RECTIFIERS:
+    if activation.partition("(")[0] in _RECTIFIERS:
         nn.init.kaiming_uniform_(weight, nonlinearity="relu")
     else:
         nn.init.xavier_uniform_(weight)

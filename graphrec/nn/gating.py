@@ -50,6 +50,7 @@ class MaskNet(nn.Module):
         activation: str = "relu",
         norm: str = "none",
         dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if mode not in ("parallel", "serial"):
@@ -63,7 +64,7 @@ class MaskNet(nn.Module):
         )
         self.serial = serial
         width = hidden if serial else blocks * hidden
-        self.top = MLP(width, top, activation, norm, dropout) if top else None
+        self.top = MLP(width, top, activation, norm, dropout, bias) if top else None
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.norm(x)

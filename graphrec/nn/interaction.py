@@ -134,11 +134,11 @@ class SENet(nn.Module):
     `reduction` is how much narrower than N the middle is. Huang et al., FiBiNET, RecSys 2019.
     """
 
-    def __init__(self, num_fields: int, reduction: int = 3) -> None:
+    def __init__(self, num_fields: int, reduction: int = 3, bias: bool = True) -> None:
         super().__init__()
         middle = max(1, num_fields // reduction)
-        self.squeeze = Linear(num_fields, middle)
-        self.excite = Linear(middle, num_fields)
+        self.squeeze = Linear(num_fields, middle, bias)
+        self.excite = Linear(middle, num_fields, bias)
 
     def forward(self, fields: Tensor) -> Tensor:
         means = fields.mean(-1)
@@ -201,12 +201,13 @@ class WuKong(nn.Module):
         rank: int,
         hidden: Sequence[int],
         activation: str = "relu",
+        norm: str = "none",
     ) -> None:
         super().__init__()
         out = fm_fields + linear_fields
         self.rank_proj = Linear(num_fields, rank, bias=False)
         self.fm_norm = nn.LayerNorm(num_fields * rank)
-        self.fm = MLP(num_fields * rank, hidden, activation, out=fm_fields * dim)
+        self.fm = MLP(num_fields * rank, hidden, activation, norm, out=fm_fields * dim)
         self.compress = Linear(num_fields, linear_fields, bias=False)
         same = num_fields == out
         self.residual = None if same else Linear(num_fields, out, bias=False)

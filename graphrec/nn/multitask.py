@@ -63,6 +63,7 @@ class MMoE(nn.Module):
         gate_hidden: Sequence[int] = (),
         gate_activation: str = "relu",
         gate_norm: str = "none",
+        gate_bias: bool = True,
         activation: str = "relu",
         norm: str = "none",
         dropout: float | Sequence[float] = 0.0,
@@ -72,8 +73,9 @@ class MMoE(nn.Module):
         self.experts = nn.ModuleList(
             MLP(in_features, hidden, activation, norm, dropout, bias) for _ in range(experts)
         )
+        own = {"activation": gate_activation, "norm": gate_norm, "bias": gate_bias}
         self.gate_mlps = (
-            Named({n: MLP(in_features, gate_hidden, gate_activation, gate_norm) for n in gates})
+            Named({name: MLP(in_features, gate_hidden, **own) for name in gates})  # type: ignore[arg-type]
             if gate_hidden
             else None
         )
@@ -95,12 +97,13 @@ class CGC(nn.Module):
     """One level of PLE: experts of each task and shared ones, mixed by a gate per task.
 
     Task t mixes its own experts and the shared ones by a gate over its own input; the shared output
-    (not on the `last` level) mixes all of them by a gate over the shared input.
+    (not on the `last` level) mixes all of them by a gate over the shared input. `in_features` is
+    the width of every input, or a list of the tasks' widths with `shared_features` beside it.
     """
 
     def __init__(
         self,
-        in_features: int,
+        in_features: int | Sequence[int],
         gates: Sequence[str],
         private: int,
         shared: int,
@@ -111,18 +114,22 @@ class CGC(nn.Module):
         norm: str = "none",
         dropout: float | Sequence[float] = 0.0,
         bias: bool = True,
+        shared_features: int | None = None,
     ) -> None:
         super().__init__()
 
-        def experts(count: int, widths: Sequence[int]) -> nn.ModuleList:
-            made = (MLP(in_features, widths, activation, norm, dropout, bias) for _ in range(count))
+        def experts(count: int, width: int, hidden: Sequence[int]) -> nn.ModuleList:
+            made = (MLP(width, hidden, activation, norm, dropout, bias) for _ in range(count))
             return nn.ModuleList(made)
 
-        self.experts = Named({name: experts(private, hidden) for name in gates})
-        self.shared = experts(shared, shared_hidden)
-        self.gates = Named({name: Linear(in_features, private + shared) for name in gates})
+        own = [in_features] * len(gates) if isinstance(in_features, int) else list(in_features)
+        width = own[0] if shared_features is None else shared_features
+        widths = dict(zip(gates, own, strict=True))
+        self.experts = Named({name: experts(private, widths[name], hidden) for name in gates})
+        self.shared = experts(shared, width, shared_hidden)
+        self.gates = Named({name: Linear(widths[name], private + shared) for name in gates})
         every = len(gates) * private + shared
-        self.shared_gate = None if last else Linear(in_features, every)
+        self.shared_gate = None if last else Linear(width, every)
         self.names = tuple(gates)
 
     def forward(self, xs: Sequence[Tensor], shared: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:

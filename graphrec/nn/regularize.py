@@ -35,12 +35,16 @@ class VariationalDropout(nn.Module):
         drop = torch.sigmoid(self.logit)  # [F]
         penalty = self.weight / max(x.shape[0], 1) * (1 - drop).sum()
         if self.training:
-            kept = 1 - self._draw(drop, torch.rand(x.shape[0], drop.shape[0], device=x.device))
+            kept = 1 - self._draw(drop, self.noise(x))
         else:
             kept = (1 - drop).unsqueeze(0)
             penalty = penalty if self.in_eval else penalty * 0
         spread = kept.repeat_interleave(self.get_buffer("widths"), dim=1, output_size=self.total)
         return x * spread, penalty
+
+    def noise(self, x: Tensor) -> Tensor:
+        """The uniform numbers of a draw, [B, F]; a test may set its own in this place."""
+        return torch.rand(x.shape[0], self.logit.shape[0], device=x.device)
 
     @staticmethod
     def _draw(drop: Tensor, uniform: Tensor) -> Tensor:

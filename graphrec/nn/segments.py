@@ -14,6 +14,7 @@ from graphrec.nn.batch import Jagged
 __all__ = [
     "as_jagged",
     "longest",
+    "padded",
     "places",
     "segment_softmax",
     "segment_softmax_sum",
@@ -46,6 +47,18 @@ def longest(x: Jagged) -> int:
     length: int = x.lengths.clamp(min=2).max().item()  # type: ignore[assignment]
     torch._check(length >= 2)  # type: ignore[no-untyped-call]
     return length
+
+
+def padded(x: Jagged, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The steps [T', D] and their rows [T'], then the zeros that fill rows up to the longest one."""
+    known = not x.lengths.is_meta and x.num_rows > 0
+    most = int(x.lengths.max()) if known else x.values.shape[0]
+    missing = (most - x.lengths).cumsum(0)
+    total = x.num_rows * most - x.values.shape[0]
+    steps = torch.arange(total, device=rows.device)
+    zeros = x.values.new_zeros(total, *x.values.shape[1:])
+    filling = torch.searchsorted(missing, steps, right=True)
+    return torch.cat([x.values, zeros]), torch.cat([rows, filling])
 
 
 def segment_sum(values: Tensor, rows: Tensor, num_rows: int) -> Tensor:

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphrec.nn.batch import Jagged
-from graphrec.nn.dense import MLP, Dense
+from graphrec.nn.dense import MLP, Dense, Linear
 from graphrec.nn.segments import (
     as_jagged,
+    padded,
     places,
     segment_softmax,
     segment_softmax_sum,
@@ -34,13 +35,21 @@ __all__ = [
 
 
 def _score(
-    mlp: MLP, query: Tensor, keys: Tensor, rows: Tensor, parts: tuple[Tensor, Tensor, Tensor]
+    mlp: MLP,
+    query: Tensor,
+    steps: Jagged,
+    rows: Tensor,
+    parts: tuple[Tensor, Tensor, Tensor],
+    norm_padding: str,
 ) -> Tensor:
     """The MLP over query, keys and their product, [T, 1], without the concatenation.
 
     `parts` are the first layer's weights [H, D] that meet the query, the keys and the product.
     What the query gives is computed once per row.
     """
+    keys, count = steps.values, steps.values.shape[0]
+    if norm_padding == "include" and mlp.training:
+        keys, rows = padded(steps, rows)
     first, *rest = (cast(Dense, layer) for layer in mlp.layers)
     width = query.shape[1]
     of_query, of_keys, of_product = parts
@@ -54,8 +63,23 @@ def _score(
     for layer in rest:
         z = layer(z)
     assert mlp.out is not None
-    scores: Tensor = mlp.out(z)
+    scores: Tensor = mlp.out(z[:count])
     return scores
+
+
+def _scoring(
+    in_features: int,
+    hidden: Sequence[int],
+    activation: str,
+    norm: str,
+    dropout: float | Sequence[float],
+    bias: bool,
+) -> MLP:
+    """An MLP to one number; `bias` is that of its hidden layers."""
+    mlp = MLP(in_features, hidden, activation, norm, dropout, bias, out=1)
+    if not bias:
+        mlp.out = Linear(hidden[-1], 1)
+    return mlp
 
 
 def _first_weight(mlp: MLP) -> Tensor:
@@ -67,7 +91,8 @@ class _Scorer(nn.Module):
 
     With W = [Wq, Ws, Wd, Wp], the first layer is q (Wq + Wd) + s (Ws - Wd) + (q * s) Wp: no
     concatenation, and the query's part once per row. Its weight is kept in the plain form
-    [H, 4 D], so a checkpoint is that of the textbook layer.
+    [H, 4 D], so a checkpoint is that of the textbook layer. Batch statistics count real steps, and
+    with norm_padding `include` also the padding up to the longest history of the batch.
     """
 
     def __init__(
@@ -78,17 +103,20 @@ class _Scorer(nn.Module):
         activation: str = "relu",
         norm: str = "none",
         dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
+        norm_padding: str = "exclude",
     ) -> None:
         super().__init__()
         if query_features > key_features:
             raise ValueError(f"a query of width {query_features} for keys of {key_features}")
-        self.mlp = MLP(4 * key_features, hidden, activation, norm, dropout, out=1)
+        self.mlp = _scoring(4 * key_features, hidden, activation, norm, dropout, bias)
+        self.norm_padding = norm_padding
 
-    def scores(self, query: Tensor, keys: Tensor, rows: Tensor) -> Tensor:
+    def scores(self, query: Tensor, steps: Jagged, rows: Tensor) -> Tensor:
         """The scores of all steps, [T]."""
         query_part, key_part, difference, product = _first_weight(self.mlp).chunk(4, dim=1)
         parts = (query_part + difference, key_part - difference, product)
-        return _score(self.mlp, query, keys, rows, parts).squeeze(-1)
+        return _score(self.mlp, query, steps, rows, parts, self.norm_padding).squeeze(-1)
 
 
 class DIN(_Scorer):
@@ -101,7 +129,7 @@ class DIN(_Scorer):
     def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor:
         steps = as_jagged(keys)
         rows = steps.rows()
-        scores = self.scores(query, steps.values, rows)
+        scores = self.scores(query, steps, rows)
         return segment_softmax_sum(scores, steps.values, rows, steps.num_rows)
 
 
@@ -116,15 +144,18 @@ class AttentionScores(_Scorer):
         activation: str = "relu",
         norm: str = "none",
         dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
+        norm_padding: str = "exclude",
         softmax: bool = True,
     ) -> None:
-        super().__init__(query_features, key_features, hidden, activation, norm, dropout)
+        common = (activation, norm, dropout, bias, norm_padding)
+        super().__init__(query_features, key_features, hidden, *common)
         self.softmax = softmax
 
     def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor | Jagged:
         steps = as_jagged(keys)
         rows = steps.rows()
-        scores = self.scores(query, steps.values, rows)
+        scores = self.scores(query, steps, rows)
         if self.softmax:
             scores = segment_softmax(scores, rows, steps.num_rows)
         if isinstance(keys, Jagged):
@@ -190,13 +221,16 @@ class MultiWindowDIN(nn.Module):
         activation: str = "relu",
         norm: str = "none",
         dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
+        norm_padding: str = "exclude",
         keep: str | None = None,
     ) -> None:
         super().__init__()
         if query_features > key_features:
             raise ValueError(f"a query of width {query_features} for keys of {key_features}")
         self.windows, self.keep, self.key_features = list(windows), keep, key_features
-        self.mlp = MLP(3 * key_features, hidden, activation, norm, dropout, out=1)
+        self.mlp = _scoring(3 * key_features, hidden, activation, norm, dropout, bias)
+        self.norm_padding = norm_padding
         self.act = nn.PReLU()
         ends = torch.tensor(self.windows).cumsum(0)
         self.register_buffer("ends", ends, persistent=False)
@@ -206,7 +240,7 @@ class MultiWindowDIN(nn.Module):
         rows = steps.rows()
         key_part, product, query_part = _first_weight(self.mlp).chunk(3, dim=1)
         parts = (query_part, key_part, product)
-        weights = self.act(_score(self.mlp, query, steps.values, rows, parts))
+        weights = self.act(_score(self.mlp, query, steps, rows, parts, self.norm_padding))
         place, lengths = self._cut(steps, rows)
         # One window more than there are takes what is cut.
         num_windows, num_rows = len(self.windows), steps.num_rows

@@ -12,9 +12,9 @@ __all__ = ["Call", "parse_call"]
 
 _FORM = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
 _ARGUMENT = re.compile(
-    r"""\s*(?:([A-Za-z_][A-Za-z0-9_]*)\s*=)?\s*("[^"]*"|'[^']*'|[^\s,()='"]+)\s*(,|\Z)"""
+    r"""\s*(?:([A-Za-z_][A-Za-z0-9_]*)\s*=)?\s*("[^"]*"|'[^']*'|[^\s,()='"*]+)\s*(,|\Z)"""
 )
-_BARE = re.compile(r"[^\s,()='\"]+")
+_BARE = re.compile(r"[^\s,()='\"*]+")
 _LIMIT = 5000
 
 

@@ -32,6 +32,9 @@ CODES: Mapping[str, str] = {
     "GR120": "a file can't be read",
     "GR121": "a file outside the recipe's folder",
     "GR122": "recipes extend each other in a circle",
+    "GR130": "a text config can't be read",
+    "GR131": "a text config that can't be translated",
+    "GR132": "a part of a text config without a counterpart",
     # schema
     "GR201": "unknown key",
     "GR202": "a value of the wrong kind",

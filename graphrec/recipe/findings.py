@@ -94,10 +94,10 @@ class _Reader:
         path, steps = self.path, list(detail["loc"])
         last = steps.pop() if detail["type"] in _KEYS else None
         for step in steps:
-            inner = f"{path}.{step}"
+            inner = _join(path, step)
             if self.origin is None or inner in self.origin.values:
                 path = inner
-        return path if last is None else f"{path}.{last}"
+        return path if last is None else _join(path, last)
 
     def problem(self, path: str, details: list[dict[str, Any]]) -> Problem:
         first = details[0]
@@ -131,6 +131,10 @@ class _Reader:
         known = self.known if parent == self.path else _known_below(self.docs, parent, self.path)
         message = f"{self.what} has no parameter `{name}`" if self.what else f"unknown key `{name}`"
         return Problem("GR201", message, place, path, suggestion(name, known, 20))
+
+
+def _join(path: str, step: object) -> str:
+    return f"{path}.{step}" if path else str(step)
 
 
 def _known_below(docs: Mapping[str, str], parent: str, path: str) -> list[str]:

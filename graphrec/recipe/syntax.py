@@ -12,6 +12,7 @@ __all__ = ["explain"]
 # Where the construct began is nearer to the slip than where the scanner noticed it.
 _FROM_START = (
     "while scanning a quoted",
+    "while scanning an a",  # alias or anchor
     "while scanning a simple key",
     "while scanning a directive",
 )
@@ -68,6 +69,8 @@ def _words(problem: str, context: str, character: str) -> str:
         if character == "\t":
             return "a tab where YAML wants spaces"
         return f"a value can't start with `{character}`: quote it"
+    if context.startswith("while scanning an a"):
+        return f"quote a text that starts with `{character}`"
     if "mapping values are not allowed" in problem:
         return "a colon that is not expected here: quote the value, or check the line above"
     if "expected ':'" in problem:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
 
 from graphrec.recipe.calls import Call
 from graphrec.tasks import decay_parameters
@@ -18,8 +19,8 @@ __all__ = ["Decayed", "DecayedAuc", "make_decayed"]
 class Decayed:
     """A metric over every `step` updates, v <- rate v + (1 - rate) new; None before the first."""
 
-    def __init__(self, name: str, step: int = 100, rate: float = 0.9) -> None:
-        self.metric = make_metric(Call(name))
+    def __init__(self, metric: str | Metric, step: int = 100, rate: float = 0.9) -> None:
+        self.metric = make_metric(Call(metric)) if isinstance(metric, str) else metric
         self.step, self.rate = step, rate
         self.updates = 0
         self.value: float | None = None
@@ -67,10 +68,13 @@ class DecayedAuc:
         self.buffer = self.buffer + binned(preds, target, self.thresholds)
         self.updates += 1
         if self.updates % self.step == 0:
-            first = not bool(self.counts.any())
-            old = self.counts
-            self.counts = self.buffer if first else self.rate * old + (1 - self.rate) * self.buffer
-            self.buffer = torch.zeros_like(self.buffer)
+            self.decay(self.rate)
+
+    def decay(self, rate: float) -> None:
+        """Let the counts so far fade by `rate`, and those since the last time enter."""
+        first = not bool(self.counts.any())
+        self.counts = self.buffer if first else rate * self.counts + (1 - rate) * self.buffer
+        self.buffer = torch.zeros_like(self.buffer)
 
     @property
     def value(self) -> float | None:

@@ -136,7 +136,8 @@ def _label(wire: Wire, points: tuple[tuple[float, float], ...]) -> Iterator[str]
 
 _ARROW = (
     '<marker id="{0}-end" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="10" markerHeight="10" '
-    'markerUnits="userSpaceOnUse" orient="auto"><path class="{0}-end" d="M0 0.6 L8 4 L0 7.4 Z"/></marker>'
+    'markerUnits="userSpaceOnUse" orient="auto">'
+    '<path class="{0}-end" d="M0 0.6 L8 4 L0 7.4 Z"/></marker>'
 )
 _ARROWS = f"<defs>{_ARROW.format('wire')}{_ARROW.format('link')}</defs>"
 

@@ -168,6 +168,10 @@ EXAMPLES = (
     Example("relation_mlp", [vector(5)] * 3, {"hidden": [4, 2], "activation": "tanh"}, "three"),
     Example("self_attention", [steps(5)], {"width": 6, "heads": 2}),
     Example("self_attention", [fields(3, 5)], {"width": 6, "heads": 2}, "fields"),
+    Example("self_attention", [steps(5)], {"width": 6, "heads": 2, "pool": "none"}, "every_step"),
+    Example(
+        "self_attention", [fields(3, 5)], {"width": 6, "heads": 2, "pool": "none"}, "every_field"
+    ),
     Example(
         "self_attention",
         [steps(6)],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -155,6 +157,21 @@ def test_self_attention_with_positions_skip_and_norm() -> None:
         x = steps + layer.positions[age]
         expected = layer.norm(attention_by_hand(layer, x) + x).mean(0)
         torch.testing.assert_close(found[row], expected)
+
+
+@pytest.mark.parametrize("more", [{}, {"skip": True, "norm": True, "positions": 3}])
+def test_self_attention_of_every_step_has_the_mean_of_the_pooled_one(more: dict[str, Any]) -> None:
+    every = SelfAttention(6, width=6, heads=2, pool="none", **more).double()
+    pooled = SelfAttention(6, width=6, heads=2, **more).double()
+    pooled.load_state_dict(every.state_dict())
+    keys = history(6)
+    steps = every(keys)
+    assert isinstance(steps, Jagged)
+    for row, values in enumerate(steps.values.split(LENGTHS.tolist())):
+        if len(values):
+            torch.testing.assert_close(values.mean(0), pooled(keys)[row])
+    fields = keys.values[:8].reshape(2, 4, 6)
+    torch.testing.assert_close(every(fields).mean(1), pooled(fields))
 
 
 def windows_by_hand(layer: MultiWindowDIN, q: Tensor, steps: Tensor) -> Tensor:

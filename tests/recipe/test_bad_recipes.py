@@ -131,7 +131,7 @@ SLIPS = [
     ("weight: 2", "kind: multi", "GR202", 21, "did you mean `multiclass`?"),
     ("above: 0.5}", "above: 0.5}, kind: regression", "GR205", 22, "`above`"),
     ("metrics: [auc]", "metrics: auc", "GR202", 22, "expected a list"),
-    ("metrics: [auc]", "metrics: [auc(]", "GR202", 22, "name(arguments)"),
+    ("metrics: [auc]", "metrics: [auc(]", "GR111", 22, "closing parenthesis"),
     ("space: clk", "space: {label: clk, inside: x}", "GR202", 22, "expected a number"),
     ("  ctr: {label", "  Ctr: {label", "GR320", 21, "lower case"),
     # relations
@@ -157,7 +157,7 @@ SLIPS = [
     ("optim: {dense: adam, sparse: adagrad}", "optim: adam", "GR202", 26, "dense and sparse"),
     ("best: ctr.auc", "bset: ctr.auc", "GR201", 26, "did you mean `best`?"),
     ("export: {nodes: [deep]}", "exprot: {nodes: [deep]}", "GR201", 27, "did you mean `export`?"),
-    ("export: {nodes: [deep]}", "train+: {x: 1}", "GR205", 27, "`train` and `train+`"),
+    ("export: {nodes: [deep]}", "train+: {x: 1}", "GR208", 27, "nothing to append to"),
     ("export: {nodes: [deep]}", "export: {nodes+: [deep]}", "GR208", 27, "nothing to append to"),
 ]
 
@@ -184,12 +184,12 @@ def test_what_is_shown(read: Read) -> None:
     assert (
         render(reading.problems, reading.sources)
         == """\
-error GR202  r.yaml:7:44   features.tags.pool: expected one of sum, mean, got text `avg`
+error GR202  r.yaml:7:46   features.tags.pool: expected one of sum, mean, got text `avg`
     7 |   - {type: id, names: tags, vocab: 50, pool: avg, sep: ","}
       |                                              ^^^
 error GR201  r.yaml:26:20   train.bacth: unknown key `bacth`
    26 | train: {epochs: 1, bacth: 64, optim: {dense: adam, sparse: adagrad}, save: {best: ctr.auc}}
-      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, precision, clip, early_stop, save, eval_every, ...\
+      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, precision, clip, early_stop, save, eval_every, log_every, seed, compile, dir, groups\
 """
     )  # noqa: E501
 

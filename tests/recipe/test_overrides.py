@@ -146,7 +146,7 @@ def test_later_ones_win(read: Read, texts: Texts) -> None:
         ("train.batch.x=1", "GR203", "train.batch is 8192, it has no `x`"),
         ("relations.0.hidden=[1]", "GR203", "replace the whole of it:  -o relations=..."),
         ("train.epochs=[", "GR101", "closing bracket"),
-        ("data.train=*.csv", "GR104", "quote a text with a star"),
+        ("data.train=*.csv", "GR101", "quote a text that starts with `*`"),
         ("train.batch=.nan", "GR109", "finite"),
         ("train.nothing=null", "GR203", "null deletes, but there is no `nothing`"),
         ("train.batch", "GR203", "expected path=value, got no `=`"),

@@ -78,12 +78,12 @@ def test_places(read: Read, texts: Texts) -> None:
     assert str(origin.value("graph.tower.in")) == "r.yaml:7:29"
     assert str(origin.key("graph.tower.each")) == "r.yaml:7:38"
     assert str(origin.key("features.brand")) == "taobao_base.yaml:12:31"
-    assert str(origin.value("features.price.dim")) == "taobao_base.yaml:3:28"
+    assert str(origin.value("features.price.dim")) == "taobao_base.yaml:3:27"
     assert str(origin.value("tasks.ctr.label")) == "r.yaml:9:16"
     assert str(origin.value("tasks.ctr.label.column")) == "r.yaml:9:16"
     assert str(origin.key("relations.0")) == "r.yaml:12:5"
     assert str(origin.value("relations.0.parents.0")) == "r.yaml:12:5"
-    assert str(origin.value("train.batch")) == "taobao_base.yaml:15:26"
+    assert str(origin.value("train.batch")) == "taobao_base.yaml:15:27"
     assert origin.title == "r.yaml"
     assert set(origin.sources) == {"r.yaml", "taobao_base.yaml"}
 

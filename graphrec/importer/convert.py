@@ -1,0 +1,185 @@
+"""A whole config -> a whole recipe, as plain values in the order they are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from graphrec.errors import Problem, RecipeError
+from graphrec.importer.agree import agree
+from graphrec.importer.columns import Feature
+from graphrec.importer.draft import Draft
+from graphrec.importer.features import Features, read_features
+from graphrec.importer.groups import Groups, named
+from graphrec.importer.multitask import MULTITASK_MODELS, Towers
+from graphrec.importer.naming import legal_node
+from graphrec.importer.rank import RANK_MODELS, Parts
+from graphrec.importer.section import Notes, Section
+from graphrec.importer.tasks import task_body
+from graphrec.importer.training import data_of, is_encoded, train_of
+from graphrec.recipe.training import Train
+
+__all__ = ["Converted", "convert"]
+
+_SHARED = (
+    "feature_groups",
+    "kernel",
+    "losses",
+    "metrics",
+    "num_class",
+    "train_metrics",
+    "use_pareto_loss_weight",
+    "variational_dropout",
+)
+_KERNELS = {"TRITON": "triton", "PYTORCH": "torch"}
+
+
+class Converted(dict[str, Any]):
+    """The recipe's sections; `features` is a list of features that families are made of."""
+
+    features: list[Feature]
+    sequences: list[dict[str, Any]]
+
+
+def convert(config: Section, file: str, notes: Notes) -> Converted:
+    """The recipe that a config means; raises RecipeError (GR131) if there is none."""
+    model_config = config.section("model_config")
+    if model_config is None:
+        what = "no model_config: this is no config of a model"
+        raise RecipeError(Problem("GR131", what, config.span))
+    kind = _kind(model_config)
+    data = config.section("data_config")
+    configs = config.sections("feature_configs")
+    encoded = is_encoded(data, configs)
+    features = read_features(configs, encoded, notes)
+    draft = Draft(notes)
+    groups = Groups(
+        model_config.sections("feature_groups"), features, draft, _dropout(model_config)
+    )
+    model = model_config.section(kind)
+    assert model is not None
+    parts = Parts(model, groups, draft, model_config.integer("num_class", 1) or 1)
+    labels = data.texts("label_fields") if data is not None else []
+    weights = data.texts("sample_weight_fields") if data is not None else []
+    if kind in MULTITASK_MODELS:
+        tasks = _several(parts, kind, labels)
+    else:
+        tasks = _single(parts, kind, model_config, labels, weights)
+    read = groups.read()
+    _tell_unread(features, groups, read, draft)
+    agree(read, notes)
+    names, explicit = groups.name(read)
+    made = Converted()
+    made.features, made.sequences = read, list(groups.histories.sequences.values())
+    made["name"] = legal_node(Path(file).stem)
+    made["data"] = data_of(config, data)
+    made["groups"] = named(explicit, names)
+    made["graph"] = named(draft.nodes, names)
+    made["tasks"] = named(tasks, names)
+    made["relations"] = [
+        {f"{' + '.join(parents)} -> {child}": settings}
+        if settings
+        else f"{' + '.join(parents)} -> {child}"
+        for parents, child, settings in draft.relations
+    ]
+    made["kernels"] = _kernels(model_config)
+    made["train"] = {**train_of(config, data, tasks), **_balance(model_config, model, tasks)}
+    config.report_unread()
+    return made
+
+
+def _kind(model_config: Section) -> str:
+    """The name of the model's message."""
+    known = {**MULTITASK_MODELS, **RANK_MODELS}
+    found = [name for name in model_config.names() if name in known]
+    if len(found) == 1:
+        return found[0]
+    others = [name for name in model_config.names() if name not in (*_SHARED, *found)]
+    if len(found) > 1:
+        what = f"model_config has several models: {', '.join(found)}"
+        raise RecipeError(Problem("GR131", what, model_config.place(found[1])))
+    what = f"model `{others[0]}` has no counterpart" if others else "model_config has no model"
+    help = f"models that can be imported: {', '.join(sorted(known))}"
+    place = model_config.place(others[0]) if others else model_config.span
+    raise RecipeError(Problem("GR131", what, place, help=help))
+
+
+# ---- tasks ------------------------------------------------------------------------------------
+
+
+def _single(
+    parts: Parts, kind: str, model_config: Section, labels: list[str], weights: list[str]
+) -> dict[str, Any]:
+    label = labels[0] if labels else "label"
+    reads = RANK_MODELS[kind](parts)
+    body = task_body(model_config, label)
+    if weights:
+        body["sample_weight"] = weights[0]
+    if len(labels) > 1:
+        what = f"labels beside the first are not read: {', '.join(labels[1:])}"
+        parts.draft.notes.add(parts.model.span, what)
+    if set(reads) <= {"in", "logit"}:
+        return {legal_node(label): {**body, **reads}}
+    return {name: {**body, "in": read} for name, read in reads.items()}
+
+
+def _several(parts: Parts, kind: str, labels: list[str]) -> dict[str, Any]:
+    towers = Towers.of(parts.model)
+    MULTITASK_MODELS[kind](parts, towers)
+    tasks: dict[str, Any] = {}
+    for number, (section, name) in enumerate(zip(towers.sections, towers.names, strict=True)):
+        usual = labels[number] if number < len(labels) else name
+        label = section.text("label_name") or usual
+        tasks[name] = {**task_body(section, label), "in": towers.reads[name]}
+    return tasks
+
+
+def _tell_unread(features: Features, groups: Groups, read: list[Feature], draft: Draft) -> None:
+    """Note features and groups that the model does not read."""
+    kept = {id(feature) for feature in read}
+    for written, feature in features.plain.items():
+        if id(feature) not in kept:
+            what = f"feature `{written}` is in no group that the model reads: left out"
+            draft.notes.add(feature.span, what)
+    for config in groups.unread():
+        name = config.text("group_name")
+        draft.notes.add(config.span, f"feature group `{name}` is read by nothing: left out")
+        config.ignore(*config.names())
+
+
+# ---- settings of the model --------------------------------------------------------------------
+
+
+def _dropout(model_config: Section) -> dict[str, Any]:
+    section = model_config.section("variational_dropout")
+    if section is None:
+        return {}
+    if section.flag("embedding_wise_variational_dropout"):
+        what = "dropout of single dimensions has no counterpart: whole features are dropped"
+        section.remark("embedding_wise_variational_dropout", what)
+    return {"lambda": float(section.number("regularization_lambda", 0.01))}
+
+
+def _kernels(model_config: Section) -> dict[str, Any]:
+    said = model_config.text("kernel")
+    if said and said not in _KERNELS:
+        model_config.remark("kernel", f"kernel: {said} has no counterpart: auto")
+    return {"default": _KERNELS[said]} if said in _KERNELS else {}
+
+
+def _balance(model_config: Section, model: Section, tasks: dict[str, Any]) -> dict[str, Any]:
+    """Pareto-efficient weights, where the language has them."""
+    asked = model_config.flag("use_pareto_loss_weight")
+    towers = model.sections("task_towers")
+    least = {
+        name: float(section.number("pareto_min_loss_weight"))
+        for name, section in zip(tasks, towers, strict=False)
+        if section.number("pareto_min_loss_weight")
+    }
+    if not asked:
+        return {}
+    if "balance" in Train.model_fields:
+        return {"balance": {"pareto": {"min": least} if least else {}}}
+    what = "use_pareto_loss_weight has no counterpart yet: losses are summed by their weights"
+    model_config.remark("use_pareto_loss_weight", what)
+    return {}

@@ -1,0 +1,188 @@
+"""Runs a case: translate, compile, load the weights, forward, losses, backward."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from golden_case import Case, Found
+from golden_plan import Plan, Unsupported
+from torch import Tensor, nn
+from translate_blocks import block
+from translate_calls import CALLS, call
+from translate_inputs import vector
+from translate_models import model
+from translate_tasks import add_tasks, task_names, tasks_of
+
+from graphrec.compiler import Compiled, compile_recipe
+from graphrec.nn import Batch
+from graphrec.nn.pieces import PiecewiseModule
+from graphrec.train.losses import Losses, TaskLosses
+
+__all__ = ["compute", "plan_of"]
+
+
+def compute(case: Case) -> Found:
+    """Everything the case has numbers of, computed by graphrec."""
+    if case.said["level"] in ("metric", "function") or case.graph.get("kind") in CALLS:
+        return call(case)
+    plan = plan_of(case)
+    compiled = _compile(plan)
+    module = compiled.module()
+    _load(plan, module)
+    for name, noise in plan.noise.items():
+        module.get_submodule(name).noise = lambda x, _noise=noise: _noise.to(x)  # type: ignore[assignment]
+    module.train(case.training)
+    batch = _batch(plan)
+    predictions = module(batch)
+    if case.said["level"] == "block":
+        found = _outputs(plan, predictions)
+    else:
+        found = _losses(plan, compiled, module, predictions, batch)
+    found.loss["total"].backward()
+    _collect(plan, module, found)
+    return found
+
+
+def plan_of(case: Case) -> Plan:
+    """The recipe of a case, and the rest that it takes to run it."""
+    plan, level = Plan(case), case.said["level"]
+    if level == "model":
+        model(plan)
+    elif level == "block":
+        block(plan)
+    elif level == "loss":
+        _raw(plan)
+    else:
+        raise Unsupported(f"level {level}")
+    return plan
+
+
+def _raw(plan: Plan) -> None:
+    """A loss case: each task's logit is a column of the batch."""
+    single = "task" in plan.case.said
+    heads = {}
+    for golden, name in task_names(plan).items():
+        key = "raw" if single else f"raw_{golden}"
+        heads[golden] = {"logit": vector(plan, key, f"raw_{name}")}
+    add_tasks(plan, heads)
+
+
+def _compile(plan: Plan) -> Compiled:
+    with tempfile.TemporaryDirectory(prefix="golden-") as folder:
+        path = Path(folder) / "recipe.yaml"
+        path.write_text(json.dumps(plan.recipe(), indent=1), encoding="utf-8")
+        return compile_recipe(path)
+
+
+def _load(plan: Plan, module: nn.Module) -> None:
+    """Give the module the golden weights; every entry on both sides must have its partner."""
+    golden, state = plan.case.part("w"), dict(module.state_dict())
+    missing = sorted(golden.keys() - plan.weights.keys())
+    if missing:
+        raise Unsupported(f"weights without a place: {', '.join(missing)}")
+    open_keys = set(state)
+    for key, value in golden.items():
+        weight = plan.weights[key]
+        if weight.key not in state:
+            raise Unsupported(f"{key} would be {weight.key}, which the module does not have")
+        state[weight.key] = weight.ours(value, state[weight.key]).to(state[weight.key])
+        open_keys.discard(weight.key)
+    if open_keys:
+        raise Unsupported(f"entries without a golden weight: {', '.join(sorted(open_keys))}")
+    module.load_state_dict(state)
+
+
+def _batch(plan: Plan) -> Batch:
+    arrays = plan.case.part("in")
+    columns: dict[str, Any] = {f"raw_{key}": value.numpy() for key, value in arrays.items()}
+    for key, value in arrays.items():
+        if key.startswith("label."):
+            columns[f"label_{key.removeprefix('label.')}"] = value.numpy()
+    labels, weights = {}, {}
+    if plan.case.said["level"] != "block":
+        names = task_names(plan)
+        for task in tasks_of(plan):
+            labels[names[task["name"]]] = arrays[f"label.{task['label']}"]
+            if task.get("sample_weight"):
+                weights[names[task["name"]]] = arrays[f"weight.{task['sample_weight']}"]
+    return Batch(plan.columns, labels, weights, columns)
+
+
+def _outputs(plan: Plan, predictions: dict[str, Tensor]) -> Found:
+    """The outputs of a block, and their product with the cotangents."""
+    found = Found(out={golden: predictions[node] for golden, node in plan.exports.items()})
+    for ours, golden in plan.renamed.items():
+        found.out[golden] = predictions[ours]
+    shape = {key: value.shape for key, value in plan.case.part("out").items()}
+    for key, value in found.out.items():
+        found.out[key] = value.reshape(shape.get(key, value.shape))
+    terms = [(value * plan.case.input(f"cot.{key}")).sum() for key, value in found.out.items()]
+    found.loss["total"] = torch.stack(terms).sum()
+    return found
+
+
+def _losses(
+    plan: Plan, compiled: Compiled, module: nn.Module, predictions: dict[str, Tensor], batch: Batch
+) -> Found:
+    """Predictions and losses of a model under the case's names."""
+    losses = TaskLosses(compiled.recipe)(predictions, batch)
+    found = Found(loss={plan.renamed[key]: value for key, value in losses.parts.items()})
+    for key, value in predictions.items():
+        if key not in losses.parts:
+            found.out[plan.renamed[key]] = value
+    found.loss["total"] = losses.total
+    if plan.case.said.get("pareto"):
+        _balance(plan, compiled, module, losses, found)
+    return found
+
+
+def _balance(
+    plan: Plan, compiled: Compiled, module: nn.Module, losses: Losses, found: Found
+) -> None:
+    from graphrec.train.balance import make_balance
+
+    balance = make_balance(compiled.recipe, module)
+    found.loss["total"] = balance(losses)
+    by_loss = {plan.renamed[key]: value for key, value in balance.weights.items()}
+    order = [key for key in plan.case.part("loss") if key in by_loss]
+    found.out["pareto_weights"] = torch.stack([by_loss[key] for key in order])
+
+
+def _collect(plan: Plan, module: nn.Module, found: Found) -> None:
+    """Gradients and running statistics under the case's names."""
+    grads, state = _gradients(module), module.state_dict()
+    for golden, value in plan.case.part("w").items():
+        weight = plan.weights[golden]
+        if weight.key in grads:
+            found.grad[golden] = weight.golden(grads[weight.key], value)
+        if golden in plan.case.part("after"):
+            found.after[golden] = weight.golden(state[weight.key], value)
+    for key, leaf in plan.leaves.items():
+        gradient = leaf.gradient()
+        if gradient is not None:
+            found.grad[key] = gradient
+        if leaf.steps is not None:
+            found.padded[key] = leaf.steps
+
+
+def _gradients(module: nn.Module) -> dict[str, Tensor]:
+    """Dense gradients by key of the state_dict; packed tables piece by piece."""
+    found = {}
+    for prefix, owner in module.named_modules():
+        dot = f"{prefix}." if prefix else ""
+        named = dict(owner.named_parameters(recurse=False))
+        if isinstance(owner, PiecewiseModule):
+            for piece in owner.pieces:
+                grad = named[piece.parameter].grad
+                if grad is not None:
+                    whole = grad.to_dense() if grad.is_sparse else grad
+                    found[dot + piece.key] = whole[piece.start : piece.stop].reshape(piece.shape)
+            continue
+        for name, parameter in named.items():
+            if parameter.grad is not None:
+                found[dot + name] = parameter.grad
+    return found
