@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from graphrec import passes
 from graphrec.build import build
 from graphrec.errors import Problem, RecipeError
-from graphrec.graph import Graph, Ref
+from graphrec.graph import Graph
 from graphrec.library import BUILTIN, Library
 from graphrec.lower import Source, lower
 from graphrec.recipe import Reading, parse, recipe_hash
@@ -79,12 +79,7 @@ def compile_recipe(
     recipe, graph = checked.reading.recipe, checked.graph
     if checked.errors or recipe is None or graph is None:
         raise RecipeError(checked.problems)
-    source = lower(
-        graph,
-        recipe_hash=recipe_hash(recipe),
-        version=__version__,
-        exports=tuple(Ref(name) for name in recipe.export.nodes),
-    )
+    source = lower(graph, recipe_hash=recipe_hash(recipe), version=__version__)
     return Compiled(recipe, graph, source, checked.problems)
 
 

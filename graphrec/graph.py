@@ -163,11 +163,15 @@ class Output:
 
 @dataclass(frozen=True)
 class Graph:
-    """A whole model: nodes in topological order, the tables they read, and the tasks' outputs."""
+    """A whole model: nodes in topological order, the tables they read, and the tasks' outputs.
+
+    `exports` are further outputs that the module returns, under their own names.
+    """
 
     name: str
     nodes: tuple[Node, ...]
     outputs: tuple[Output, ...]
+    exports: tuple[Ref, ...] = ()
     tables: tuple[Table, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     first_order: tuple[Lookup, ...] = ()
@@ -212,6 +216,7 @@ class Graph:
         """Names of the nodes that some output depends on."""
         found: set[str] = set()
         waiting = [output.ref.node for output in self.outputs]
+        waiting += [ref.node for ref in self.exports]
         while waiting:
             name = waiting.pop()
             if name not in found:

@@ -57,6 +57,8 @@ LAYERS: dict[str, frozenset[str]] = {
     "blocks": frozenset({"errors", "shapes", "block"}),
     # What a task may say: judged by the compiler, computed by train.
     "tasks": frozenset({"errors", "shapes", "recipe"}),
+    # Configs of another system become text: what the text means is the compiler's business.
+    "importer": frozenset({"errors", "recipe", "tasks"}),
     **{layer: frozenset(_VIEW) for layer in VIEWS},
     **{layer: frozenset(RUNTIME) for layer in RUNTIME},
     "data": frozenset(_DATA),
@@ -77,7 +79,7 @@ LAYERS: dict[str, frozenset[str]] = {
 
 HEAVY = frozenset({"fbgemm_gpu", "tensordict", "torch", "torchmetrics", "torchrec", "triton"})
 # Everything up to the generated text works where torch is not installed.
-TORCH_FREE = frozenset({*_before("module"), *VIEWS})
+TORCH_FREE = frozenset({*_before("module"), *VIEWS, "importer"})
 # Import these late: `graphrec --help` and `import graphrec` must not wait for torch.
 TORCH_LATE = frozenset({"__init__", "__main__", "cli", "compiler"})
 RUNTIME_LIBRARIES = HEAVY | {"numpy", "typing_extensions"} | sys.stdlib_module_names

@@ -8,7 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveInt
 
 from graphrec.block import Kernel, Widths
-from graphrec.blocks.common import Activation, Settings, expect_fields, expect_same, expect_vector
+from graphrec.blocks.common import (
+    Activation,
+    Norm,
+    Settings,
+    expect_fields,
+    expect_same,
+    expect_vector,
+)
 from graphrec.shapes import B, Shape, ShapeError
 
 __all__ = ["CIN", "FM", "Bilinear", "Cross", "CrossV2", "DotInteraction", "Senet", "Wukong"]
@@ -101,13 +108,15 @@ class Senet(Settings):
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:SENet"}
     reduction: PositiveInt = 3
     """How much narrower than the number of fields the middle layer is."""
+    bias: bool = True
+    """Whether both Linears have a bias."""
 
     def infer(self, fields: Shape) -> Shape:
         expect_fields(fields)
         return fields
 
     def args(self, fields: Shape) -> dict[str, Any]:
-        return {"num_fields": fields.steps, **self.chosen("reduction")}
+        return {"num_fields": fields.steps, **self.chosen("reduction", "bias")}
 
 
 class Bilinear(Settings):
@@ -139,6 +148,8 @@ class Wukong(Settings):
     """Layers of the FM block's MLP."""
     activation: Activation = "relu"
     """Activation of the FM block's MLP."""
+    norm: Norm = "none"
+    """Norm of the FM block's MLP."""
 
     def infer(self, fields: Shape) -> Shape:
         _, width = expect_fields(fields)
@@ -148,5 +159,5 @@ class Wukong(Settings):
         return {
             "num_fields": fields.steps,
             "dim": fields.width,
-            **self.chosen("fm_fields", "linear_fields", "rank", "hidden", "activation"),
+            **self.chosen("fm_fields", "linear_fields", "rank", "hidden", "activation", "norm"),
         }

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from graphrec.build.bind import Place
-from graphrec.build.context import Context, Failed
+from graphrec.build.context import Bundle, Context, Failed
 from graphrec.build.features import Features
 from graphrec.build.nodes import NodeBuilder
 from graphrec.build.scope import Scope
 from graphrec.build.tasks import TaskBuilder, classes_of, probability_names, relation_map
 from graphrec.build.unused import report_unused
 from graphrec.errors import Problem
-from graphrec.graph import Graph, Node, find_cycle, topological
+from graphrec.graph import Graph, Node, Ref, find_cycle, topological
 from graphrec.library import Library
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import NodeSpec, Recipe
@@ -60,9 +60,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
             outputs.append(heads.output(name))
         except Failed:
             continue
-    for name in recipe.export.nodes:
-        if name not in recipe.graph and f"graph.{name}" not in broken:
-            context.report("GR301", "export.nodes", f"no node `{name}` to export")
+    exports = _exports(context, scope)
 
     sources = _sources(features, ports)
     report_unused(context, features, reads)
@@ -72,6 +70,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         name=recipe.name,
         nodes=topological((*sources, *nodes.values())),
         outputs=tuple(outputs),
+        exports=exports,
         tables=tuple(features.tables[name] for name in sorted(features.tables)),
         lookups=tuple(features.columns[name] for name in sorted(features.columns)),
         title=recipe.origin.title if recipe.origin else recipe.name,
@@ -79,6 +78,24 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         seed=recipe.train.seed,
     )
     return Built(graph, tuple(context.problems))
+
+
+def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:
+    """The outputs of the nodes to export; all of a node that has several."""
+    found: list[Ref] = []
+    for name in context.recipe.export.nodes:
+        if name not in context.recipe.graph:
+            if f"graph.{name}" not in context.broken:
+                context.report("GR301", "export.nodes", f"no node `{name}` to export")
+            continue
+        waiting = [scope.values.get(name)]
+        while waiting:
+            value = waiting.pop(0)
+            if isinstance(value, Bundle):
+                waiting = [*value.items.values(), *waiting]
+            elif isinstance(value, Ref):
+                found.append(value)
+    return tuple(dict.fromkeys(found))
 
 
 def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Node]:

@@ -4,6 +4,7 @@
     cli/console.py   stdout, stderr, JSON, colours
     cli/reading.py   check, describe, expand          (torch only for describe's numbers)
     cli/making.py    compile, graph
+    cli/importing.py import
     cli/running.py   train, evaluate
     cli/shipped.py   recipes, blocks, schema, explain
     cli/machine.py   doctor
@@ -22,7 +23,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from graphrec.cli import machine, making, reading, running, shipped
+from graphrec.cli import importing, machine, making, reading, running, shipped
 from graphrec.cli.command import Command, Parser, UsageError
 from graphrec.cli.console import Console
 
@@ -30,7 +31,7 @@ __all__ = ["GROUPS", "main"]
 
 GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("look at a recipe", reading.COMMANDS),
-    ("make something of it", making.COMMANDS),
+    ("make something of it", (*making.COMMANDS, *importing.COMMANDS)),
     ("train", running.COMMANDS),
     ("what there is", shipped.COMMANDS),
     ("this machine", machine.COMMANDS),

@@ -215,7 +215,7 @@ def _score(column: LabelColumn, drawn: Drawn, number: int) -> Array:
     shared, own = column.scores[0], column.scores[1 + number]
     if column.kind == "class":  # what all classes share would cancel
         return own.standard(drawn)
-    return 0.9 * shared.standard(drawn) + 0.436 * own.standard(drawn)
+    return 0.954 * shared.standard(drawn) + 0.3 * own.standard(drawn)
 
 
 def _sigmoid(x: Array) -> Array:

@@ -1,9 +1,9 @@
 """The planted model of generated data: what the labels depend on, and by how much.
 
 A label's score is a weighted sum of parts, each of mean 0 and variance 1: a value per id (and
-the mean over several), a number per pair of ids (low rank: ids fall into eight tastes), smooth
-functions of numbers, and the share of a history that has the target's taste. All of it is a function of the columns that a model sees:
-the probability drawn from is the best that any model can say.
+the mean over several), a number per pair of ids (low rank: ids fall into four tastes), smooth
+functions of numbers, and the share of a history that has the target's taste. All of it is a
+function of columns that a model sees: the probability drawn from is the best that any can say.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from graphrec.data.chunk import Array
 
 __all__ = ["TASTES", "Drawn", "Planted", "mean_of_steps", "seed_of"]
 
-TASTES = 8
-"""Kinds of users and items; value v of an id has taste v mod 8."""
+TASTES = 4
+"""Kinds of users and items; value v of an id has taste v mod 4."""
 
 _FADE = 30  # rank at which the effect of an id starts to fade: rare ids can't be learned
 _MOST = 5  # parts of a kind that count: many weak effects would drown in the noise of the labels
-_KINDS = {"id": 1.3, "many": 0.5, "pair": 0.5, "number": 0.8, "steps": 0.9, "history": 0.8}
+_KINDS = {"id": 1.4, "many": 0.5, "pair": 0.4, "number": 0.8, "steps": 0.9, "history": 0.5}
 
 
 @dataclass

@@ -151,6 +151,8 @@ def _vocab(section: Section, reading: Reading) -> int | str:
         # the row of the default value and that of unknown ones stand before the list
         extra = 0 if hashed or "default_bucketize_value" in section else 2
         section.ignore("default_bucketize_value", "vocab_list", "vocab_dict")
+        what = "encoded data: the column holds row numbers, nothing is hashed or looked up in a list"
+        section.notes.add(section.span, what, "fg_mode: FG_NONE")
         return hashed or listed + extra
     if hashed:
         return f"hash({hashed:_})"
@@ -225,8 +227,8 @@ def _bucket(section: Section, reading: Reading) -> Feature:
     edges = sorted(set(section.numbers("boundaries")))
     several = (section.integer("value_dim") or 1) > 1
     if reading.encoded:
-        what = "boundaries of encoded data: the column holds numbers of buckets"
-        section.remark("boundaries", what)
+        what = "encoded data: the column holds numbers of buckets, boundaries are not used"
+        section.remark("boundaries", what, "fg_mode: FG_NONE")
         made = Feature("id", _looked(section, len(edges) + 1), section.span)
     else:
         made = Feature("bucket", {"edges": edges, **_looked(section, None)}, section.span)

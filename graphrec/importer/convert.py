@@ -65,6 +65,9 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
         tasks = _several(parts, kind, labels)
     else:
         tasks = _single(parts, kind, model_config, labels, weights)
+        if data is not None and len(labels) > 1:
+            what = f"labels beside the first are not read: {', '.join(labels[1:])}"
+            data.remark("label_fields", what)
     read = groups.read()
     _tell_unread(features, groups, read, draft)
     agree(read, notes)
@@ -115,12 +118,9 @@ def _single(
     body = task_body(model_config, label)
     if weights:
         body["sample_weight"] = weights[0]
-    if len(labels) > 1:
-        what = f"labels beside the first are not read: {', '.join(labels[1:])}"
-        parts.draft.notes.add(parts.model.span, what)
     if set(reads) <= {"in", "logit"}:
-        return {legal_node(label): {**body, **reads}}
-    return {name: {**body, "in": read} for name, read in reads.items()}
+        return {legal_node(label): _reading(body, reads)}
+    return {name: _reading(body, {"in": read}) for name, read in reads.items()}
 
 
 def _several(parts: Parts, kind: str, labels: list[str]) -> dict[str, Any]:
@@ -130,8 +130,13 @@ def _several(parts: Parts, kind: str, labels: list[str]) -> dict[str, Any]:
     for number, (section, name) in enumerate(zip(towers.sections, towers.names, strict=True)):
         usual = labels[number] if number < len(labels) else name
         label = section.text("label_name") or usual
-        tasks[name] = {**task_body(section, label), "in": towers.reads[name]}
+        tasks[name] = _reading(task_body(section, label), {"in": towers.reads[name]})
     return tasks
+
+
+def _reading(body: dict[str, Any], reads: dict[str, str]) -> dict[str, Any]:
+    """The task with what it reads behind its label."""
+    return {"label": body["label"], **reads, **body}
 
 
 def _tell_unread(features: Features, groups: Groups, read: list[Feature], draft: Draft) -> None:
@@ -141,6 +146,10 @@ def _tell_unread(features: Features, groups: Groups, read: list[Feature], draft:
         if id(feature) not in kept:
             what = f"feature `{written}` is in no group that the model reads: left out"
             draft.notes.add(feature.span, what)
+    for written, (history, name) in features.steps.items():
+        if written not in groups.histories.used:
+            what = f"`{written}` is in no group that the model reads: left out"
+            draft.notes.add(history.steps[name].span, what)
     for config in groups.unread():
         name = config.text("group_name")
         draft.notes.add(config.span, f"feature group `{name}` is read by nothing: left out")

@@ -71,10 +71,6 @@ class Groups:
         """The groups' names, in order."""
         return list(self.configs)
 
-    def kind(self, name: str) -> str:
-        """DEEP, WIDE, SEQUENCE or JAGGED_SEQUENCE."""
-        return self.configs[name].text("group_type", "DEEP")
-
     def config(self, name: str, asker: Section) -> Section:
         """The group's message."""
         if name not in self.configs:
@@ -94,6 +90,7 @@ class Groups:
         """The group as a source of vectors, with its sequence encoders."""
         if name not in self._made:
             config = self.config(name, asker)
+            config.ignore("group_type")
             members = self._members(config, pooled := [])
             token = self._token(_Group(name, members, regularize=self._regularized(members)))
             self._made[name] = source = Source(token, members)
@@ -133,6 +130,7 @@ class Groups:
     def wide_tables(self, name: str, dim: int, init: str | None, asker: Section) -> Source:
         """The group with tables of its own, as fields of width `dim`."""
         config = self.config(name, asker)
+        config.ignore("group_type")
         made: list[Feature] = []
         for feature in self._members(config, []):
             settings = {k: v for k, v in feature.settings.items() if k not in ("share", "autodis")}
@@ -154,6 +152,7 @@ class Groups:
     def pair(self, name: str, asker: Section) -> Pair:
         """A SEQUENCE group: query features and a history."""
         config = self.config(name, asker)
+        config.ignore("group_type")
         return self.histories.pair(config.texts("feature_names"), config, name)
 
     # ---- names, in the end --------------------------------------------------------------------

@@ -39,6 +39,7 @@ class Histories:
         self.sequences: dict[str, dict[str, Any]] = {}
         self.groups: dict[str, Any] = {}
         self.added: list[Feature] = []
+        self.used: set[str] = set()
         self._queries: set[str] = set()
         self._keys: dict[str, str] = {}
         self._bases: dict[tuple[str, str], str] = {}
@@ -63,6 +64,7 @@ class Histories:
         if not steps:
             what = f"feature group `{wish}` has no features of a sequence"
             raise RecipeError(Problem("GR131", what, config.place("feature_names")))
+        self.used |= set(steps)
         partners = self._partners(steps, query)
         bases = [self._base(step, partners.get(step)) for step in steps]
         sequence = self._sequence(steps, bases, wish)
@@ -143,9 +145,10 @@ class Histories:
         self, name: str, columns: dict[str, str], histories: list[History]
     ) -> dict[str, Any]:
         first = histories[0]
-        made: dict[str, Any] = {"type": "sequence", "name": name, "of": list(columns)}
+        made: dict[str, Any] = {"type": "sequence"}
         if first.side and self.features.sides():
             made["side"] = first.side
+        made |= {"name": name, "of": list(columns)}
         made["max_len"] = max(history.max_len for history in histories)
         other = {base: column for base, column in columns.items() if column != f"{name}__{base}"}
         if other:

@@ -142,6 +142,8 @@ def _dc2vr(parts: Parts, towers: Towers) -> None:
 
 def _ple(parts: Parts, towers: Towers) -> None:
     levels = parts.model.sections("extraction_networks")
+    for level in levels:
+        level.ignore("network_name")
     if not levels:
         raise RecipeError(Problem("GR131", "ple needs extraction_networks", parts.model.span))
     own = [_net(parts, level, "task_expert_net") for level in levels]

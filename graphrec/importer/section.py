@@ -20,7 +20,6 @@ _WHY: Mapping[str, str] = {
     "fg_threads": "the number of readers is data.workers",
     "fg_value_type": "types are read from the data",
     "model_dir": "runs are written to runs/<name>; train.dir sets another folder",
-    "network_name": "levels have no names",
     "use_tensorboard": "every run writes TensorBoard files",
     "sequence_pk": "histories are read from the rows",
 }

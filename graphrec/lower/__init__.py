@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field
 
-from graphrec.graph import Graph, Ref
+from graphrec.graph import Graph
 from graphrec.lower.common import NN, State, place
 from graphrec.lower.declare import constants, constructor
 from graphrec.lower.forward import forward
@@ -34,12 +34,12 @@ class Source:
         return hashlib.sha256(self.text.encode()).hexdigest()[:12]
 
 
-def lower(graph: Graph, *, recipe_hash: str, version: str, exports: tuple[Ref, ...] = ()) -> Source:
+def lower(graph: Graph, *, recipe_hash: str, version: str) -> Source:
     """Write the module of a graph; equal graphs give equal bytes."""
     state = State(graph)
     constants(state)
     constructor(state)
-    forward(state, exports)
+    forward(state)
     body = state.writer
     # the body decides the imports, so the head is written last
     head = _head(state, recipe_hash, version)

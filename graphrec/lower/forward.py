@@ -15,7 +15,7 @@ from graphrec.shapes import Shape
 __all__ = ["forward"]
 
 
-def forward(state: State, exports: tuple[Ref, ...]) -> None:
+def forward(state: State) -> None:
     writer = state.writer
     writer.line("def forward(self, batch: Batch) -> dict[str, Tensor]:", 4)
     if state.graph.lookups:
@@ -36,7 +36,7 @@ def forward(state: State, exports: tuple[Ref, ...]) -> None:
             _statement(state, node, state.variable(Ref(node.name)), Raw(text))
         else:
             _apply(state, node)
-    _return(state, exports)
+    _return(state)
 
 
 def _variable(state: State, ref: Ref) -> str:
@@ -125,7 +125,7 @@ def _mask_is_read(state: State, group: str) -> bool:
     )
 
 
-def _return(state: State, exports: tuple[Ref, ...]) -> None:
+def _return(state: State) -> None:
     entries: list[tuple[str, str]] = []
     several = len(state.graph.outputs) > 1
     for output in state.graph.outputs:
@@ -135,7 +135,7 @@ def _return(state: State, exports: tuple[Ref, ...]) -> None:
         if isinstance(node.op, Group) and dropout(node.op):
             penalty = state.variable(Ref(node.name, "penalty"))
             entries.append((f"{node.name}_feature_p_loss", penalty))
-    entries.extend((str(ref), state.variable(ref)) for ref in exports)
+    entries.extend((str(ref), state.variable(ref)) for ref in state.graph.exports)
     state.writer.line("return {", 8)
     for key, text in entries:
         state.writer.line(f"{quoted(key)}: {text},", 12)

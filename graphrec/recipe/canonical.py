@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphrec.errors import Span
-from graphrec.recipe.checks import OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS
+from graphrec.recipe.checks import BALANCE_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS
 from graphrec.recipe.model import NODE_WORDS, NodeSpec, Recipe
 from graphrec.recipe.scalars import Refused, resolve
 
@@ -125,7 +125,10 @@ def _train(plain: Mapping[str, Any]) -> dict[str, Any]:
     schedule = plain["schedule"]
     words = ["kind", "warmup", *(["warmup_from"] if schedule["warmup"] else [])]
     kept["schedule"] = {k: schedule[k] for k in [*words, *SCHEDULE_SETTINGS[schedule["kind"]]]}
-    kept["save"] = {k: v for k, v in plain["save"].items() if v is not None}
+    balance = plain["balance"]
+    kept["balance"] = {k: balance[k] for k in ("kind", *BALANCE_SETTINGS[balance["kind"]])}
+    for part in ("lr", "save"):
+        kept[part] = {k: v for k, v in plain[part].items() if v is not None}
     if "groups" in kept:
         kept["groups"] = {
             glob: {k: v for k, v in settings.items() if v is not None}

@@ -17,9 +17,15 @@ from graphrec.recipe.model import (
     SequenceFeature,
     Task,
 )
-from graphrec.recipe.training import Data, Optim, Optimizer, Schedule, Train
+from graphrec.recipe.training import Balance, Data, Optim, Optimizer, Schedule, Train
 
-__all__ = ["CHECKS", "OPTIMIZER_SETTINGS", "SCHEDULE_SETTINGS"]
+__all__ = ["BALANCE_SETTINGS", "CHECKS", "OPTIMIZER_SETTINGS", "SCHEDULE_SETTINGS"]
+
+BALANCE_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "pareto": ("min", "over"),
+    "uncertainty": (),
+}
 
 OPTIMIZER_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "adam": ("betas", "eps", "weight_decay"),
@@ -182,6 +188,7 @@ def _train(train: Train, path: str) -> Iterator[Problem]:
         yield _clash(f"{path}.steps", "`epochs` and `steps`: say one of them")
     yield from _optim(train.optim, f"{path}.optim")
     yield from _schedule(train.schedule, f"{path}.schedule")
+    yield from _balance(train.balance, f"{path}.balance")
 
 
 def _optim(optim: Optim, path: str) -> Iterator[Problem]:
@@ -215,14 +222,18 @@ def _schedule(schedule: Schedule, path: str) -> Iterator[Problem]:
         yield _wrong(f"{path}.at", "expected ascending updates")
 
 
+def _balance(balance: Balance, path: str) -> Iterator[Problem]:
+    yield from _settings(balance, path, balance.kind, BALANCE_SETTINGS, ("kind",))
+
+
 def _settings(
-    part: Optimizer | Schedule,
+    part: Optimizer | Schedule | Balance,
     path: str,
     chosen: str,
     table: Mapping[str, tuple[str, ...]],
     common: tuple[str, ...],
 ) -> Iterator[Problem]:
-    """Settings that the chosen optimizer or schedule does not read."""
+    """Settings that the chosen optimizer, schedule or balance does not read."""
     for word in sorted(part.model_fields_set - {*common, *table[chosen]}):
         known = ", ".join(table[chosen]) or "no settings"
         yield _clash(f"{path}.{word}", f"{chosen} has no `{word}`", f"it has: {known}")

@@ -77,9 +77,10 @@ def with_task_defaults(tree: Tree) -> Tree:
 
 
 def open_train(tree: Tree, report: Report) -> Tree:
-    """`lr: 1e-3`, `dense: adam`, `{adam: {...}}` and `schedule: cosine` in their long forms."""
+    """`lr: 1e-3`, `dense: adam`, `{adam: {...}}`, `schedule: cosine` and `balance: uncertainty`."""
     tree = _change(tree, "lr", _rates)
-    tree = _change(tree, "schedule", lambda t: _choice(t, "kind", "train.schedule", report))
+    for key in ("schedule", "balance"):
+        tree = _change(tree, key, lambda t, key=key: _choice(t, "kind", f"train.{key}", report))  # type: ignore[misc]
     optim = tree.at("optim")
     if optim is None or optim.value is INVALID:
         return tree
@@ -95,10 +96,10 @@ def open_train(tree: Tree, report: Report) -> Tree:
 
 
 def _rates(tree: Tree) -> Tree:
-    """One number is the rate of everything."""
+    """One number is the dense rate; that of tables follows from their optimizer."""
     if isinstance(tree.value, bool) or not isinstance(tree.value, int | float):
         return tree
-    return tree.holding({"dense": tree, "sparse": tree})
+    return tree.holding({"dense": tree})
 
 
 def _choice(tree: Tree, word: str, path: str, report: Report) -> Tree:

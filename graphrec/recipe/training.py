@@ -11,6 +11,7 @@ from pydantic import PositiveFloat as Rate
 from graphrec.recipe.base import Model, Positive
 
 __all__ = [
+    "Balance",
     "Data",
     "EarlyStop",
     "Export",
@@ -72,8 +73,8 @@ class LearningRate(Model):
 
     dense: Rate = 1e-3
     """Rate of dense parameters."""
-    sparse: Rate = 0.02
-    """Rate of embedding tables."""
+    sparse: Rate | None = None
+    """Rate of tables; unless given 0.02 for the adagrads, the dense rate for adam and sgd."""
 
 
 class Optimizer(Model):
@@ -150,6 +151,17 @@ class ParameterGroup(Model):
     """Weight decay."""
 
 
+class Balance(Model):
+    """How the losses of several tasks become one."""
+
+    kind: Literal["none", "pareto", "uncertainty"] = "none"
+    """Their sum, Pareto-efficient weights of each step, or weights by learned uncertainty."""
+    min: dict[str, NonNegative] = {}
+    """pareto: least weight of each loss of a task; together below 1."""
+    over: Literal["shared", "all"] = "shared"
+    """pareto: gradients of the dense parameters that several tasks reach, or of all with tables."""
+
+
 class Train(Model):
     """How to train."""
 
@@ -171,6 +183,8 @@ class Train(Model):
     """Arithmetic of the dense part; tables, optimizer state and metrics stay fp32."""
     clip: Rate | None = None
     """Largest global norm of the dense gradient."""
+    balance: Balance = Balance()
+    """none, uncertainty, or {pareto: {min: {ctr: 0.2}}}: how the tasks' losses become one."""
     early_stop: EarlyStop | None = None
     """Stop when a metric has not improved."""
     save: Save = Save()
@@ -187,6 +201,13 @@ class Train(Model):
     """Run folder; default runs/<name>."""
     groups: dict[str, ParameterGroup] = {}
     """Settings by glob of node names."""
+
+    @property
+    def sparse_rate(self) -> float:
+        """Learning rate of tables: Adagrad's shrinks with use, so it starts higher than Adam's."""
+        if self.lr.sparse is not None:
+            return self.lr.sparse
+        return 0.02 if self.optim.sparse.name in ("adagrad", "rowwise_adagrad") else self.lr.dense
 
 
 class Kernels(Model):

@@ -29,6 +29,7 @@ def check_tasks(recipe: Recipe) -> list[Problem]:
     found = [p for name, task in sorted(recipe.tasks.items()) for p in _check_task(name, task)]
     if not found:
         found.extend(_check_selection(recipe))
+        found.extend(_check_balance(recipe))
     origin = recipe.origin
     if origin is None:
         return found
@@ -129,6 +130,27 @@ def _invalid(code: str, place: str, what: str, read: Callable[[], object]) -> It
             yield Problem(code, f"{what}: {name}: {message[:1].lower()}{message[1:]}", path=place)
     except ValueError as error:
         yield Problem(code, f"{what}: {error}", path=place)
+
+
+def _check_balance(recipe: Recipe) -> Iterator[Problem]:
+    balance, path = recipe.train.balance, "train.balance"
+    counts = {name: len(task.loss) for name, task in recipe.tasks.items()}
+    if balance.kind != "none" and sum(counts.values()) < 2:
+        yield Problem("GR205", "there is one loss: nothing to balance", path=path)
+    for name in balance.min:
+        if not counts.get(name):
+            known = sorted(task for task, count in counts.items() if count)
+            yield Problem(
+                "GR301", f"no task `{name}` with a loss", path=path, help=suggestion(name, known)
+            )
+    least = sum(value * counts.get(name, 0) for name, value in balance.min.items())
+    if least >= 1:
+        yield Problem(
+            "GR205",
+            f"the least weights of all losses are {least:g} together",
+            path=f"{path}.min",
+            help="below 1, so that something is left to distribute",
+        )
 
 
 def _check_selection(recipe: Recipe) -> Iterator[Problem]:

@@ -23,6 +23,9 @@ __all__ = ["Calibration", "Evaluator", "LossMeans", "known_rows"]
 
 Forward = Callable[[Batch], dict[str, Tensor]]
 
+_TOTAL = "balanced total"
+"""What is summed beside the losses where their sum is not what is optimised."""
+
 
 class Evaluator:
     """Evaluates a module on batches; `calibration` belongs to the last pass, by binary task."""
@@ -78,11 +81,15 @@ class LossMeans:
             mass = found.mass.get(name, torch.ones((), device=value.device))
             pair = torch.stack([value.detach().double() * mass, mass.double()])
             self.sums[name] = self.sums[name] + pair if name in self.sums else pair
+        if found.balanced:
+            pair = torch.stack([found.total.detach().double(), torch.ones_like(found.total).double()])
+            self.sums[_TOTAL] = self.sums[_TOTAL] + pair if _TOTAL in self.sums else pair
 
     def values(self) -> dict[str, float | None]:
-        """`loss` is the sum of all; a task's own, and its terms where it has several."""
+        """`loss` is the total; a task's own, and its terms where it has several."""
         means = {n: (float(s[0] / s[1]) if float(s[1]) > 0 else 0.0) for n, s in self.sums.items()}
-        found: dict[str, float | None] = {"loss": _finite(sum(means.values()))}
+        total = means.pop(_TOTAL) if _TOTAL in means else sum(means.values())
+        found: dict[str, float | None] = {"loss": _finite(total)}
         for task, parts in self.keys.items():
             known = {loss: means[part] for loss, part in parts.items() if part in means}
             found[key(task, "loss")] = _finite(sum(known.values())) if known else None

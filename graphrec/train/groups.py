@@ -11,7 +11,7 @@ from graphrec.recipe.training import ParameterGroup
 
 __all__ = ["Settings", "node_of", "node_settings"]
 
-TABLES = ("embeddings", "first_order")
+TABLES = ("balance", "embeddings", "first_order")
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def node_settings(
     """What `groups` says about each node; the glob with the most literal letters wins.
 
     Globs are over node names as recipes write them (`tower.*`). The tables and learned vectors of
-    features are named `embeddings` and `first_order`, and are meant only by globs that begin so.
+    features are named `embeddings` and `first_order`, what a balance learns `balance`; they are
+    meant only by globs that begin so.
     A glob that matches nothing is a RecipeError.
     """
     names = sorted(set(nodes))

@@ -16,6 +16,7 @@ from graphrec.recipe import canonical, recipe_hash
 from graphrec.recipe.model import IdFeature, Recipe
 from graphrec.tasks import INSIDE, has_inside
 from graphrec.train import checkpoint
+from graphrec.train.balance import make_balance
 from graphrec.train.board import Board
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.progress import Console, Progress, clock, score_table
@@ -44,7 +45,7 @@ def train(
     """
     recipe = compiled.recipe
     data = open_data(recipe)
-    _check_selection(recipe, data)
+    _check_selection(recipe, data, console)
     identity = {"recipe": recipe_hash(recipe), "fingerprint": data.fingerprint}
     base = Path(run_dir or recipe.train.dir or Path("runs") / recipe.name)
     run = open_run(base, identity)
@@ -115,18 +116,20 @@ def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
 # ---- setting up ---------------------------------------------------------------------------------
 
 
-def _check_selection(recipe: Recipe, data: DataSet) -> None:
-    rules = {"train.save.best": recipe.train.save.best, "train.early_stop": recipe.train.early_stop}
-    for path, rule in rules.items():
-        if rule is not None and data.eval is None:
-            raise DataError(
-                Problem(
-                    "GR721",
-                    f"{path} needs evaluation data",
-                    path=path,
-                    help="add data.eval or data.split to the recipe, or -o data.eval=FILES.parquet",
-                )
+def _check_selection(recipe: Recipe, data: DataSet, console: Console) -> None:
+    if data.eval is not None:
+        return
+    if recipe.train.early_stop is not None:
+        raise DataError(
+            Problem(
+                "GR721",
+                "train.early_stop needs evaluation data",
+                path="train.early_stop",
+                help="add data.eval or data.split to the recipe, or -o data.eval=FILES.parquet",
             )
+        )
+    if recipe.train.save.best is not None:
+        console.remark("no evaluation rows (data.eval): the last checkpoint counts as the best")
 
 
 def _encoder(recipe: Recipe, data: DataSet, run: Run, *, resumed: bool) -> Encoder:
@@ -175,12 +178,13 @@ def _trainer(
         evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
-    optimizers = make_optimizers(module, recipe, _known_updates(recipe, loader))
+    balance = make_balance(recipe, module)
+    learned = {} if balance is None else {"balance": balance.to(device)}
+    optimizers = make_optimizers(module, recipe, _known_updates(recipe, loader), learned)
     # Weights have seeds of their own; this one is for dropout.
     torch.manual_seed(seed)
-    return Trainer(
-        recipe, compiled.graph, module, optimizers, loader, evaluated, run, recipe_hash, device
-    )
+    parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
+    return Trainer(*parts, recipe_hash, device, balance)
 
 
 def _restore(trainer: Trainer, found: checkpoint.Checkpoint) -> None:

@@ -34,13 +34,14 @@ class Losses:
     """One batch's losses: `total` is what is differentiated, `parts` its terms by name.
 
     `mass` is each part's sum of row weights (for averaging over batches), `missing` the number of
-    rows without a label by task.
+    rows without a label by task, `balanced` whether the total is another than the parts' sum.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
     mass: dict[str, Tensor]
     missing: dict[str, Tensor]
+    balanced: bool = False
 
 
 class TaskLosses:

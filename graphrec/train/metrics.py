@@ -299,7 +299,9 @@ def make_metric(call: Call) -> Metric:
 def binned(score: Tensor, target: Tensor, thresholds: Tensor, mass: Tensor | None = None) -> Tensor:
     """Negative and positive weight [2, bins] by the last threshold each score reaches."""
     bins = len(thresholds)
-    at = (torch.searchsorted(thresholds, score.detach().float(), right=True) - 1).clamp(0, bins - 1)
+    # A class's column of probabilities [B, C] is not contiguous, and searchsorted warns of that.
+    score = score.detach().float().contiguous()
+    at = (torch.searchsorted(thresholds, score, right=True) - 1).clamp(0, bins - 1)
     at = at + bins * (target > 0).long()
     return torch.bincount(at, mass, minlength=2 * bins).double().reshape(2, bins)
 

@@ -186,7 +186,7 @@ def make_optimizers(
             parameter,
             parts,
             RowOptimizer(parameter, train.optim.sparse, kernels[prefix]),
-            *_rates(settings[node_of(prefix)], train.lr.sparse, train.optim.sparse.weight_decay),
+            *_rates(settings[node_of(prefix)], train.sparse_rate, train.optim.sparse.weight_decay),
         )
         for parameter, (prefix, parts) in packed.items()
     )

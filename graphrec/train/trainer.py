@@ -23,6 +23,7 @@ from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe
 from graphrec.tasks import selection
 from graphrec.train import checkpoint, counting, guard
+from graphrec.train.balance import Balance
 from graphrec.train.board import Board
 from graphrec.train.checkpoint import Checkpoint, Position
 from graphrec.train.evaluation import Evaluator
@@ -53,12 +54,13 @@ class Trainer:
         run: Run,
         recipe_hash: str,
         device: torch.device,
+        balance: Balance | None = None,
     ) -> None:
         self.recipe, self.graph, self.module = recipe, graph, module
         self.optimizers, self.loader, self.eval_loader = optimizers, loader, eval_loader
         self.run_folder, self.recipe_hash, self.device = run, recipe_hash, device
         self.forward = torch.compile(module) if recipe.train.compile else module
-        self.losses = TaskLosses(recipe)
+        self.losses, self.balance = TaskLosses(recipe), balance
         self.window = Window(recipe, self.losses)
         self.evaluator = Evaluator(recipe, device)
         self.position = Position()
@@ -108,6 +110,8 @@ class Trainer:
         with self._autocast():
             predictions = self.forward(batch)
             losses = self.losses(predictions, batch)
+        if self.balance is not None:
+            losses = self.balance(losses)
         total = float(losses.total.detach())
         if not math.isfinite(total):
             self._stop_not_finite(batch, losses)
@@ -247,6 +251,8 @@ class Trainer:
         position, parent = self.position, self.run_folder.checkpoints
         state = {f"optim/{k}": v for k, v in self.optimizers.state_dict().items()}
         state.update({f"window/{k}": v for k, v in self.window.state().items()})
+        if self.balance is not None:
+            state.update({f"balance/{k}": v for k, v in self.balance.state_dict().items()})
         state["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             state["random/cuda"] = torch.cuda.get_rng_state(self.device)
@@ -260,6 +266,8 @@ class Trainer:
         state = found.optim()
         self.optimizers.load_state_dict(_part(state, "optim/"))
         self.window.load(_part(state, "window/"))
+        if self.balance is not None:
+            self.balance.load_state_dict(_part(state, "balance/"))
         torch.set_rng_state(state["random/cpu"])
         if "random/cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random/cuda"], self.device)

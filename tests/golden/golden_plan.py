@@ -90,7 +90,8 @@ class Plan:
         """The recipe as plain data."""
         made: dict[str, Any] = {"graphrec": 1, "name": f"golden_{legal(self.case.name)}"}
         made["features"] = self.features
-        for section in ("groups", "graph", "tasks", "relations", "train"):
+        made |= {"groups": self.groups, "graph": self.graph, "tasks": self.tasks}
+        for section in ("relations", "train"):
             if getattr(self, section):
                 made[section] = getattr(self, section)
         if self.exports:

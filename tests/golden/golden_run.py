@@ -20,6 +20,7 @@ from translate_tasks import add_tasks, task_names, tasks_of
 from graphrec.compiler import Compiled, compile_recipe
 from graphrec.nn import Batch
 from graphrec.nn.pieces import PiecewiseModule
+from graphrec.train.balance import make_balance
 from graphrec.train.losses import Losses, TaskLosses
 
 __all__ = ["compute", "plan_of"]
@@ -143,10 +144,9 @@ def _losses(
 def _balance(
     plan: Plan, compiled: Compiled, module: nn.Module, losses: Losses, found: Found
 ) -> None:
-    from graphrec.train.balance import make_balance
-
     balance = make_balance(compiled.recipe, module)
-    found.loss["total"] = balance(losses)
+    assert balance is not None
+    found.loss["total"] = balance(losses).total
     by_loss = {plan.renamed[key]: value for key, value in balance.weights.items()}
     order = [key for key in plan.case.part("loss") if key in by_loss]
     found.out["pareto_weights"] = torch.stack([by_loss[key] for key in order])

@@ -144,7 +144,8 @@ def senet(plan: Plan, graph: Mapping[str, Any]) -> None:
         plan.graph["x_fields"] = f"reshape({name}, [{number}, {widths[0]}])"
         plan.pair(squeeze, "n_senet.squeeze")
         plan.pair(excite, "n_senet.excite")
-        plan.node("n_senet", "senet", "x_fields", hidden=middle, **({} if bias else {"bias": False}))
+        reduction = next(r for r in range(1, number + 1) if max(1, number // r) == middle)
+        plan.node("n_senet", "senet", "x_fields", reduction=reduction, bias=bias)
         flat = "n_senet" if x.dim() == 3 else f"reshape(n_senet, [{sum(widths)}])"
         export(plan, flat)
         return

@@ -43,7 +43,7 @@ def test_deepfm(read: Read, texts: Texts) -> None:
     assert (task.label.column, task.inputs, task.kind) == ("label", "final", "binary")
     assert list(task.loss) == ["bce"]
     assert [str(m) for m in task.metrics] == ["auc", "logloss"]
-    assert (recipe.train.lr.dense, recipe.train.lr.sparse) == (1e-3, 1e-3)
+    assert (recipe.train.lr.dense, recipe.train.sparse_rate) == (1e-3, 0.02)
     assert recipe.data.train == (os.path.abspath("criteo/train/*.parquet"),)
 
 

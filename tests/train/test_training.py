@@ -228,7 +228,7 @@ def test_a_loss_that_is_not_finite_is_named(tmp_path):
     assert str(kept) in problem.help
 
 
-def test_evaluation_data_is_needed_for_the_best(tmp_path):
+def test_without_evaluation_data_the_last_is_the_best(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -236,8 +236,9 @@ def test_evaluation_data_is_needed_for_the_best(tmp_path):
     pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
     files = (f"data.train={tmp_path / 'rows.parquet'}", "train.batch=2", "train.epochs=1")
     with pytest.raises(DataError, match="GR721"):
-        start(tmp_path / "a", *files, "train.save.best=click.auc")
-    folder, said = start(tmp_path / "b", *files)
+        start(tmp_path / "a", *files, "train.early_stop.metric=click.auc")
+    folder, said = start(tmp_path / "b", *files, "train.save.best=click.auc")
+    assert "the last checkpoint counts as the best" in "\n".join(said)
     assert not records(folder, "eval") and "evaluation of" not in "\n".join(said)
     with pytest.raises(DataError, match="GR721"):
         evaluate(folder)
