@@ -11,12 +11,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from functools import cached_property
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from graphrec.catalog import find_recipe
 from graphrec.compiler import Compiled, compile_recipe
+from graphrec.describe import describe
 from graphrec.library import Library, load_library
-from graphrec.viz import svg
+from graphrec.measure import history_lengths, measure
+from graphrec.viz import frame, html, svg
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +33,7 @@ __all__ = ["Model", "load"]
 class Model:
     """A recipe and what becomes of it; compiled when something is first asked of it.
 
-    In a notebook it shows itself as a picture of its graph.
+    In a notebook it shows itself as its graph: a page to walk around in, or else a picture.
     """
 
     def __init__(
@@ -73,6 +76,12 @@ class Model:
     def module(self, rows: Mapping[str, int] | None = None) -> nn.Module:
         """A new torch module with fresh weights; `rows` are the sizes of tables fitted to data."""
         return self._compiled.module(rows)
+
+    def _repr_html_(self) -> str:
+        costs, remarks = measure(self._compiled) if find_spec("torch") else (None, ())
+        lengths = history_lengths(self.recipe)
+        about = describe(self.graph, costs, lengths=lengths, remarks=remarks)
+        return frame(html(self.graph, about, self.recipe))
 
     def _repr_svg_(self) -> str:
         return svg(self.graph)

@@ -138,6 +138,8 @@ class Block(BaseModel):
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {}
     block_name: ClassVar[str] = ""
+    is_loss: ClassVar[bool] = False
+    """Whether the output is a term of the loss, a number (`Shape(())`): a root, as a task is."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

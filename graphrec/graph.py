@@ -140,6 +140,11 @@ class Node:
         return "group" if isinstance(self.op, Group) else "expression"
 
     @property
+    def is_loss(self) -> bool:
+        """Whether the output is a term of the loss: nothing reads it."""
+        return isinstance(self.op, Block) and self.op.is_loss
+
+    @property
     def shape(self) -> Shape:
         """The single output's shape."""
         (shape,) = self.outputs.values()
@@ -213,9 +218,10 @@ class Graph:
         return tuple(node.name for node in self.nodes)
 
     def needed(self) -> set[str]:
-        """Names of the nodes that some output depends on."""
+        """Names of the nodes that some output or loss depends on."""
         found: set[str] = set()
         waiting = [output.ref.node for output in self.outputs]
+        waiting.extend(node.name for node in self.nodes if node.is_loss)
         waiting += [ref.node for ref in self.exports]
         while waiting:
             name = waiting.pop()

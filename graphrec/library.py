@@ -22,7 +22,7 @@ from graphrec.blocks import PRIMITIVES
 from graphrec.errors import Problem, RecipeError
 from graphrec.recipe.model import Composite
 
-__all__ = ["BUILTIN", "ENTRY_POINTS", "Library", "load_library", "shipped"]
+__all__ = ["BUILTIN", "ENTRY_POINTS", "Library", "load_block", "load_library", "shipped"]
 
 ENTRY_POINTS = "graphrec.blocks"
 """Group of the entry points by which installed packages offer blocks."""
@@ -101,10 +101,7 @@ class Library:
 
         Raises RecipeError when the module can't be imported, or its blocks can't be used.
         """
-        here = os.getcwd()
-        if here not in sys.path:
-            sys.path.insert(0, here)
-        importlib.invalidate_caches()
+        _search_here()
         return self._with_module(module, f"--plugin {module}")
 
     def with_installed(self) -> Library:
@@ -123,12 +120,7 @@ class Library:
         return self._added(_blocks_of(_import(name, asked), asked), asked)
 
     def _with_class(self, module: str, name: str, asked: str) -> Library:
-        found: Any = _import(module, asked)
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        if not (isinstance(found, type) and issubclass(found, Block)):
-            raise _fault(asked, f"`{module}:{name}` is not a Block class")
-        return self._added([found], asked)
+        return self._added([_class(module, name, asked)], asked)
 
     def _added(self, blocks: Iterable[type[Block]], asked: str) -> Library:
         try:
@@ -143,6 +135,32 @@ def load_library(plugins: Iterable[str] = ()) -> Library:
     for module in plugins:
         library = library.with_plugin(module)
     return library
+
+
+def load_block(path: str) -> type[Block]:
+    """The Block class that `module:Class` names; the working directory is searched.
+
+    Raises RecipeError when there is none.
+    """
+    _search_here()
+    module, _, name = path.partition(":")
+    return _class(module, name, path)
+
+
+def _search_here() -> None:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+
+
+def _class(module: str, name: str, asked: str) -> type[Block]:
+    found: Any = _import(module, asked)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not (isinstance(found, type) and issubclass(found, Block)):
+        raise _fault(asked, f"`{module}:{name}` is not a Block class")
+    return found
 
 
 def _import(name: str, asked: str) -> ModuleType:

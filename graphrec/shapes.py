@@ -46,7 +46,7 @@ class Shape:
     @property
     def width(self) -> int:
         """Size of the last dimension; a ShapeError if that is not a number."""
-        last = self.dims[-1]
+        last = self.dims[-1] if self.dims else None
         if not isinstance(last, int):
             raise ShapeError(f"needs a last dimension of known width, got {self}")
         return last

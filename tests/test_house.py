@@ -65,12 +65,10 @@ LAYERS: dict[str, frozenset[str]] = {
     "train": frozenset(_TRAIN),
     "export": frozenset(_TRAIN | {"train"}),
     "predict": frozenset(_TRAIN | {"train"}),
-    # Other tools' configurations into recipes.
-    "importer": frozenset({"errors", "recipe", "tasks"}),
     # What a module weighs: the real one, built on the meta device.
     "measure": frozenset(_TRAIN),
     "doctor": frozenset(_COMPILER | {"columns"}),
-    "api": frozenset(_TRAIN),
+    "api": frozenset(_TRAIN | {"measure"}),
     "cli": _TRAIN | {"api", "doctor", "measure", "train", "export", "predict", "importer"},
     "__main__": frozenset({"cli"}),
     # The public names, loaded when asked for.

@@ -15,6 +15,7 @@ from graphrec.blocks.interaction import (
     Senet,
     Wukong,
 )
+from graphrec.blocks.losses import InfoNCE
 from graphrec.blocks.multitask import AITM, PLE, FusionTower, Mmoe, RelationMLP
 from graphrec.blocks.sequence import (
     AttentionScores,
@@ -42,6 +43,7 @@ PRIMITIVES: tuple[type[Block], ...] = (
     Epnet,
     FM,
     FusionTower,
+    InfoNCE,
     Linear,
     MaskBlock,
     Masknet,

@@ -72,7 +72,9 @@ class Masknet(Perceptron):
     def _consistent(self) -> Masknet:
         _one_of(self.aggregation, self.reduction)
         if not self.top and self.chosen("activation", "norm", "dropout", "bias"):
-            raise ValueError("activation, norm, dropout and bias need the layers of top: [512, 256]")
+            raise ValueError(
+                "activation, norm, dropout and bias need the layers of top: [512, 256]"
+            )
         if isinstance(self.dropout, tuple) and len(self.dropout) != len(self.top):
             raise ValueError(f"dropout has {len(self.dropout)} numbers for {len(self.top)} layers")
         return self

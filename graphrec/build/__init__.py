@@ -6,10 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphrec.build.bind import Place
-from graphrec.build.context import Bundle, Context, Failed
+from graphrec.build.context import Bundle, Context, Failed, Place
 from graphrec.build.features import Features
-from graphrec.build.nodes import NodeBuilder
+from graphrec.build.modifiers import NodeBuilder
 from graphrec.build.scope import Scope
 from graphrec.build.tasks import TaskBuilder, classes_of, probability_names, relation_map
 from graphrec.build.unused import report_unused

@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from graphrec.block import Block, Port
-from graphrec.build.context import Bundle, Context, Failed, GroupValue
+from graphrec.build.context import Bundle, Context, Failed, GroupValue, Place
+from graphrec.build.features import PAIRED_PORTS
 from graphrec.build.scope import Scope
 from graphrec.errors import suggestion
 from graphrec.graph import Ref
 from graphrec.recipe.model import Composite, NodeSpec
 
-__all__ = ["Binder", "Place"]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a node comes from: its path in the recipe, its node there, the copies being made."""
-
-    path: str
-    origin: str
-    keys: tuple[str, ...] = ()
-    role: Any = "block"
+__all__ = ["Binder"]
 
 
 class Binder:
@@ -144,9 +134,26 @@ class Binder:
                 f"`{value.name}` is a sequence without a query",
                 f"pair it:  groups: {{seq: {{query: [...], keys: {value.name}}}}}",
             )
-        offered = ["query", "keys"] if group.query else ["keys"]
+        offered = PAIRED_PORTS if group.query else PAIRED_PORTS[1:]
+        # what a block may do without is left out: a history carries its own mask and length
+        wanted = {port.name for port in ports if port.required} | {"query", "keys"}
+        missing = sorted(p.name for p in ports if p.required and p.name not in offered)
+        if missing:
+            shown = ", ".join(
+                f"{p.name}: {f'{value.name}.{p.name}' if p.name in offered else '...'}"
+                for p in ports
+                if p.required
+            )
+            raise self.context.fail(
+                "GR306",
+                path,
+                f"`{value.name}` has no `{missing[0]}` for that port of the block",
+                f"write a map:  in: {{{shown}}}",
+            )
         return {
-            port: scope.resolve(f"{value.name}.{port}", path) for port in offered if port in names
+            port: scope.resolve(f"{value.name}.{port}", path)
+            for port in offered
+            if port in names & wanted
         }
 
     def _list(

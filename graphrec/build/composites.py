@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from graphrec.build.context import Context
+from pydantic import ValidationError
+
+from graphrec.build.context import Context, Failed, Place
 from graphrec.errors import suggestion
 from graphrec.recipe.composites import fits, node_of
-from graphrec.recipe.model import Composite, NodeSpec
+from graphrec.recipe.findings import from_pydantic
+from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec
 
-__all__ = ["check_parameters", "substitute"]
+__all__ = ["check_parameters", "given_paths", "substitute"]
 
 
 def check_parameters(
@@ -23,7 +26,7 @@ def check_parameters(
                 "GR201",
                 f"{path}.{name}",
                 f"block `{block.block}` has no parameter `{name}`",
-                suggestion(name, block.params),
+                suggestion(name, [*block.params, *NODE_WORDS], 20),
                 context.key(f"{path}.{name}"),
             )
     values = {}
@@ -43,12 +46,24 @@ def check_parameters(
     return values
 
 
+def given_paths(block: Composite, node: str, place: Place) -> dict[str, str]:
+    """Key of a node inside the composite -> path of the value that its `$parameter` was given."""
+    body = block.graph[node]
+    if isinstance(body, str):
+        return {}
+    used = {k: v[1:] for k, v in body.items() if isinstance(v, str) and v.startswith("$")}
+    if place.inside:  # a composite in a composite: what its own parameters were given
+        return {key: place.given.get(name, place.path) for key, name in used.items()}
+    return {key: f"{place.path}.{name}" for key, name in used.items()}
+
+
 def substitute(
-    block: Composite, params: Mapping[str, Any], kernel: str | None
+    block: Composite, params: Mapping[str, Any], kernel: str | None, place: Place, context: Context
 ) -> dict[str, NodeSpec | str]:
     """The composite's nodes with `$param` replaced, in an order where each follows what it reads.
 
     A `kernel:` on the use of a composite is asked of each of its nodes that has none of its own.
+    Values that fit the parameter's type but not the word they are given to are reported.
     """
     made: dict[str, NodeSpec | str] = {}
     for name in block.order:
@@ -56,11 +71,28 @@ def substitute(
         if isinstance(body, str):
             made[name] = body
             continue
-        spec = node_of({key: _value(value, params) for key, value in body.items()})
+        try:
+            spec = node_of({key: _value(value, params) for key, value in body.items()})
+        except ValidationError as error:
+            _report(error, block, name, place, context)
+            raise Failed from None
         made[name] = (
             spec.model_copy(update={"kernel": kernel}) if kernel and not spec.kernel else spec
         )
     return made
+
+
+def _report(
+    error: ValidationError, block: Composite, node: str, place: Place, context: Context
+) -> None:
+    given = given_paths(block, node, place)
+    for problem in from_pydantic(error, place.path, None):
+        word = problem.path.removeprefix(f"{place.path}.").partition(".")[0]
+        context.report(
+            problem.code,
+            given.get(word, place.path),
+            f"{problem.message}, for `{word}` of `{node}` in block `{block.block}`",
+        )
 
 
 def _value(value: Any, params: Mapping[str, Any]) -> Any:

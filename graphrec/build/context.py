@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from graphrec.errors import Problem, Span
 from graphrec.graph import Ref
 from graphrec.library import Library
 from graphrec.recipe.model import Recipe
 
-__all__ = ["Bundle", "Context", "Failed", "GroupValue", "Value"]
+__all__ = ["Bundle", "Context", "Failed", "GroupValue", "Place", "Value"]
 
 
 class Failed(Exception):
@@ -32,6 +33,22 @@ class GroupValue:
 
 
 Value = Ref | Bundle | GroupValue
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a node comes from: its path in the recipe, its node there, the copies being made.
+
+    Inside a composite `inside` is the node's name there, and `given` are the paths of the values
+    that its parameters were given as `$name`.
+    """
+
+    path: str
+    origin: str
+    keys: tuple[str, ...] = ()
+    role: Any = "block"
+    inside: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from graphrec.build.bind import Place
-from graphrec.build.context import Context, Failed, Value
+from graphrec.build.context import Context, Failed, Place, Value
 from graphrec.build.scope import Scope
 from graphrec.errors import Problem
 from graphrec.graph import Node, Ref

@@ -16,7 +16,7 @@ from graphrec.recipe.model import (
 )
 from graphrec.shapes import B, Shape, length
 
-__all__ = ["GROUP_PORTS", "Features"]
+__all__ = ["GROUP_PORTS", "PAIRED_PORTS", "Features"]
 
 GROUP_PORTS = ("fields", "linear", "values")
 PAIRED_PORTS = ("query", "keys", "mask", "length")
@@ -34,6 +34,7 @@ class Features:
         self.columns, self.tables = declared.columns, declared.tables
         self._groups: dict[str, Group | None] = {}
         self._resolving: list[str] = []
+        self._failed: set[str] = set()
         self.linear_width: Mapping[str, int] = {}
 
     # ---- groups -----------------------------------------------------------------------------
@@ -45,6 +46,8 @@ class Features:
 
     def group(self, name: str) -> Group | None:
         """The resolved group of that name, None if there is none; Failed for a broken one."""
+        if name in self._failed:
+            raise Failed  # told when it was first asked for
         if name not in self._groups:
             if name in self._resolving:
                 cycle = " -> ".join([*self._resolving[self._resolving.index(name) :], name])
@@ -52,6 +55,9 @@ class Features:
             self._resolving.append(name)
             try:
                 self._groups[name] = self._resolve(name)
+            except Failed:
+                self._failed.add(name)
+                raise
             finally:
                 self._resolving.pop()
         return self._groups[name]
@@ -59,14 +65,9 @@ class Features:
     def _resolve(self, name: str) -> Group | None:
         groups = self.context.recipe.groups
         if name == "all":
-            return Group(tuple(self.plain))
+            return Group(self._all())
         if name in self.sequences:
-            sequence = self.features[name]
-            assert isinstance(sequence, SequenceFeature)
-            keys = tuple(
-                f"{name}.{base}" for base in sorted(sequence.of) if f"{name}.{base}" in self.columns
-            )
-            return Group(keys=keys, sequence=name)
+            return Group(keys=self._keys(name), sequence=name)
         if name in groups:
             group = groups[name]
             return (
@@ -136,7 +137,9 @@ class Features:
         sequence = self.features[group.keys]
         assert isinstance(sequence, SequenceFeature)
         for i, part in enumerate(group.query):
-            if part not in self.features and f"features.{part}" not in self.context.broken:
+            if f"features.{part}" in self.context.broken:
+                raise Failed
+            if part not in self.features:
                 raise self.context.fail(
                     "GR301",
                     f"groups.{name}.query.{i}",
@@ -152,14 +155,26 @@ class Features:
                 f" is of {', '.join(sorted(sequence.of))}",
                 "a query names exactly the features of its sequence, in any order",
             )
-        pairs = sorted(sequence.of)
         return Group(
-            query=tuple(pairs),
-            keys=tuple(
-                f"{group.keys}.{base}" for base in pairs if f"{group.keys}.{base}" in self.columns
-            ),
-            sequence=group.keys,
+            query=tuple(sorted(sequence.of)), keys=self._keys(group.keys), sequence=group.keys
         )
+
+    def _all(self) -> tuple[str, ...]:
+        if not self.plain:
+            if any(path.partition(".")[0] == "features" for path in self.context.broken):
+                raise Failed
+            help = "it is the group of every feature that is no sequence"
+            raise self.context.fail("GR311", "features", "group `all` has no features", help)
+        return tuple(self.plain)
+
+    def _keys(self, name: str) -> tuple[str, ...]:
+        """Columns of a sequence; Failed when one of its features is wrong (reported)."""
+        sequence = self.features[name]
+        assert isinstance(sequence, SequenceFeature)
+        keys = tuple(f"{name}.{base}" for base in sorted(sequence.of))
+        if any(key not in self.columns for key in keys):
+            raise Failed
+        return keys
 
     # ---- ports ------------------------------------------------------------------------------
 

@@ -38,10 +38,12 @@ class Scope:
         """The scope inside a composite: only its inputs, no outer names."""
         return Scope(self.context, None, self.nodes, self.ports, dict(values))
 
-    def known(self) -> list[str]:
-        """Names for suggestions: nodes in reading order, then groups."""
-        groups = self.features.group_names if self.features else []
-        return [*self.values, *(g for g in groups if g not in self.values)]
+    def known(self, path: str = "") -> list[str]:
+        """Names for suggestions: nodes (but the one at `path`), then groups."""
+        if self.features is None:
+            return list(self.values)
+        nodes = [n for n in self.context.recipe.graph if not f"{path}.".startswith(f"graph.{n}.")]
+        return [*nodes, *(g for g in self.features.group_names if g not in self.values)]
 
     def resolve(self, text: str, path: str, span: Span | None = None) -> Value:
         """What a reference means; reports GR301/GR302 and raises Failed when it means nothing."""
@@ -65,7 +67,7 @@ class Scope:
         if self._is_broken(name):
             raise Failed
         raise self.context.fail(
-            "GR301", path, f"no node or group `{name}`", suggestion(name, self.known()), span
+            "GR301", path, f"no node or group `{name}`", suggestion(name, self.known(path)), span
         )
 
     def _is_broken(self, name: str) -> bool:
@@ -74,6 +76,7 @@ class Scope:
         return any(p in self.context.broken for p in places) or "features" in self.context.broken
 
     def _member(self, value: Value, rest: str, text: str, path: str, span: Span | None) -> Value:
+        before = text.partition(".")[0]
         while rest:
             key, _, rest = rest.partition(".")
             if isinstance(value, GroupValue):
@@ -86,8 +89,8 @@ class Scope:
                 raise self.context.fail(
                     "GR302",
                     path,
-                    f"`{value.node}` has one output: it has no port `{key}`",
-                    f"write `{value.node}`",
+                    f"`{before}` has one output: it has no port `{key}`",
+                    f"write `{before}`",
                     span,
                 )
             if not isinstance(value, Bundle) or key not in value.items:
@@ -95,7 +98,7 @@ class Scope:
                 raise self.context.fail(
                     "GR302", path, f"`{text}`: no output `{key}`", suggestion(key, known), span
                 )
-            value = value.items[key]
+            value, before = value.items[key], f"{before}.{key}"
         return value
 
     def _group_port(self, group: GroupValue, port: str, path: str) -> Ref:
@@ -129,6 +132,9 @@ class Scope:
             return self._group_port(
                 value, "keys" if group.sequence and not group.query else "", path
             )
+        if value.node in self.nodes and self.nodes[value.node].is_loss:
+            message = f"`{text}` is a term of the loss: it is added to it, nothing can read it"
+            raise self.context.fail("GR501", path, message, "", span)
         return value
 
     def shape(self, ref: Ref) -> Shape:

@@ -7,9 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from graphrec.block import Block
-from graphrec.build.bind import Place
-from graphrec.build.context import Context, Failed, Value
-from graphrec.build.nodes import NodeBuilder
+from graphrec.build.context import Context, Failed, Place, Value
+from graphrec.build.modifiers import NodeBuilder
 from graphrec.build.scope import Scope
 from graphrec.errors import suggestion
 from graphrec.graph import Output, Ref, find_cycle
@@ -35,7 +34,7 @@ def relation_map(context: Context) -> dict[str, tuple[int, Relation]]:
         members = [*relation.parents, relation.child]
         unknown = [t for t in members if t not in recipe.tasks]
         for task in unknown:
-            if f"tasks.{task}" not in context.broken:
+            if not {f"tasks.{task}", "tasks"} & context.broken:
                 context.report("GR301", path, f"no task `{task}`", suggestion(task, recipe.tasks))
         for task in members:
             if task in recipe.tasks and recipe.tasks[task].inputs is None:
@@ -102,7 +101,7 @@ class TaskBuilder:
         """A built-in block that tasks and relations are made of."""
         found = self.library.get(name)
         assert isinstance(found, type)
-        return self.builder.configure(found, params, place.path)
+        return self.builder.configure(found, params, place)
 
     def tower(self, name: str) -> Ref:
         """What a task's head reads: its relation node, or the node of its `in`."""

@@ -14,6 +14,7 @@ from graphrec.build.context import Context
 from graphrec.build.features import Features
 from graphrec.errors import nearest
 from graphrec.recipe.model import (
+    Composite,
     CrossFeature,
     FeatureGroup,
     NodeSpec,
@@ -75,13 +76,14 @@ def _unreadable_words(context: Context) -> set[str]:
 
 
 def _live(context: Context, features: Features, reads: Reads, words: set[str]) -> set[str]:
-    """Names of nodes and groups that tasks and exports depend on."""
+    """Names of nodes and groups that tasks, losses and exports depend on."""
     recipe = context.recipe
     groups = set(features.group_names)
     known = sorted({*recipe.graph, *groups})
     waiting = [*recipe.export.nodes, *(w for w in words if w in recipe.graph or w in groups)]
     for task in recipe.tasks.values():
         waiting.extend([(task.inputs or "").partition(".")[0], *reads(task.logit or "")])
+    waiting.extend(name for name, spec in recipe.graph.items() if _adds_loss(context, spec))
     live: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -92,6 +94,22 @@ def _live(context: Context, features: Features, reads: Reads, words: set[str]) -
             waiting.extend(reads(recipe.graph[name]) if name in recipe.graph else ())
             waiting.extend(_members(context, name))
     return live
+
+
+def _adds_loss(context: Context, spec: NodeSpec | str) -> bool:
+    """Whether a node is a loss block, or a composite with one inside."""
+    waiting = [spec.block] if isinstance(spec, NodeSpec) else []
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        block = context.recipe.blocks.get(name) or context.library.get(name)
+        if isinstance(block, Composite) and name not in seen:
+            parts = [body.get("block") for body in block.graph.values() if isinstance(body, dict)]
+            waiting.extend(part for part in parts if isinstance(part, str))
+        elif isinstance(block, type) and block.is_loss:
+            return True
+        seen.add(name)
+    return False
 
 
 def _members(context: Context, name: str) -> list[str]:

@@ -7,6 +7,7 @@
     cli/importing.py import
     cli/running.py   train, evaluate
     cli/shipped.py   recipes, blocks, schema, explain
+    cli/checking.py  check-block
     cli/machine.py   doctor
 
 Thin: every command imports what it needs when it runs, so that `--help` needs argparse alone.
@@ -23,7 +24,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from graphrec.cli import importing, machine, making, reading, running, shipped
+from graphrec.cli import checking, importing, machine, making, reading, running, shipped
 from graphrec.cli.command import Command, Parser, UsageError
 from graphrec.cli.console import Console
 
@@ -33,7 +34,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("look at a recipe", reading.COMMANDS),
     ("make something of it", (*making.COMMANDS, *importing.COMMANDS)),
     ("train", running.COMMANDS),
-    ("what there is", shipped.COMMANDS),
+    ("what there is", (*shipped.COMMANDS, *checking.COMMANDS)),
     ("this machine", machine.COMMANDS),
 )
 

@@ -17,17 +17,20 @@ from graphrec.cli.console import Console, write_file
 
 if TYPE_CHECKING:
     from graphrec.compiler import Compiled
+    from graphrec.graph import Graph
+    from graphrec.passes import Trace
 
 __all__ = ["COMMANDS"]
 
 
-def _compiled(args: argparse.Namespace) -> Compiled:
+def _compiled(args: argparse.Namespace, trace: Trace | None = None) -> Compiled:
     from graphrec.compiler import compile_recipe
 
     return compile_recipe(
         recipe_path(args.recipe),
         overrides=args.overrides,
         library=library_of(args),
+        trace=trace,
         allow_root=args.allow_root,
     )
 
@@ -75,19 +78,61 @@ def _compare(path: str, text: str, console: Console) -> int:
 def _graph(args: argparse.Namespace, console: Console) -> int:
     from graphrec import viz
 
-    compiled = _compiled(args)
+    seen: dict[str, Graph] = {}
+    wanted = None if args.after is None else _known_pass(args)
+    compiled = _compiled(args, seen.__setitem__)
+    graph = compiled.graph if wanted is None else _as_it_was(seen[wanted], wanted)
     if args.format == "json":
-        console.data(viz.plain(compiled.graph))
+        console.data(viz.plain(graph))
         return 0
     console.problems(compiled.problems)
-    drawings = {"mermaid": viz.mermaid, "dot": viz.dot, "svg": viz.svg}
-    text = drawings[args.format](compiled.graph)
+    if args.format == "html":
+        text = _page(compiled, graph, args.fast)
+    else:
+        drawings = {"mermaid": viz.mermaid, "dot": viz.dot, "svg": viz.svg}
+        text = drawings[args.format](graph)
     if args.output is None:
         console.result(text)
         return 0
     write_file(args.output, text)
     console.remark(f"wrote {args.output}")
     return 0
+
+
+def _known_pass(args: argparse.Namespace) -> str:
+    from graphrec.errors import nearest
+    from graphrec.passes import PASSES
+
+    names = ["build", *(step.__name__ for step in PASSES)]
+    if args.after in names:
+        return str(args.after)
+    near = nearest(args.after, names)
+    hint = f"; did you mean `{near}`?" if near else ""
+    raise UsageError(f"no pass `{args.after}`{hint} In order: {', '.join(names)}", args.usage)
+
+
+def _as_it_was(graph: Graph, after: str) -> Graph:
+    """The graph as that pass left it; no kernel is shown before kernels are chosen."""
+    from dataclasses import replace
+
+    if after != "choose_kernels":
+        graph = graph.with_nodes(replace(node, kernel=None) for node in graph.nodes)
+    return replace(graph, description=f"After {after}. {graph.description}".strip())
+
+
+def _page(compiled: Compiled, graph: Graph, fast: bool) -> str:
+    from importlib.util import find_spec
+
+    from graphrec import viz
+    from graphrec.describe import describe
+    from graphrec.measure import history_lengths, measure
+
+    costs, remarks = None, tuple[str, ...]()
+    if not fast and find_spec("torch") is not None:
+        costs, remarks = measure(compiled)
+    lengths = history_lengths(compiled.recipe)
+    about = describe(graph, costs, lengths=lengths, remarks=remarks)
+    return viz.html(graph, about, compiled.recipe)
 
 
 def _output_option(parser: Parser) -> None:
@@ -104,8 +149,15 @@ def _compile_options(parser: Parser) -> None:
 
 
 def _graph_options(parser: Parser) -> None:
-    recipe_options(parser, formats=("mermaid", "dot", "svg", "json"))
+    recipe_options(parser, formats=("mermaid", "dot", "svg", "html", "json"))
     _output_option(parser)
+    parser.add_argument(
+        "--after", metavar="PASS", help="the graph as it was after this pass (first: build)"
+    )
+    parser.add_argument(
+        "--fast", action="store_true", help="html without parameters and FLOPs: needs no torch"
+    )
+    parser.set_defaults(usage=parser.format_usage().strip())
 
 
 COMMANDS = (
@@ -122,9 +174,13 @@ COMMANDS = (
     ),
     Command(
         "graph",
-        "draw the graph: mermaid (for a README), dot or svg",
+        "draw the graph: mermaid (for a README), dot, svg, or html to walk around in",
         _graph,
         _graph_options,
-        ("graphrec graph shop --format svg -O shop.svg", "graphrec graph deepfm"),
+        (
+            "graphrec graph shop --format html -O shop.html",
+            "graphrec graph deepfm",
+            "graphrec graph shop --after build --format svg -O before.svg",
+        ),
     ),
 )

@@ -8,7 +8,6 @@ from pathlib import Path
 from graphrec.data.faults import bad_data
 from graphrec.data.files import find_files
 from graphrec.data.filesource import FileSource, split
-from graphrec.data.paths import folder_of
 from graphrec.data.plan import plan
 from graphrec.data.source import Source
 from graphrec.recipe.calls import parse_call
@@ -29,8 +28,8 @@ class DataSet:
 def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
     """Find and check the data of a recipe: files, or a generator for `data.synthetic`.
 
-    Relative globs start at the folder of the file that wrote them (`base_dir` overrides). Raises
-    DataError with every missing file and column.
+    Relative globs (a recipe that was read has none) start at `base_dir`, else at the working
+    directory. Raises DataError with every missing file and column.
     """
     data = recipe.data
     if data.synthetic is not None:
@@ -44,13 +43,13 @@ def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
             "the recipe names no training data",
             "-o data.train=FILES.parquet, or try it on generated rows: -o data.synthetic=200_000",
         )
-    train = open_files(recipe, data.train, "data.train", base_dir)
+    train = open_files(recipe, data.train, base_dir)
     if data.split is not None:
         if data.eval:
             raise bad_data("GR710", "data.split and data.eval are both given", "keep one of them")
         parts = split(train, data.split.by, _held_out(data.split.eval))
         return DataSet(*parts, train.fingerprint)
-    evaluation = open_files(recipe, data.eval, "data.eval", base_dir) if data.eval else None
+    evaluation = open_files(recipe, data.eval, base_dir) if data.eval else None
     return DataSet(train, evaluation, train.fingerprint)
 
 
@@ -66,9 +65,6 @@ def _held_out(text: str) -> int:
     return number
 
 
-def open_files(
-    recipe: Recipe, globs: tuple[str, ...], path: str, base_dir: Path | None = None
-) -> FileSource:
-    """A source over the files of some globs, for the recipe's columns; `path` wrote them."""
-    base = folder_of(recipe, path) if base_dir is None else base_dir
-    return FileSource(find_files(globs, base), plan(recipe), recipe.data)
+def open_files(recipe: Recipe, globs: tuple[str, ...], base_dir: Path | None = None) -> FileSource:
+    """A source over the files of some globs, for the recipe's columns."""
+    return FileSource(find_files(globs, base_dir or Path()), plan(recipe), recipe.data)

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from graphrec.data.chunk import Array, offsets_of
-from graphrec.data.paths import vocabulary_file
+from graphrec.data.files import vocabulary_file
 from graphrec.data.plan import Field, Plan
 from graphrec.data.planted import TASTES, Drawn, mean_of_steps, seed_of
-from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe, SequenceFeature
+from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, SequenceFeature
 
 __all__ = ["Columns"]
 
@@ -29,12 +29,13 @@ Steps = tuple[Array, Array]
 class Columns:
     """Draws the columns of a plan; `domains` are the ids' sizes, `pairs` those that interact."""
 
-    def __init__(self, plan: Plan, recipe: Recipe) -> None:
-        self._plan, self._recipe = plan, recipe
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
         self._fields = _by_column(plan)
         known = {t.label.column for t in plan.tasks.values() if t.label} | set(plan.spaces.values())
         self._extra = sorted(set(plan.uses) - set(self._fields) - known)
         numeric = {f.column for f in plan.fields if not isinstance(f.feature, IdFeature)}
+        self._histories = _histories(plan)
         self._texts: dict[str, Any] = {}
         self.domains: dict[str, int] = {}
         for f in self._fields.values():
@@ -76,9 +77,10 @@ class Columns:
         steps: dict[str, Steps] = {}
         for column, f in self._fields.items():
             if f.sequence is not None:
-                if f.sequence.name not in steps:
-                    steps[f.sequence.name] = _steps(f.sequence, taste, random)
-                arrays[column] = self._history(f, steps[f.sequence.name], drawn, random)
+                history = self._histories[f.sequence.name]
+                if history not in steps:
+                    steps[history] = _steps(f.sequence, taste, random)
+                arrays[column] = self._history(f, steps[history], drawn, random)
         for column in self._extra:
             arrays[column] = self._beside(column, drawn, random, rows)
         return arrays, drawn
@@ -153,7 +155,7 @@ class Columns:
         if kind == "range":
             return int(args[0])
         if kind == "file":
-            self._texts[f.column] = vocabulary_file(self._recipe, feature)
+            self._texts[f.column] = vocabulary_file(feature)
             return len(self._texts[f.column])
         size = min(args[0], _HASHED) if kind == "hash" else _FITTED
         if not numeric:
@@ -194,6 +196,17 @@ def _by_column(plan: Plan) -> dict[str, Field]:
             isinstance(f.feature, IdFeature) and not isinstance(known.feature, IdFeature)
         ):
             found[f.column] = f
+    return found
+
+
+def _histories(plan: Plan) -> dict[str, str]:
+    """Sequence -> the first one that it shares a column with, by way of others too: equal steps."""
+    fields = [(f.column, f.sequence.name) for f in plan.fields if f.sequence is not None]
+    found = {name: name for _, name in fields}
+    first: dict[str, str] = {}
+    for column, name in fields:
+        old, new = found[name], found[first.setdefault(column, name)]
+        found = {key: new if value == old else value for key, value in found.items()}
     return found
 
 

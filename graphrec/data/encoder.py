@@ -155,12 +155,20 @@ class Encoder:
         feature, values = field.feature, array if lists is None else lists.values
         assert isinstance(feature, IdFeature) and field.table is not None
         report = at_row(faults, array, lists.offsets if lists else None, field.column)
-        found = self._maps[field.key](values, field.column, report)
+        bad: list[Array] = []
+
+        def note(mask: Array, why: str) -> None:
+            bad.append(mask)
+            report(mask, why)
+
+        found = self._maps[field.key](values, field.column, note)
         if isinstance(self.vocabularies[field.table], HashedRows):
             return found
         unseen = found == self.rows[field.table] - 1
         if values.null_count:
             unseen &= values.is_valid().to_numpy(zero_copy_only=False)
+        for mask in bad:  # no value at all
+            unseen &= ~mask
         number = int(np.count_nonzero(unseen))
         counts.values[field.key] += len(values) - values.null_count
         counts.unseen[field.key] += number

@@ -7,12 +7,16 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import pyarrow as pa
 
 from graphrec.data.faults import bad_data
 from graphrec.errors import DataError, Problem
+from graphrec.recipe.model import IdFeature
+from graphrec.recipe.vocabulary import read_vocabulary
 
-__all__ = ["Format", "fingerprint", "find_files", "format_of"]
+__all__ = ["Format", "fingerprint", "find_files", "format_of", "vocabulary_file"]
 
 Format = Literal["parquet", "csv"]
 
@@ -68,6 +72,19 @@ def format_of(path: Path, asked: Literal["auto", "parquet", "csv"]) -> Format:
             f"known here: {', '.join(_SUFFIXES)}; or say data.format: parquet | csv",
         )
     return known
+
+
+def vocabulary_file(feature: IdFeature) -> Any:
+    """The values of `file(path)`, Arrow texts in the order of the lines.
+
+    Raises DataError when the file changed after the recipe was read, and is no vocabulary now.
+    """
+    path = str(feature.vocab.args[0])
+    try:
+        return pa.array(read_vocabulary(path), pa.large_string())
+    except (OSError, ValueError) as fault:
+        said = f"vocabulary {path} of feature `{feature.name}`: {fault}"
+        raise bad_data("GR709", said, "one value a line, each once") from None
 
 
 def fingerprint(files: Iterable[Path]) -> str:

@@ -15,8 +15,8 @@ from graphrec.data.chunk import Array
 from graphrec.data.columns import at_row, kind_of, lists_of, numbers_of, plain, valid_utf8
 from graphrec.data.dense import Scale, vectors
 from graphrec.data.faults import Faults, bad_data
+from graphrec.data.files import vocabulary_file
 from graphrec.data.learned import Learned
-from graphrec.data.paths import vocabulary_file
 from graphrec.data.plan import Field, plan
 from graphrec.data.source import Raw, Source
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
@@ -73,7 +73,7 @@ def _given(recipe: Recipe) -> Learned:
             learned.edges[f.stats] = np.array(feature.edges, np.float64)
         elif isinstance(feature, IdFeature) and feature.vocab.name == "file":
             if str(f.table) not in learned.vocabularies:
-                learned.vocabularies[str(f.table)] = vocabulary_file(recipe, feature)
+                learned.vocabularies[str(f.table)] = vocabulary_file(feature)
         elif isinstance(feature, DenseFeature) and feature.stats is not None:
             first, second = (np.full(feature.width, x, np.float64) for x in feature.stats)
             span = second if feature.transform == "zscore" else second - first

@@ -206,4 +206,4 @@ def _cuts(rows: int, batch: int) -> Iterator[tuple[int, int]]:
     starts = list(range(0, rows, batch))
     if len(starts) > 1 and rows - starts[-1] == 1 and batch > 1:
         starts.pop()
-    return iter([(a, b) for a, b in zip(starts, [*starts[1:], rows], strict=True)])
+    return zip(starts, [*starts[1:], rows] if starts else [], strict=True)

@@ -35,7 +35,7 @@ _HELD_OUT = 10  # every tenth row
 class SyntheticSource:
     """`rows` generated rows less the held out tenth, which is the source `held_out`.
 
-    The same recipe and number give the same rows on every machine. `best(task)` tells what the true
+    The same recipe and number give the same rows, run after run. `best(task)` tells what the true
     probabilities would score on the held out rows.
     """
 
@@ -45,7 +45,7 @@ class SyntheticSource:
         self.recipe, self.rows, self.part = recipe, rows, part
         held = max(rows // _HELD_OUT, 1)
         self._start, self._stop = (0, rows - held) if part == "train" else (rows - held, rows)
-        self._columns: Columns = parent._columns if parent else Columns(plan(recipe), recipe)
+        self._columns: Columns = parent._columns if parent else Columns(plan(recipe))
         self._labels: list[LabelColumn] = parent._labels if parent else label_columns(recipe)
         if parent is not None:
             return

@@ -56,8 +56,8 @@ class RangeRows:
         self.size, self.rows = size, size + 1
 
     def texts(self, values: Any) -> Array:
-        written = pc.match_substring_regex(values, r"^[+-]?[0-9]+$")
-        short = pc.match_substring_regex(values, r"^[+-]?0*[0-9]{1,18}$")
+        written = pc.match_substring_regex(values, r"^-?[0-9]+$")
+        short = pc.match_substring_regex(values, r"^-?0*[0-9]{1,18}$")
         rows = self.integers(_integers(pc.if_else(short, values, "-1")))
         rows[~written.to_numpy(zero_copy_only=False)] = -1
         return rows
@@ -144,7 +144,7 @@ class ValueMap:
         """Results [T]; cells without a meaning are reported and come back as null does."""
         kind = kind_of(array.type)
         if kind == "nothing":
-            return np.full(len(array), self._null, np.int64)
+            return np.full(len(array), self._null, self._texts(pa.array([], pa.string())).dtype)
         if pt.is_dictionary(array.type):
             if len(array.dictionary) <= 2 * len(array):
                 return self._by_dictionary(array, column, faults)
@@ -204,7 +204,8 @@ class ValueMap:
         if last is None or not last[0].equals(array.dictionary):
             bad: dict[str, Array] = {}
             results = self(array.dictionary, column, lambda mask, why: bad.update({why: mask}))
-            last = (array.dictionary, np.append(results, self._null), bad)
+            extended = np.append(results, np.array([self._null], results.dtype))
+            last = (array.dictionary, extended, bad)
             self._last = last
         codes = array.indices
         if codes.null_count:

@@ -151,7 +151,7 @@ def _vocab(section: Section, reading: Reading) -> int | str:
         # the row of the default value and that of unknown ones stand before the list
         extra = 0 if hashed or "default_bucketize_value" in section else 2
         section.ignore("default_bucketize_value", "vocab_list", "vocab_dict")
-        what = "encoded data: the column holds row numbers, nothing is hashed or looked up in a list"
+        what = "encoded data: the column holds row numbers, nothing is hashed or looked up"
         section.notes.add(section.span, what, "fg_mode: FG_NONE")
         return hashed or listed + extra
     if hashed:

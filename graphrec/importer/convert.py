@@ -17,7 +17,6 @@ from graphrec.importer.rank import RANK_MODELS, Parts
 from graphrec.importer.section import Notes, Section
 from graphrec.importer.tasks import task_body
 from graphrec.importer.training import data_of, is_encoded, train_of
-from graphrec.recipe.training import Train
 
 __all__ = ["Converted", "convert"]
 
@@ -187,8 +186,4 @@ def _balance(model_config: Section, model: Section, tasks: dict[str, Any]) -> di
     }
     if not asked:
         return {}
-    if "balance" in Train.model_fields:
-        return {"balance": {"pareto": {"min": least} if least else {}}}
-    what = "use_pareto_loss_weight has no counterpart yet: losses are summed by their weights"
-    model_config.remark("use_pareto_loss_weight", what)
-    return {}
+    return {"balance": {"pareto": {"min": least}} if least else "pareto"}

@@ -108,9 +108,7 @@ def _add_history(found: Features, section: Section, encoded: bool, notes: Notes)
         kinds = config.names()
         part = config.section(kinds[0]) if len(kinds) == 1 else None
         if part is None:
-            raise RecipeError(
-                Problem("GR131", f"{config.path}: expected one feature", config.span)
-            )
+            raise RecipeError(Problem("GR131", f"{config.path}: expected one feature", config.span))
         name = part.text("feature_name") or _missing(part, "feature_name")
         feature = feature_of(kinds[0], part, Reading(encoded, step=True))
         feature.name = legal_feature(name)

@@ -91,7 +91,8 @@ class Groups:
         if name not in self._made:
             config = self.config(name, asker)
             config.ignore("group_type")
-            members = self._members(config, pooled := [])
+            pooled: list[str] = []
+            members = self._members(config, pooled)
             token = self._token(_Group(name, members, regularize=self._regularized(members)))
             self._made[name] = source = Source(token, members)
             source.encoders += self.histories.encode(config, name)

@@ -1,4 +1,4 @@
-"""SEQUENCE groups and sequence encoders -> sequences, pairs of query and history, and their nodes."""
+"""SEQUENCE groups and sequence encoders -> sequences, pairs of query and history, their nodes."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Pair:
     sequence: str
     query: list[Feature]
     bases: list[str]
+    width: int
     config: Section
 
     @property
@@ -71,7 +72,8 @@ class Histories:
         order = sorted(range(len(steps)), key=lambda i: bases[i])
         ordered = [partners[steps[i]] for i in order if steps[i] in partners]
         ordered += [feature for feature in query if feature not in ordered]
-        return Pair(wish, sequence, ordered, bases, config)
+        width = sum(self._step(step).width for step in steps)
+        return Pair(wish, sequence, ordered, bases, width, config)
 
     def _partners(self, steps: list[str], query: list[Feature]) -> dict[str, Feature]:
         """The query feature of each step: the one of its name, else the next of its width."""
@@ -165,6 +167,9 @@ class Histories:
         if not pair.query:
             what = f"feature group `{pair.name}` has no query: attention needs one"
             raise RecipeError(Problem("GR131", what, pair.config.span))
+        if sum(feature.width for feature in pair.query) > pair.width:
+            what = f"feature group `{pair.name}`: the query is wider than the history"
+            raise RecipeError(Problem("GR131", what, pair.config.span))
         said: Any = [feature.name for feature in pair.query]
         if pair.is_paired:
             said = {"query": said, "keys": pair.sequence}
@@ -189,7 +194,9 @@ class Histories:
 
     def encode(self, config: Section, group: str) -> Refs:
         """The nodes of a DEEP group's sequence_groups and sequence_encoders."""
-        inner = {part.text("group_name", group): part for part in config.sections("sequence_groups")}
+        inner = {
+            part.text("group_name", group): part for part in config.sections("sequence_groups")
+        }
         made: Refs = []
         for encoder in config.sections("sequence_encoders"):
             for kind in encoder.names():
@@ -218,6 +225,9 @@ class Histories:
             return draft.node(wish, "dot_attention", self.inputs(pair))
         if kind == "multi_window_din_encoder":
             windows = section.integers("windows_len")
+            if not windows:
+                what = f"{section.path}: windows_len is missing"
+                raise RecipeError(Problem("GR131", what, section.span))
             settings = {**_scores(section), "windows": windows, "keep": "first"}
             return draft.node(wish, "multi_window_din", self.inputs(pair), **settings)
         if kind == "self_attention_encoder":
@@ -233,7 +243,7 @@ class Histories:
 def _scores(section: Section) -> dict[str, Any]:
     """Settings of the MLP that scores steps."""
     inner = section.section("attn_mlp")
-    found = perceptron(inner, ("activation", "norm", "dropout")) if inner is not None else {}
+    found = perceptron(inner) if inner is not None else {}
     if not found.get("hidden"):
         what = f"{section.path}: attn_mlp needs hidden_units"
         raise RecipeError(Problem("GR131", what, section.span))

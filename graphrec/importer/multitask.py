@@ -70,12 +70,12 @@ def _experts(parts: Parts, refs: Refs) -> tuple[Refs, bool]:
         return refs, False
     settings: dict[str, Any] = {"gates": "tasks", "experts": parts.model.integer("num_expert", 3)}
     settings |= perceptron(expert)
+    if not settings["hidden"]:
+        raise RecipeError(Problem("GR131", f"{expert.path} needs hidden_units", expert.span))
     gate = parts.model.section("gate_mlp")
     if gate is not None:
-        found = perceptron(gate, ("activation", "norm"), "gate_hidden")
-        settings |= {
-            key if key == "gate_hidden" else f"gate_{key}": v for key, v in found.items()
-        }
+        found = perceptron(gate, ("activation", "norm", "bias"), "gate_hidden")
+        settings |= {key if key == "gate_hidden" else f"gate_{key}": v for key, v in found.items()}
     return [parts.draft.node("experts", "mmoe", refs, **settings)], True
 
 

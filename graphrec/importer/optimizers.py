@@ -45,8 +45,7 @@ def optimizers(train: Section) -> dict[str, Any]:
         schedules[side] = _schedule(section, rates[side])
     made: dict[str, Any] = {}
     if rates:
-        same = len(rates) == 2 and rates["dense"] == rates["sparse"]
-        made["lr"] = rates["dense"] if same else rates
+        made["lr"] = rates  # one number would leave the tables their own default
     if chosen:
         made["optim"] = chosen
     if schedules.get("dense") != schedules.get("sparse") and len(schedules) == 2:
@@ -114,12 +113,12 @@ def _warmup(section: Section, rate: float) -> dict[str, Any]:
     start = section.number("warmup_learning_rate")
     if not warmup:
         return {}
-    return {"warmup": warmup, **({"warmup_from": start / rate} if start else {})}
+    return {"warmup": warmup, **({"warmup_from": round(start / rate, 12)} if start else {})}
 
 
 def _minimum(section: Section, rate: float) -> dict[str, Any]:
     low = section.number("min_learning_rate")
-    return {"minimum": low / rate} if low else {}
+    return {"minimum": round(low / rate, 12)} if low else {}
 
 
 def _exponential(section: Section, rate: float) -> dict[str, Any]:

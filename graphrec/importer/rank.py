@@ -9,6 +9,7 @@ from typing import Any
 from graphrec.errors import Problem, RecipeError
 from graphrec.importer.draft import Draft, Refs, perceptron
 from graphrec.importer.groups import Groups, Source
+from graphrec.importer.naming import legal_node
 from graphrec.importer.section import Section
 
 __all__ = ["RANK_MODELS", "Parts", "masknet"]
@@ -103,7 +104,7 @@ def _towers(parts: Parts) -> Answer:
     for tower in parts.model.sections("towers"):
         name = tower.text("input")
         source = parts.groups.deep(name, tower)
-        wish = name if name in ("deep",) else f"{name.removesuffix('_tower')}_tower"
+        wish = name if name == "deep" else f"{legal_node(name).removesuffix('_tower')}_tower"
         made += parts.draft.mlp(tower.section("mlp"), wish, source.refs)
     for tower in parts.model.sections("din_towers"):
         name = tower.text("input")
@@ -128,7 +129,7 @@ def masknet(section: Section, draft: Draft, wish: str, refs: Refs) -> str:
         raise RecipeError(Problem("GR131", f"{section.path}: hidden_dim is missing", section.span))
     top = section.section("top_mlp")
     if top is not None:
-        settings |= perceptron(top, ("activation", "norm", "dropout"), "top")
+        settings |= perceptron(top, hidden="top")
     if not section.flag("use_parallel", True):
         settings["mode"] = "serial"
     return draft.node(wish, "masknet", refs, **settings)
@@ -175,7 +176,12 @@ def _fields(parts: Parts) -> tuple[str, int, int, Refs, Source]:
     if "dense" not in parts.groups.names or len(parts.groups.names) < 2:
         return f"{sparse.group}.fields", number, dim, [], sparse
     dense = parts.source("dense")
-    bottom = parts.draft.mlp(parts.sub("dense_mlp", "bot_mlp"), "bottom", dense.refs)
+    section = parts.sub("dense_mlp", "bot_mlp")
+    layers = section.integers("hidden_units") if section is not None else []
+    if (layers[-1] if layers else dense.width) != dim:
+        what = f"{parts.model.path}: dense_mlp ends in another width than the features': {dim}"
+        raise RecipeError(Problem("GR131", what, parts.model.span))
+    bottom = parts.draft.mlp(section, "bottom", dense.refs)
     text = f"reshape(concat({', '.join([*bottom, sparse.group])}), [{number + 1}, {dim}])"
     return parts.draft.expression("fields", text), number + 1, dim, bottom, sparse
 
@@ -194,7 +200,9 @@ def _wukong(parts: Parts) -> Answer:
         inner = layer.section("feature_num_mlp")
         settings: dict[str, Any] = {"fm_fields": fm, "linear_fields": linear}
         settings["rank"] = layer.integer("compressed_feature_num", 16)
-        settings |= perceptron(inner, ("activation",)) if inner is not None else {"hidden": [64]}
+        settings |= (
+            perceptron(inner, ("activation", "norm")) if inner is not None else {"hidden": [64]}
+        )
         x = parts.draft.node(f"wukong{i + 1}", "wukong", x, **settings)
         number = fm + linear
     flat = parts.draft.expression("flat", f"reshape({x}, [{number * dim}])")

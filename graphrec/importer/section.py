@@ -167,8 +167,8 @@ class Section:
         if entry is None:
             return default
         value = entry.value
-        if value in (0, 1) and not isinstance(value, str):
-            return bool(value)
+        if isinstance(value, int) and value in (0, 1):
+            return value == 1
         if isinstance(value, Word) and value in _TRUE + _FALSE:
             return value in _TRUE
         raise self._wrong(entry, "true or false")
@@ -185,9 +185,7 @@ class Section:
 
     def sections(self, name: str) -> list[Section]:
         """Every message given under a name."""
-        return [
-            self._child(id(entry), self._message(entry), name) for entry in self._all(name)
-        ]
+        return [self._child(id(entry), self._message(entry), name) for entry in self._all(name)]
 
     def _message(self, entry: Entry) -> Message:
         if isinstance(entry.value, Message):

@@ -51,10 +51,8 @@ def task_body(section: Section, label: str) -> dict[str, Any]:
         body["classes"] = classes
     elif classes > 1:
         section.remark("num_class", f"num_class: {classes} with a binary loss: one logit")
-    usual = {"binary": {"bce": {}}, "regression": {"l2": {}}}.get(form)
-    if form == "softmax" and classes > 2:
-        usual = {"softmax": {}}
-    if losses != usual:
+    usual = {"binary": "bce", "regression": "l2"}.get(form, "softmax" if classes > 2 else "")
+    if losses != {usual: {}}:
         plain = len(losses) == 1 and not next(iter(losses.values()))
         body["loss"] = next(iter(losses)) if plain else losses
     _weights(section, body)

@@ -1,7 +1,7 @@
 """Protobuf text format -> messages with the place of everything, without protobuf and schemas.
 
-What is read: fields (`a: 1`, `a { ... }`, `a: < ... >`), lists, strings in either quote with escapes
-and side by side, comments, enum words, booleans, decimal, hexadecimal and octal numbers.
+What is read: fields (`a: 1`, `a { ... }`, `a: < ... >`), lists, strings in either quote with
+escapes and side by side, comments, enum words, booleans, decimal, hexadecimal and octal numbers.
 """
 
 from __future__ import annotations

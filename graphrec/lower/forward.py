@@ -135,6 +135,8 @@ def _return(state: State) -> None:
         if isinstance(node.op, Group) and dropout(node.op):
             penalty = state.variable(Ref(node.name, "penalty"))
             entries.append((f"{node.name}_feature_p_loss", penalty))
+        elif node.is_loss:
+            entries.append((f"{node.name}_loss", state.variable(Ref(node.name))))
     entries.extend((str(ref), state.variable(ref)) for ref in state.graph.exports)
     state.writer.line("return {", 8)
     for key, text in entries:

@@ -10,6 +10,7 @@ from graphrec.nn import functions
 from graphrec.nn.activations import ACTIVATIONS, BatchNorm, Dice, activation
 from graphrec.nn.attention import SelfAttention
 from graphrec.nn.batch import Batch, Jagged
+from graphrec.nn.contrast import InfoNCE
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.gating import EPNet, MaskBlock, MaskNet, PPNet
@@ -61,6 +62,7 @@ __all__ = [
     "FIT",
     "FM",
     "FusionTower",
+    "InfoNCE",
     "Jagged",
     "Linear",
     "Looked",

@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
 
 def gather(weight: Tensor, parts: list[Part], kernel: RowKernel | None = None) -> list[Tensor]:
-    """Read all `parts` from `weight` [R, dim]; float32 tensors, one for each part.
+    """Read all `parts` from `weight` [R, dim]; tensors of at least float32, one for each part.
 
     The gradient of `weight` is one uncoalesced sparse tensor over the rows read, so its cost does
     not depend on R. Exported programs see plain indexing.
@@ -39,13 +39,19 @@ def _read(weight: Tensor, part: Part, kernel: RowKernel | None) -> Tensor:
     if part.lengths is None and kernel is not None:
         return kernel.gather(weight, part.rows)
     if part.lengths is None:
-        return functional.embedding(part.rows, weight).float()
+        return _single(functional.embedding(part.rows, weight))
     rows = part.rows
-    if weight.dtype != torch.float32:
-        weight = functional.embedding(rows, weight).float()
+    if _single(weight[:0]).dtype != weight.dtype:
+        weight = _single(functional.embedding(rows, weight))
         rows = torch.arange(rows.shape[0], device=rows.device)
     starts = part.lengths.cumsum(0) - part.lengths
-    return functional.embedding_bag(rows, weight, starts, mode="sum", per_sample_weights=part.scale)
+    scale = None if part.scale is None else part.scale.to(weight.dtype)
+    return functional.embedding_bag(rows, weight, starts, mode="sum", per_sample_weights=scale)
+
+
+def _single(values: Tensor) -> Tensor:
+    """At least single precision: a module made `double()` computes in double."""
+    return values if values.dtype == torch.float64 else values.float()
 
 
 class _Gather(torch.autograd.Function):

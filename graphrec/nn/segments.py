@@ -50,7 +50,7 @@ def longest(x: Jagged) -> int:
 
 
 def padded(x: Jagged, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The steps [T', D] and their rows [T'], then the zeros that fill rows up to the longest one."""
+    """All steps and their rows, [T, D] and [T], then zeros that fill rows up to the longest."""
     known = not x.lengths.is_meta and x.num_rows > 0
     most = int(x.lengths.max()) if known else x.values.shape[0]
     missing = (most - x.lengths).cumsum(0)

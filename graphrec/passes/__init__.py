@@ -18,7 +18,9 @@ PASSES: tuple[Callable[[Graph, Target], Graph], ...] = (prune, tables, choose_ke
 
 
 def run(graph: Graph, target: Target, trace: Trace | None = None) -> Graph:
-    """Apply every pass; `trace` sees the graph after each, with the pass's name."""
+    """Apply every pass; `trace` sees the graph before them (`build`) and after each, by name."""
+    if trace is not None:
+        trace("build", graph)
     for step in PASSES:
         graph = step(graph, target)
         if trace is not None:

@@ -9,7 +9,7 @@ __all__ = ["prune"]
 
 
 def prune(graph: Graph, target: Target) -> Graph:
-    """Keep the nodes that some output depends on.
+    """Keep the nodes that some output or loss depends on.
 
     Whole nodes that nothing reads are errors of the recipe, found earlier; what is left to drop
     here are copies made by `each` and `parallel`, and parts of composites.

@@ -35,9 +35,6 @@ CODES: Mapping[str, str] = {
     "GR130": "the text is no protobuf text",
     "GR131": "a config that can't be imported",
     "GR132": "a setting without counterpart",
-    "GR130": "a text config can't be read",
-    "GR131": "a text config that can't be translated",
-    "GR132": "a part of a text config without a counterpart",
     # schema
     "GR201": "unknown key",
     "GR202": "a value of the wrong kind",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from graphrec.errors import Problem, Span
+from graphrec.errors import Problem, Span, nearest
 from graphrec.recipe.reader import MAX_BYTES, decode, read_yaml
-from graphrec.recipe.tree import Tree
+from graphrec.recipe.tree import INVALID, Tree
 
 __all__ = ["Files", "base_folder", "layers", "located"]
 
@@ -50,32 +50,39 @@ class Files:
         return (None if problems else text), problems
 
 
-def layers(files: Files, path: str, tree: Tree) -> tuple[list[Tree], list[Problem]]:
-    """The recipe and those it extends, the outermost parent first; `extends` is taken out."""
+def layers(files: Files, path: str, tree: Tree) -> tuple[list[Tree], list[Problem], bool]:
+    """The recipe and those it extends, the outermost parent first; `extends` is taken out.
+
+    The last value tells whether all of them could be read.
+    """
     found, problems = [tree], list[Problem]()
     chain: dict[str, str] = {}
     while (named := tree.value.pop("extends", None)) is not None:
         chain[os.path.realpath(path)] = f"{path} (line {named.span.line})"
         parent = _parent(files, named, path)
+        if parent is None:
+            return found, problems, False
         if isinstance(parent, Problem):
-            return found, [*problems, parent]
+            return found, [*problems, parent], False
         real = os.path.realpath(parent)
         if real in chain:
             steps = " -> ".join([*list(chain.values())[list(chain).index(real) :], parent])
             what = f"extends goes in a circle: {steps}"
-            return found, [*problems, Problem("GR122", what, named.span, "extends")]
+            return found, [*problems, Problem("GR122", what, named.span, "extends")], False
         text, unread = files.read(parent, named.span)
         read, wrong = read_yaml(text, parent) if text is not None else (None, [])
         problems += [*unread, *wrong]
         if read is None:
-            return found, problems
+            return found, problems, False
         found.insert(0, read)
         path, tree = parent, read
-    return found, problems
+    return found, problems, True
 
 
-def _parent(files: Files, named: Tree, path: str) -> str | Problem:
-    """The path of the file that `extends` names."""
+def _parent(files: Files, named: Tree, path: str) -> str | Problem | None:
+    """The path of the file that `extends` names; None where that could not be read."""
+    if named.value is INVALID:
+        return None
     if not isinstance(named.value, str) or not named.value:
         what = "expected the path of one recipe" if named.value is not None else "a path is missing"
         help = "a recipe extends one other; that one may extend the next"
@@ -85,9 +92,22 @@ def _parent(files: Files, named: Tree, path: str) -> str | Problem:
     if refusal is not None:
         help = f"only files below {files.root!r} are read; --allow-root DIR opens another folder"
         return Problem("GR121", f"{named.value!r} {refusal}", named.span, "extends", help)
-    if os.path.exists(parent) and not os.path.isfile(parent):
+    if not os.path.exists(parent):
+        what = f"no file {named.value!r} beside {os.path.basename(path)}"
+        return Problem("GR120", what, named.span, "extends", _like(parent))
+    if not os.path.isfile(parent):
         return Problem("GR120", f"{named.value!r} is no file", named.span, "extends")
     return parent
+
+
+def _like(path: str) -> str:
+    """The recipe in the same folder whose name is nearest."""
+    try:
+        beside = sorted(n for n in os.listdir(os.path.dirname(path) or ".") if n.endswith(".yaml"))
+    except OSError:
+        beside = []
+    near = nearest(os.path.basename(path), beside[:1000])
+    return f"did you mean `{near}`?" if near else "the path starts from the folder of this recipe"
 
 
 def base_folder(span: Span) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from graphrec.errors import Problem, suggestion
 from graphrec.recipe.tree import INVALID, Tree, shown
 
-__all__ = ["is_patch", "merge", "root_layer"]
+__all__ = ["is_patch", "merge", "orphaned", "root_layer"]
 
 Report = Callable[[Problem], None]
 
@@ -42,6 +42,20 @@ def merge(base: Tree, child: Tree, report: Report, path: str = "") -> Tree:
         else:
             merged[key] = root_layer(value, report, inner)
     return base.holding(merged)
+
+
+def orphaned(tree: Tree) -> Tree:
+    """A recipe whose parent can't be read, as if it stood alone: nothing is missed below it."""
+    kept: dict[str, Tree] = {}
+    for key, value in tree.value.items():
+        if _is_append(key) and isinstance(value.value, list):
+            rest = value.holding(INVALID)
+            kept[key[:-1].rstrip()] = value.holding([*value.value, rest])
+        elif isinstance(value.value, dict) and not _is_free(key):
+            kept[key] = orphaned(value)
+        elif value.value is not None:
+            kept[key] = value
+    return tree.holding(kept)
 
 
 def root_layer(tree: Tree, report: Report, path: str = "") -> Tree:

@@ -11,7 +11,7 @@ from graphrec.errors import Problem, RecipeError, Span, nearest, suggestion
 from graphrec.recipe.environment import fill_in
 from graphrec.recipe.expand import completed, opened, reopened, with_families
 from graphrec.recipe.files import Files, layers
-from graphrec.recipe.merge import is_patch, merge, root_layer
+from graphrec.recipe.merge import is_patch, merge, orphaned, root_layer
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.namespace import check_names
 from graphrec.recipe.overrides import Override, apply, read_override, retold
@@ -103,15 +103,16 @@ def _whole(text: str, path: str, files: Files, report: Report) -> Tree | None:
         report(problem)
     if tree is None:
         return None
-    found, problems = layers(files, path, tree)
+    found, problems, whole = layers(files, path, tree)
     for problem in problems:
         report(problem)
-    if any(p.code in ("GR120", "GR121", "GR122") or p.path == "extends" for p in problems):
-        return None
+    if not whole:  # what is missing may be in the file that can't be read
+        report.breaks("extends", "features", "groups", "blocks", "graph", "tasks")
+        found[0] = orphaned(found[0])
     joined = root_layer(found[0], report)
     for child in found[1:]:
         joined = merge(joined, child, report)
-    root_file = found[0].span.file
+    root_file = found[0].span.file if whole else None
     return opened(fill_in(joined, report), root_file, report)
 
 
@@ -119,7 +120,8 @@ def _recipe(
     tree: Tree, path: str, overrides: list[Override], files: Files, report: Report
 ) -> Recipe | None:
     for override in overrides:
-        tree = _override(tree, override, report)
+        if not report.is_broken("extends") or override.parts[0] in tree.value:
+            tree = _override(tree, override, report)
     _check_top(tree, path, report)
     tree = completed(tree, report)
     title = os.path.basename(path)
@@ -157,7 +159,7 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
     for key in ("graphrec", "features", "graph", "tasks"):
         if key not in tree.value:
             report.breaks(key)
-            if not any(nearest(slip, [key]) for slip in unknown):
+            if not report.is_broken("extends") and not any(nearest(slip, [key]) for slip in unknown):
                 report(Problem("GR206", f"`{key}` is required", top, key, _WHY[key]))
     version = tree.at("graphrec")
     if version is not None and version.value is not INVALID and version.value != _VERSION:

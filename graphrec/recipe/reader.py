@@ -15,6 +15,7 @@ import yaml
 
 from graphrec.errors import Problem, Span
 from graphrec.recipe import syntax
+from graphrec.recipe.recovery import Patched
 from graphrec.recipe.scalars import Refused, resolve
 from graphrec.recipe.tree import INVALID, Tree
 
@@ -70,28 +71,56 @@ _MAP = "a recipe starts with:  graphrec: 1"
 
 def read_value(text: str, file: str | None, line: int = 0) -> tuple[Tree | None, list[Problem]]:
     """Any YAML value; `file` None is the value of override number `line`."""
-    reader = _Reader(file, line)
     bad = _UNREADABLE.search(text)
     if bad is not None:
         before = text[: bad.start()].splitlines() or [""]
-        at = reader.place(len(before) - 1, len(before[-1]))
+        at = _Reader(file, line).place(len(before) - 1, len(before[-1]))
         mark = bad.group() == "\ufeff"
         what = "a byte-order mark" if mark else f"the character U+{ord(bad.group()):04X}"
         where = " inside the text" if mark else ", which YAML does not allow"
         return None, [Problem("GR107", f"{what}{where}", at)]
     if len(text) > MAX_BYTES:
         limit = f"a recipe has at most {MAX_BYTES:,} bytes"
-        return None, [Problem("GR106", limit, reader.place(0, 0))]
+        return None, [Problem("GR106", limit, _Reader(file, line).place(0, 0))]
+    if file is None:
+        reader, error = _compose(text, file, line)
+        return (None if error else reader.root), [*reader.problems, *([error] if error else [])]
+    return _recovered(text, file)
+
+
+def _recovered(text: str, file: str) -> tuple[Tree | None, list[Problem]]:
+    """The value without the entries that have syntax errors, and all errors."""
+    patched, errors = Patched(text), list[Problem]()
+    while True:
+        reader, error = _compose(patched.text if patched.lost else text, file, 0)
+        if error is None or error.span is None:
+            break
+        new = patched.leave_out(error.span.line - 1)
+        if new is not False:
+            errors.append(error)
+        if new is None:
+            return None, [*errors, *reader.problems]
+    if patched.lost:
+        if reader.root is None:
+            return None, errors
+        if not isinstance(reader.root.value, dict):
+            return None, [*errors, *reader.problems]
+        patched.restore(reader.root, reader.place)
+    return reader.root, [*errors, *reader.problems]
+
+
+def _compose(text: str, file: str | None, line: int) -> tuple[_Reader, Problem | None]:
+    """One reading of a text: its values and findings, and the error that ended it early."""
+    reader = _Reader(file, line)
     try:
         if len(text) > MAX_NODES:  # a value takes two characters or more
             reader.weigh(yaml.parse(text, Loader=_LOADER))
         reader.read(yaml.parse(text, Loader=_LOADER))
     except _Stop:
-        return None, reader.problems
+        return reader, reader.broken_by
     except yaml.YAMLError as error:
-        reader.problems.append(syntax.explain(error, text, reader.place))
-        return None, reader.problems
-    return reader.root, reader.problems
+        return reader, syntax.explain(error, text, reader.place)
+    return reader, None
 
 
 def decode(data: bytes, file: str) -> tuple[str, list[Problem]]:
@@ -116,6 +145,7 @@ class _Reader:
         self.root: Tree | None = None
         self.problems: list[Problem] = []
         self.stack: list[_Open] = []
+        self.broken_by: Problem | None = None
 
     def place(self, line: int, column: int, end_line: int = -1, end_column: int = 0) -> Span:
         """The span at 0-based marks; for an override its number and columns of the value."""
@@ -221,7 +251,8 @@ class _Reader:
         self.marked(event, span)
         top = self.stack[-1] if self.stack else None
         if top is not None and isinstance(top.tree.value, dict) and top.key_span is None:
-            self.report("GR110", "a key is a text, not a list or a map", span, _BRACES)
+            what = "a key is a text, not a list or a map"
+            self.broken_by = Problem("GR110", what, span, help=_BRACES)
             raise _Stop
         self.stack.append(_Open(Tree({} if is_map else [], span, span), bool(event.flow_style)))
 

@@ -141,7 +141,8 @@ class Validator:
         """A node without `block` whose parameters have a word that looks like it."""
         from graphrec.errors import nearest
 
-        slip = nearest("block", [key for key in tree.value if key not in NODE_WORDS])
+        texts = [k for k, t in tree.value.items() if isinstance(t.value, str) or t.value is INVALID]
+        slip = nearest("block", [key for key in texts if key not in NODE_WORDS])
         if slip is None:
             return False
         where = tree.value[slip].key

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graphrec.nn.embedding import Embeddings
 from graphrec.recipe.model import Recipe
-from graphrec.train.losses import PENALTY, Losses, TaskLosses
+from graphrec.train.losses import Losses, TaskLosses
 
 __all__ = ["Balance", "Pareto", "Uncertainty", "make_balance", "pareto_weights"]
 
@@ -33,7 +33,7 @@ class Balance(nn.Module):
         terms = torch.stack([losses.parts[key] for key in self.tasks])
         weights = self.weigh(terms).to(terms.dtype)
         self.weights = dict(zip(self.tasks, weights.detach(), strict=True))
-        penalties = [value for key, value in losses.parts.items() if key.endswith(PENALTY)]
+        penalties = [value for key, value in losses.parts.items() if key not in self.tasks]
         total = (weights * terms).sum() + sum(penalties) + self.offset()
         return replace(losses, total=total, balanced=True)
 
@@ -65,9 +65,7 @@ class Pareto(Balance):
         self.shared = over == "shared"
         tables = set(_tables(module)) if self.shared else set()
         # A plain list: the parameters belong to the module, not to the balance.
-        self._over = [
-            p for p in module.parameters() if p.requires_grad and p not in tables
-        ]
+        self._over = [p for p in module.parameters() if p.requires_grad and p not in tables]
 
     def weigh(self, terms: Tensor) -> Tensor:
         gram = self._gram(terms)
@@ -85,7 +83,11 @@ class Pareto(Balance):
         ]
         gram = torch.zeros(count, count, dtype=torch.float64, device=terms.device)
         for gradients in zip(*found, strict=True):
-            reached = {task for task, g in zip(self.tasks.values(), gradients, strict=True) if g is not None}
+            reached = {
+                task
+                for task, g in zip(self.tasks.values(), gradients, strict=True)
+                if g is not None
+            }
             if len(reached) > 1 or (reached and not self.shared):
                 rows = _aligned(gradients)
                 gram += rows @ rows.T
@@ -93,7 +95,7 @@ class Pareto(Balance):
 
 
 class Uncertainty(Balance):
-    """total = sum of exp(-s_k) L_k + s_k with learned s_k, at first 0 (Kendall et al., CVPR 2018)."""
+    """Sum of exp(-s_k) L_k + s_k with learned s_k, at first 0 (Kendall et al., CVPR 2018)."""
 
     def __init__(self, tasks: Mapping[str, str]) -> None:
         super().__init__(tasks)
@@ -155,13 +157,13 @@ def _tables(module: nn.Module) -> list[nn.Parameter]:
 
 
 def _aligned(gradients: Sequence[Tensor | None]) -> Tensor:
-    """Gradients of one parameter as rows [K, entries], zeros for none; of tables touched rows only."""
+    """Gradients of one parameter as rows [K, entries], zeros for none; of tables, rows touched."""
     first = next(g for g in gradients if g is not None)
     if not first.is_sparse:
         empty = torch.zeros_like(first)
         return torch.stack([(empty if g is None else g).flatten().double() for g in gradients])
     parts = [None if g is None else g.coalesce() for g in gradients]
-    touched = torch.cat([g.indices()[0] for g in parts if g is not None]).unique()
+    touched = torch.unique(torch.cat([g.indices()[0] for g in parts if g is not None]))
     shape = (len(gradients), len(touched), *first.shape[1:])
     rows = torch.zeros(shape, dtype=torch.float64, device=first.device)
     for row, part in zip(rows, parts, strict=True):

@@ -94,7 +94,7 @@ def choose_checkpoint(recipe: Recipe, folder: Path, wanted: str | int | None) ->
 def _source(recipe: Recipe, data: str | Sequence[str] | None) -> Source:
     if data is not None:
         globs = (data,) if isinstance(data, str) else tuple(data)
-        return open_files(recipe, globs, "--data", Path())
+        return open_files(recipe, globs)
     source = open_data(recipe).eval
     if source is None:
         raise DataError(

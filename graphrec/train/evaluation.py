@@ -82,11 +82,13 @@ class LossMeans:
             pair = torch.stack([value.detach().double() * mass, mass.double()])
             self.sums[name] = self.sums[name] + pair if name in self.sums else pair
         if found.balanced:
-            pair = torch.stack([found.total.detach().double(), torch.ones_like(found.total).double()])
+            pair = torch.stack(
+                [found.total.detach().double(), torch.ones_like(found.total).double()]
+            )
             self.sums[_TOTAL] = self.sums[_TOTAL] + pair if _TOTAL in self.sums else pair
 
     def values(self) -> dict[str, float | None]:
-        """`loss` is the total; a task's own, and its terms where it has several."""
+        """`loss` is the total; a task's own, its terms where it has several; then the others."""
         means = {n: (float(s[0] / s[1]) if float(s[1]) > 0 else 0.0) for n, s in self.sums.items()}
         total = means.pop(_TOTAL) if _TOTAL in means else sum(means.values())
         found: dict[str, float | None] = {"loss": _finite(total)}
@@ -95,6 +97,9 @@ class LossMeans:
             found[key(task, "loss")] = _finite(sum(known.values())) if known else None
             if len(parts) > 1:
                 found.update({key(task, loss): _finite(value) for loss, value in known.items()})
+        of_tasks = {part for parts in self.keys.values() for part in parts.values()}
+        for name in means.keys() - of_tasks:  # loss blocks and penalties: `nce_loss`
+            found.setdefault(f"{name.removesuffix('_loss')}.loss", _finite(means[name]))
         return found
 
 

@@ -23,8 +23,8 @@ from graphrec.tasks import LOSSES, form, loss_parameters, suffix
 
 __all__ = ["Losses", "TaskLosses", "compute", "jrc_rows", "score"]
 
-PENALTY = "_feature_p_loss"
-"""Ending of the regularisation terms that a module in training returns beside its predictions."""
+PENALTY = "_loss"
+"""Ending of the numbers that a module returns beside its predictions: penalties, loss blocks."""
 
 Rows = Callable[[Tensor, Tensor, Batch], Tensor]
 
@@ -65,7 +65,7 @@ class TaskLosses:
         for task in self._tasks:
             task.add(predictions, batch, parts, mass, missing)
         for key, value in predictions.items():
-            if key.endswith(PENALTY):
+            if key.endswith(PENALTY) and value.dim() == 0:
                 parts[key] = value
         total = torch.stack(list(parts.values())).sum() if parts else torch.zeros(())
         return Losses(total, parts, mass, missing)

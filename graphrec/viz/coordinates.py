@@ -11,6 +11,7 @@ __all__ = ["coordinates"]
 
 _GAP = 30.0
 _ROUNDS, _RELAX = 8, 24
+_MANY, _FEW_ROUNDS = 1500, 3  # boxes and passing wires; a huge drawing settles less finely
 _FAR = 1e9
 _STRAIGHT = (1.0, 1.0, 4.0)  # pull of a wire with 0, 1, 2 ends on the way past a layer
 
@@ -25,13 +26,13 @@ def coordinates(
         pulls[source].append((target, weight))
         pulls[target].append((source, weight))
     center: dict[Key, float] = {}
-    for layer in layers:
-        gaps = _gaps(layer, widths)
-        start = -sum(gaps) / 2
-        center.update(zip(layer, accumulate(gaps, initial=start), strict=True))
+    gaps = [_gaps(layer, widths) for layer in layers]
+    for layer, between in zip(layers, gaps, strict=True):
+        start = -sum(between) / 2
+        center.update(zip(layer, accumulate(between, initial=start), strict=True))
     runs = _runs(layers, links)
-    for _ in range(_ROUNDS):
-        _relax(layers, pulls, widths, center)
+    for _ in range(_ROUNDS if len(center) <= _MANY else _FEW_ROUNDS):
+        _relax(layers, pulls, gaps, center)
         _straighten(layers, runs, widths, center)
     return center
 
@@ -39,19 +40,21 @@ def coordinates(
 def _relax(
     layers: list[list[Key]],
     pulls: Mapping[Key, list[tuple[Key, float]]],
-    widths: Mapping[Key, float],
+    gaps: list[list[float]],
     center: dict[Key, float],
 ) -> None:
+    # The inner loop of every drawing: what does not change is not computed again.
+    weights = [[sum(w for _, w in pulls[key]) + 1e-3 for key in layer] for layer in layers]
+    rows = list(zip(layers, weights, gaps, strict=True))
     for step in range(_RELAX):
-        for layer in layers if step % 2 == 0 else reversed(layers):
-            wanted, weights = [], []
-            for key in layer:
-                weight = sum(w for _, w in pulls[key]) + 1e-3
-                wanted.append(
-                    (sum(center[o] * w for o, w in pulls[key]) + center[key] * 1e-3) / weight
-                )
-                weights.append(weight)
-            center.update(zip(layer, _settle(wanted, weights, _gaps(layer, widths)), strict=True))
+        for layer, weight, between in rows if step % 2 == 0 else reversed(rows):
+            wanted = []
+            for key, own in zip(layer, weight, strict=True):
+                pull = 0.0
+                for other, w in pulls[key]:
+                    pull += center[other] * w
+                wanted.append((pull + center[key] * 1e-3) / own)
+            center.update(zip(layer, _settle(wanted, weight, between), strict=True))
 
 
 def _runs(layers: list[list[Key]], links: Sequence[tuple[Key, Key]]) -> list[list[Key]]:

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from html import escape
 
 from graphrec.graph import Graph
 from graphrec.viz.layout import Edge, Layout, lay_out
 from graphrec.viz.picture import ROLES, Card, Picture, Wire, picture
-from graphrec.viz.style import stylesheet, text_width
+from graphrec.viz.style import changes_sheet, stylesheet, text_width
 
-__all__ = ["svg"]
+__all__ = [
+    "ARROWS",
+    "Arranged",
+    "arranged",
+    "card_markup",
+    "card_size",
+    "draw",
+    "label_markup",
+    "label_of",
+    "svg",
+    "wire_markup",
+]
+
+Points = tuple[tuple[float, float], ...]
 
 _MARGIN, _HEADER, _LEGEND = 28.0, 66.0, 52.0
 _PAD, _LINE = 14.0, 17.0
@@ -19,8 +33,32 @@ _ARRIVE = 9.0  # every wire comes in straight down, so that arrow heads point do
 
 def svg(graph: Graph) -> str:
     """The graph as one self-contained SVG document: features on top, tasks at the bottom."""
-    drawn = picture(graph)
-    sizes = {card.key: _size(card) for card in drawn.cards}
+    return draw(picture(graph))
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """A picture with a place for everything in it."""
+
+    drawn: Picture
+    placed: Layout
+    sizes: Mapping[str, tuple[float, float]]
+    edges: Mapping[Wire, Edge]
+
+    def cards(self) -> Iterator[tuple[Card, tuple[float, float], tuple[float, float]]]:
+        """Every card with its top left corner and its size."""
+        for card in self.drawn.cards:
+            yield card, self.placed.boxes[card.key], self.sizes[card.key]
+
+    def wires(self) -> Iterator[tuple[Wire, Points]]:
+        """Every wire with the points it passes, relations last: they lie on top."""
+        for wire in sorted(self.drawn.wires, key=lambda wire: wire.relation):
+            yield wire, self.placed.routes[self.edges[wire]]
+
+
+def arranged(drawn: Picture) -> Arranged:
+    """Features in the first layer, tasks in the last, and everything between them in order."""
+    sizes = {card.key: card_size(card) for card in drawn.cards}
     edges = {wire: Edge(wire.source, wire.target, _kind(wire)) for wire in drawn.wires}
     placed = lay_out(
         sizes,
@@ -28,6 +66,13 @@ def svg(graph: Graph) -> str:
         top=[card.key for card in drawn.cards if card.role == "group"],
         bottom=[card.key for card in drawn.cards if card.role == "task"],
     )
+    return Arranged(drawn, placed, sizes, edges)
+
+
+def draw(drawn: Picture) -> str:
+    """A picture as one self-contained SVG document."""
+    made = arranged(drawn)
+    placed = made.placed
     header = _HEADER + 16 * (len(drawn.notes) - 1)
     inner = max(
         placed.width,
@@ -42,8 +87,8 @@ def svg(graph: Graph) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width:.0f} {height:.0f}" '
         f'role="img" aria-label="{escape(drawn.title)}">',
         f"<title>{escape(drawn.title)}</title>",
-        f"<style>{stylesheet()}</style>",
-        _ARROWS,
+        f"<style>{stylesheet()}{changes_sheet() if drawn.changes else ''}</style>",
+        ARROWS,
         f'<rect class="page" {size} rx="12"/>',
         _text("title", _MARGIN, _MARGIN + 16, drawn.title),
         *(
@@ -51,9 +96,13 @@ def svg(graph: Graph) -> str:
             for i, note in enumerate(drawn.notes)
         ),
         f'<g transform="translate({shift:.1f} {_MARGIN + header:.1f})">',
-        *(_wire(wire, placed.routes[edges[wire]]) for wire in _back_to_front(drawn)),
-        *(_card(card, placed, sizes[card.key]) for card in drawn.cards),
-        *(text for wire in drawn.wires for text in _label(wire, placed.routes[edges[wire]])),
+        *(wire_markup(wire, points) for wire, points in made.wires()),
+        *(card_markup(card, place, size) for card, place, size in made.cards()),
+        *(
+            label_markup(wire, placed.routes[made.edges[wire]])
+            for wire in drawn.wires
+            if label_of(wire)
+        ),
         "</g>",
         *_legend(drawn, _MARGIN, height - _MARGIN - 6),
         "</svg>",
@@ -65,14 +114,11 @@ def _kind(wire: Wire) -> str:
     return "relation" if wire.relation else ""
 
 
-def _back_to_front(drawn: Picture) -> list[Wire]:
-    return sorted(drawn.wires, key=lambda wire: wire.relation)
-
-
 # ---- cards ------------------------------------------------------------------------------------
 
 
-def _size(card: Card) -> tuple[float, float]:
+def card_size(card: Card) -> tuple[float, float]:
+    """Width and height that the texts of a card need."""
     first = text_width(card.title, 13, bold=True) + 10 + text_width(card.kind, 11)
     second = text_width(card.shape, 11, mono=True)
     if card.kernel:
@@ -81,11 +127,15 @@ def _size(card: Card) -> tuple[float, float]:
     return round(max(first, second, 64.0) + 2 * _PAD, 1), _LINE * lines + 16
 
 
-def _card(card: Card, placed: Layout, size: tuple[float, float]) -> str:
-    (x, y), (width, height) = placed.boxes[card.key], size
+def card_markup(
+    card: Card, place: tuple[float, float], size: tuple[float, float], more: str = ""
+) -> str:
+    """One card; `more` are further attributes of its element."""
+    (x, y), (width, height) = place, size
     radius = height / 2 if card.role == "task" else 8
     parts = [
-        f'<g class="{card.role}" transform="translate({x:.1f} {y:.1f})">',
+        f'<g class="{_classes(card.role, card.change)}" '
+        f'transform="translate({x:.1f} {y:.1f})"{more}>',
         f"<title>{escape(card.hint)}</title>" if card.hint else "",
         f'<rect width="{width:.1f}" height="{height:.1f}" rx="{radius:.1f}"/>',
         f'<text class="name" x="{_PAD:.1f}" y="21">{escape(card.title)}</text>',
@@ -108,7 +158,12 @@ def _card(card: Card, placed: Layout, size: tuple[float, float]) -> str:
 # ---- wires ------------------------------------------------------------------------------------
 
 
-def _wire(wire: Wire, points: tuple[tuple[float, float], ...]) -> str:
+def _classes(*names: str) -> str:
+    return " ".join(name for name in names if name)
+
+
+def wire_markup(wire: Wire, points: Points, more: str = "") -> str:
+    """One wire; `more` are further attributes of its element."""
     path = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
     *bends, (_, end) = points
     bends[-1] = (bends[-1][0], bends[-1][1] - _ARRIVE)
@@ -120,18 +175,22 @@ def _wire(wire: Wire, points: tuple[tuple[float, float], ...]) -> str:
             path.append(f"V{y1:.1f}")
     path.append(f"V{end:.1f}")
     kind = "link" if wire.relation else "wire"
-    return f'<path class="{kind}" d="{" ".join(path)}" marker-end="url(#{kind}-end)"/>'
+    classes = _classes(kind, wire.change)
+    return f'<path class="{classes}" d="{" ".join(path)}" marker-end="url(#{kind}-end)"{more}/>'
 
 
-def _label(wire: Wire, points: tuple[tuple[float, float], ...]) -> Iterator[str]:
-    """What a wire carries, written where it arrives; relations say so."""
-    text = ", ".join(part for part in (wire.label, "relation" if wire.relation else "") if part)
-    if text:
-        # Halfway along the last bend: the curve is there exactly between its two ends.
-        (x0, y0), (x1, y1) = points[-3], points[-2]
-        x, y = (x0 + x1) / 2, (y0 + y1) / 2
-        kind = "tag link-tag" if wire.relation else "tag"
-        yield _text(kind, x, y + 3.5, text)
+def label_of(wire: Wire) -> str:
+    """What a wire carries; relations say so."""
+    return ", ".join(part for part in (wire.label, "relation" if wire.relation else "") if part)
+
+
+def label_markup(wire: Wire, points: Points, more: str = "") -> str:
+    """What a wire carries, written where it arrives."""
+    # Halfway along the last bend: the curve is there exactly between its two ends.
+    (x0, y0), (x1, y1) = points[-3], points[-2]
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    kind = "tag link-tag" if wire.relation else "tag"
+    return _text(kind, x, y + 3.5, label_of(wire), more)
 
 
 _ARROW = (
@@ -139,7 +198,8 @@ _ARROW = (
     'markerUnits="userSpaceOnUse" orient="auto">'
     '<path class="{0}-end" d="M0 0.6 L8 4 L0 7.4 Z"/></marker>'
 )
-_ARROWS = f"<defs>{_ARROW.format('wire')}{_ARROW.format('link')}</defs>"
+ARROWS = f"<defs>{_ARROW.format('wire')}{_ARROW.format('link')}</defs>"
+"""The heads of wires."""
 
 
 # ---- legend -------------------------------------------------------------------------
@@ -147,8 +207,10 @@ _ARROWS = f"<defs>{_ARROW.format('wire')}{_ARROW.format('link')}</defs>"
 
 def _legend_items(drawn: Picture) -> list[tuple[str, str]]:
     items = [(role, ROLES[role]) for role in drawn.roles]
-    return items + (
-        [("link", "relation edge")] if any(wire.relation for wire in drawn.wires) else []
+    return (
+        items
+        + ([("link", "relation edge")] if any(wire.relation for wire in drawn.wires) else [])
+        + [(change, change) for change in drawn.changes]
     )
 
 
@@ -167,5 +229,5 @@ def _legend(drawn: Picture, x: float, y: float) -> Iterator[str]:
         x += 40 + text_width(text, 11)
 
 
-def _text(kind: str, x: float, y: float, text: str) -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}">{escape(text)}</text>'
+def _text(kind: str, x: float, y: float, text: str, more: str = "") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{more}>{escape(text)}</text>'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -135,5 +136,8 @@ def _crossings(layers: list[list[Key]], below: Mapping[Key, list[Key]]) -> int:
         ends = [
             at[target] for key in layer for target in sorted(below.get(key, []), key=at.__getitem__)
         ]
-        count += sum(a > b for i, a in enumerate(ends) for b in ends[i + 1 :])
+        before: list[int] = []
+        for end in ends:
+            count += len(before) - bisect_right(before, end)
+            insort(before, end)
     return count

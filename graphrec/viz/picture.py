@@ -12,7 +12,7 @@ from typing import Any
 from graphrec.block import Block
 from graphrec.graph import Graph, Group, Node, Output, Ref
 
-__all__ = ["ROLES", "Card", "Picture", "Wire", "picture", "plain"]
+__all__ = ["CHANGES", "ROLES", "Card", "Picture", "Wire", "picture", "plain", "task_key"]
 
 ROLES = {
     "group": "features",
@@ -24,13 +24,19 @@ ROLES = {
 }
 """Roles of cards, with what the legend calls them."""
 
+CHANGES = ("added", "removed", "changed")
+"""How a part of one graph differs from another graph."""
+
 _LONGEST = 34
 _MOST_PORTS = 3
 
 
 @dataclass(frozen=True)
 class Card:
-    """One box: a node or a task. `kernel` is empty unless there is something to tell."""
+    """One box: a node or a task. `kernel` is empty unless there is something to tell.
+
+    `change` is how it differs from another graph: added, removed, changed, or nothing.
+    """
 
     key: str
     role: str
@@ -40,6 +46,7 @@ class Card:
     kernel: str = ""
     fallback: bool = False
     hint: str = ""
+    change: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ class Wire:
     target: str
     label: str = ""
     relation: bool = False
+    change: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,6 +74,12 @@ class Picture:
         """The roles that occur, in the order of the legend."""
         return tuple(role for role in ROLES if any(card.role == role for card in self.cards))
 
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """The changes that occur, in the order of the legend."""
+        found = {card.change for card in self.cards} | {wire.change for wire in self.wires}
+        return tuple(change for change in CHANGES if change in found)
+
 
 def picture(graph: Graph) -> Picture:
     """The cards and wires of `graph`; every task is a card of its own."""
@@ -75,7 +89,7 @@ def picture(graph: Graph) -> Picture:
     cards = [_card(node, list(read.get(node.name, node.outputs))) for node in graph.nodes]
     cards += [_task(output) for output in graph.outputs]
     wires = [wire for node in graph.nodes for wire in _wires(node)]
-    wires += [Wire(output.ref.node, _task_key(output)) for output in graph.outputs]
+    wires += [Wire(output.ref.node, task_key(output)) for output in graph.outputs]
     notes = (*([_cut(graph.description, 110)] if graph.description else []), _counts(graph))
     return Picture(graph.name, notes, tuple(cards), tuple(wires))
 
@@ -158,7 +172,8 @@ def _hint(node: Node, kernel: str, why: str) -> str:
     return "\n".join(lines)
 
 
-def _task_key(output: Output) -> str:
+def task_key(output: Output) -> str:
+    """The key of a task's card; no node's name has a blank in it."""
     return f"task {output.task}"
 
 
@@ -166,7 +181,7 @@ def _task(output: Output) -> Card:
     shape = f"[B, {output.classes}]" if output.form == "softmax" else "[B]"
     keys = {"regression": "y", "prob": "probs"}.get(output.form, "logits probs")
     return Card(
-        _task_key(output), "task", output.task, output.form, shape, hint=f"{output.task}: {keys}"
+        task_key(output), "task", output.task, output.form, shape, hint=f"{output.task}: {keys}"
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from graphrec.viz.picture import ROLES
 
-__all__ = ["stylesheet", "text_width"]
+__all__ = ["changes_sheet", "stylesheet", "text_width"]
 
 _SANS = "-apple-system, 'Segoe UI', Helvetica, Arial, 'Liberation Sans', sans-serif"
 _MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', monospace"
@@ -23,6 +23,7 @@ class _Palette:
     accent: str
     warn: str
     good: str
+    bad: str
     roles: dict[str, tuple[str, str]]
     """Fill and outline by role."""
 
@@ -36,6 +37,7 @@ _LIGHT = _Palette(
     accent="#bf3989",
     warn="#9a6700",
     good="#1a7f37",
+    bad="#cf222e",
     roles={
         "group": ("#ddf4ff", "#54aeff"),
         "block": ("#f8f5ff", "#b794f4"),
@@ -54,6 +56,7 @@ _DARK = _Palette(
     accent="#f778ba",
     warn="#d29922",
     good="#3fb950",
+    bad="#f85149",
     roles={
         "group": ("#0e2747", "#388bfd"),
         "block": ("#211b38", "#8957e5"),
@@ -77,6 +80,25 @@ def stylesheet() -> str:
         ".tag,.fallback text,.fast text{font-size:10px;text-anchor:middle}"
     )
     return f"{fixed}{_colors(_LIGHT)}@media (prefers-color-scheme:dark){{{_colors(_DARK)}}}"
+
+
+def changes_sheet() -> str:
+    """CSS of what differs between two graphs: green, red and amber outlines."""
+    light, dark = _change_colors(_LIGHT), _change_colors(_DARK)
+    return (
+        "g.added>rect,g.removed>rect,g.changed>rect{stroke-width:2.6}"
+        ".removed{opacity:.75}g.removed>rect,path.removed{stroke-dasharray:7 5}"
+        "path.added,path.removed{stroke-width:2.2}"
+        f"{light}@media (prefers-color-scheme:dark){{{dark}}}"
+    )
+
+
+def _change_colors(palette: _Palette) -> str:
+    colors = {"added": palette.good, "removed": palette.bad, "changed": palette.warn}
+    return "".join(
+        f"g.{change}>rect{{stroke:{color}}}path.{change}{{stroke:{color}}}"
+        for change, color in colors.items()
+    )
 
 
 def _colors(palette: _Palette) -> str:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
-from graphrec.block import Block
+from graphrec import conformance
 from graphrec.library import BUILTIN
-from graphrec.nn import Jagged
 from graphrec.shapes import Shape, length
 
 B = "B"
@@ -45,47 +40,16 @@ class Example:
         return f"{self.block}-{self.note}" if self.note else self.block
 
     @property
-    def configured(self) -> Block:
+    def subject(self) -> conformance.Example:
+        """What the checks look at."""
         kind = BUILTIN.get(self.block)
         assert isinstance(kind, type)
-        return kind.model_validate(self.params)
-
-    def outputs(self) -> list[Shape]:
-        inferred = self.configured.infer(*self.inputs)
-        return list(inferred.values()) if isinstance(inferred, dict) else [inferred]
-
-    def layer(self, kernel: str = "torch") -> nn.Module:
-        declared = type(self.configured).kernel(kernel)
-        assert declared is not None
-        return layer_class(declared.layer)(**self.configured.args(*self.inputs))
-
-
-def layer_class(path: str) -> type[nn.Module]:
-    module, _, name = path.partition(":")
-    found: type[nn.Module] = getattr(importlib.import_module(module), name)
-    return found
-
-
-def tensors(
-    example: Example, lengths: Sequence[int], dtype: torch.dtype = torch.float64, seed: int = 0
-) -> list[Tensor | Jagged]:
-    """Random inputs for a batch whose histories have these lengths."""
-    generator = torch.Generator().manual_seed(seed)
-    made: list[Tensor | Jagged] = []
-    for shape in example.inputs:
-        sizes = [len(lengths), *shape.dims[1:]]
-        if shape.is_jagged:
-            values = torch.randn(sum(lengths), *sizes[2:], dtype=dtype, generator=generator)
-            made.append(Jagged(values, torch.tensor(lengths, dtype=torch.int64)))
-        else:
-            made.append(torch.randn(sizes, dtype=dtype, generator=generator))
-    return made
-
-
-def call(layer: nn.Module, inputs: Sequence[Tensor | Jagged]) -> list[Tensor | Jagged]:
-    """The outputs as a list, however many there are."""
-    result = layer(*inputs)
-    return list(result) if isinstance(result, tuple) else [result]
+        block = kind.model_validate(self.params)
+        windows = () if self.params.get("keep") else self.params.get("windows", ())
+        lengths = [min(n, sum(windows) or n) for n in conformance.LENGTHS]
+        # These stop a gradient on purpose.
+        stops = self.block in ("epnet", "ppnet")
+        return conformance.Example(block, tuple(self.inputs), tuple(lengths), stops)
 
 
 GATES = {"gates": ["buy", "click"]}
@@ -107,6 +71,12 @@ EXAMPLES = (
     Example("din", [vector(5), steps(5)], {"hidden": [7, 4]}),
     Example("din", [vector(3), steps(5)], {"hidden": [7], "activation": "dice"}, "dice"),
     Example("din", [vector(5), steps(5)], {"hidden": [7, 4], "norm": "batch"}, "batch_norm"),
+    Example(
+        "din",
+        [vector(3), steps(5)],
+        {"hidden": [7], "norm": "batch", "norm_padding": "include"},
+        "norm_padding",
+    ),
     Example("din", [vector(5), fields(4, 5)], {"hidden": [7]}, "fields"),
     Example("dot_attention", [vector(5), steps(5)]),
     Example("dot_attention", [vector(3), fields(4, 5)], note="fields"),
@@ -117,6 +87,8 @@ EXAMPLES = (
     Example(
         "fusion_tower", [vector(5), vector(5)], {"outputs": {"click": 1}, "hidden": [4]}, "mlp"
     ),
+    Example("info_nce", [vector(5), vector(5)]),
+    Example("info_nce", [vector(5), vector(5)], {"temperature": 0.5, "weight": 2.0}, "weighted"),
     Example("linear", [vector(5)], {"out": 3}),
     Example("linear", [steps(5)], {"out": 3, "bias": False}, "steps"),
     Example("mask_block", [vector(5), vector(3)], {"hidden": 4}),

@@ -99,7 +99,9 @@ def _gradients(case: Case, found: Found) -> list[str]:
     top = max([_largest(value) for value in gold.values()], default=1.0)
     zero, unknown = case.said.get("zero_gradient", []), case.said.get("nan_gradient", [])
     unreached = case.said.get("no_gradient", [])
-    problems += _keys("grad", found.grad.keys() - {*unknown, *unreached, *zero}, gold.keys() - {*zero})
+    problems += _keys(
+        "grad", found.grad.keys() - {*unknown, *unreached, *zero}, gold.keys() - {*zero}
+    )
     for key in sorted({*found.grad} & {*unknown, *unreached}):
         value = found.grad[key]
         if not bool(value.isfinite().all()):
@@ -130,7 +132,11 @@ def _close(name: str, mine: Tensor, gold: Tensor, limit: float, scale: float) ->
         return []
     error = float((mine.detach().double() - gold.double()).abs().max())
     # Written so that NaN fails.
-    return [] if error <= limit else [f"{name}: off by {error / scale:.1e}, allowed {limit / scale:.1e}"]
+    return (
+        []
+        if error <= limit
+        else [f"{name}: off by {error / scale:.1e}, allowed {limit / scale:.1e}"]
+    )
 
 
 def _largest(value: Tensor) -> float:

@@ -81,6 +81,8 @@ class Plan:
     """The batch's features."""
     leaves: dict[str, Leaf] = field(default_factory=dict)
     """Inputs that have a gradient, by golden name."""
+    dropped: dict[str, float] = field(default_factory=dict)
+    """Concatenations with variational dropout over their inputs, and the penalty's factor."""
     noise: dict[str, Tensor] = field(default_factory=dict)
     """Uniform numbers by the attribute of the layer that draws them."""
     renamed: dict[str, str] = field(default_factory=dict)

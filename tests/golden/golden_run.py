@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from golden_case import Case, Found
+from golden_case import Case, Found, compare
 from golden_plan import Plan, Unsupported
 from torch import Tensor, nn
 from translate_blocks import block
@@ -18,27 +19,43 @@ from translate_models import model
 from translate_tasks import add_tasks, task_names, tasks_of
 
 from graphrec.compiler import Compiled, compile_recipe
-from graphrec.nn import Batch
+from graphrec.nn import Batch, VariationalDropout
 from graphrec.nn.pieces import PiecewiseModule
 from graphrec.train.balance import make_balance
 from graphrec.train.losses import Losses, TaskLosses
 
-__all__ = ["compute", "plan_of"]
+__all__ = ["compute", "differences", "plan_of"]
 
 
-def compute(case: Case) -> Found:
-    """Everything the case has numbers of, computed by graphrec."""
+def differences(case: Case) -> list[str]:
+    """What of the case graphrec does not give, one text each.
+
+    In single precision, as it trains. Where that is off, rounding may be to blame (behind a batch
+    norm gradients are differences of nearly equal numbers): then double precision has to agree.
+    """
+    problems = compare(case, compute(case))
+    return compare(case, compute(case, torch.float64)) if problems else []
+
+
+def compute(case: Case, dtype: torch.dtype = torch.float32) -> Found:
+    """Everything the case has numbers of, computed by graphrec in that precision."""
+    arrays = {k: v.to(dtype) if v.is_floating_point() else v for k, v in case.arrays.items()}
+    case = replace(case, arrays=arrays)
     if case.said["level"] in ("metric", "function") or case.graph.get("kind") in CALLS:
         return call(case)
     plan = plan_of(case)
     compiled = _compile(plan)
-    module = compiled.module()
+    module = compiled.module().to(dtype)
+    for name, factor in plan.dropped.items():
+        module.set_submodule(name, Dropped(compiled, name, factor).to(dtype))
     _load(plan, module)
     for name, noise in plan.noise.items():
         module.get_submodule(name).noise = lambda x, _noise=noise: _noise.to(x)  # type: ignore[assignment]
     module.train(case.training)
     batch = _batch(plan)
     predictions = module(batch)
+    for name in plan.dropped:
+        predictions[f"{name}_feature_p_loss"] = module.get_submodule(name).penalty
     if case.said["level"] == "block":
         found = _outputs(plan, predictions)
     else:
@@ -46,6 +63,19 @@ def compute(case: Case) -> Found:
     found.loss["total"].backward()
     _collect(plan, module, found)
     return found
+
+
+class Dropped(VariationalDropout):
+    """Variational dropout with one probability for each input of a concatenation."""
+
+    def __init__(self, compiled: Compiled, name: str, factor: float) -> None:
+        graph = compiled.graph
+        widths = [graph.shape(ref).width for _, ref in graph[name].refs()]
+        super().__init__(widths, factor, in_eval=True)
+
+    def forward(self, *xs: Tensor) -> Tensor:  # type: ignore[override]
+        kept, self.penalty = super().forward(torch.cat(xs, dim=1))
+        return kept
 
 
 def plan_of(case: Case) -> Plan:
@@ -88,6 +118,9 @@ def _load(plan: Plan, module: nn.Module) -> None:
     open_keys = set(state)
     for key, value in golden.items():
         weight = plan.weights[key]
+        if weight.key not in state and f"grad/{key}" not in plan.case.arrays:
+            del plan.weights[key]  # nothing reaches it there, so the recipe does not have it
+            continue
         if weight.key not in state:
             raise Unsupported(f"{key} would be {weight.key}, which the module does not have")
         state[weight.key] = weight.ours(value, state[weight.key]).to(state[weight.key])
@@ -155,8 +188,8 @@ def _balance(
 def _collect(plan: Plan, module: nn.Module, found: Found) -> None:
     """Gradients and running statistics under the case's names."""
     grads, state = _gradients(module), module.state_dict()
-    for golden, value in plan.case.part("w").items():
-        weight = plan.weights[golden]
+    for golden, weight in plan.weights.items():
+        value = plan.case.arrays[f"w/{golden}"]
         if weight.key in grads:
             found.grad[golden] = weight.golden(grads[weight.key], value)
         if golden in plan.case.part("after"):

@@ -14,8 +14,8 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2])]
 
-from golden_case import compare, load  # noqa: E402
-from golden_run import compute  # noqa: E402
+from golden_case import load  # noqa: E402
+from golden_run import differences  # noqa: E402
 
 __all__ = ["check", "main"]
 
@@ -23,8 +23,7 @@ __all__ = ["check", "main"]
 def check(path: Path) -> list[str]:
     """What is wrong with the case of a json file: nothing, or a text for each difference."""
     try:
-        case = load(path)
-        return compare(case, compute(case))
+        return differences(load(path))
     except Exception as error:  # a case that can't be run is a case that fails
         text = " ".join(str(error).split())
         return [f"{type(error).__name__}: {text[:500]}"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from golden_plan import Leaf, Plan, Unsupported, Weight, perceptron
-from translate_inputs import LONGEST, dense_feature, encoder, vector
+from translate_inputs import LONGEST, QUERIED, dense_feature, encoder, vector
 from translate_parts import cross_stack, masknet, mmoe, wukong_stack
 
 from graphrec.nn import Jagged
@@ -120,7 +120,11 @@ def fusion(plan: Plan, graph: Mapping[str, Any]) -> None:
 def task_tower(plan: Plan, graph: Mapping[str, Any]) -> None:
     x, spec = vector(plan, "x", "x"), graph.get("mlp")
     weights = plan.case.part("w")
-    outer = [key.removesuffix(".weight") for key in weights if key.endswith(("head.weight", "out.weight", "linear.weight"))]
+    outer = [
+        key.removesuffix(".weight")
+        for key in weights
+        if key.endswith(("head.weight", "out.weight", "linear.weight"))
+    ]
     if len(outer) != 1:
         raise Unsupported(f"a task tower with weights {', '.join(weights)}")
     if spec:
@@ -172,9 +176,8 @@ def _widths(graph: Mapping[str, Any], number: int, total: int) -> list[int]:
 
 def wukong(plan: Plan, graph: Mapping[str, Any]) -> None:
     number, dim = plan.case.input("x").shape[1:]
-    specs = graph["layers"] if isinstance(graph.get("layers"), list) else [graph]
-    name, _, _ = wukong_stack(plan, fields_of(plan), specs, (number, dim))
-    export(plan, name)
+    layers = graph["layers"] if isinstance(graph.get("layers"), list) else [graph]
+    export(plan, wukong_stack(plan, fields_of(plan), layers, number, dim)[0])
 
 
 def dense_embedding(plan: Plan, graph: Mapping[str, Any]) -> None:
@@ -215,7 +218,7 @@ def variational_dropout(plan: Plan, graph: Mapping[str, Any]) -> None:
 def sequence_block(plan: Plan, graph: Mapping[str, Any]) -> str:
     cut = int(graph.get("max_seq_length") or 0)
     query = None
-    if graph["kind"] in ("din", "multi_window_din", "simple_attention"):
+    if graph["kind"] in QUERIED:
         query = vector(plan, "query", "query")
     width = {"width": plan.case.input("sequence").shape[2]}
     plan.features.append({"type": "dense", "names": "key", **width})

@@ -63,7 +63,7 @@ def cgc(case: Case) -> Found:
     for golden, value in case.part("w").items():
         key = plan.weights[golden].key.removeprefix("layer.")
         state[key] = value.reshape(state[key].shape)
-    layer.load_state_dict(state)
+    layer.to(case.input("shared").dtype).load_state_dict(state)
     layer.train(case.training)
     for name in (*tasks, "shared"):
         inputs[name] = case.input(name).clone().requires_grad_()
@@ -112,6 +112,13 @@ class InBatch:
     def compute(self) -> float:
         return sum(self.values) / len(self.values)
 
+    @property
+    def update_called(self) -> bool:
+        return bool(self.values)
+
+    def reset(self) -> None:
+        self.values = []
+
 
 def metric(case: Case) -> Found:
     """The values that a metric takes in the calls of the case."""
@@ -135,7 +142,11 @@ def metric(case: Case) -> Found:
 def _update(case: Case, measured: Any, batch: int) -> None:
     preds, target = case.input(f"preds.{batch}"), case.input(f"target.{batch}")
     group = case.arrays.get(f"in/group.{batch}")
-    if group is None:
+    if isinstance(measured, Decayed):
+        measured.update(preds, target)
+        # The reference takes a value of 0 for none yet.
+        measured.value = measured.value or None
+    elif group is None:
         measured.update(preds, target)
     else:
         measured.update(preds, target, group=group.numpy())

@@ -12,25 +12,27 @@ from torch import Tensor
 
 from graphrec.nn import Jagged
 
-__all__ = ["Inputs", "encoder", "vector"]
+__all__ = ["LONGEST", "QUERIED", "Inputs", "dense_feature", "encoder", "vector"]
 
 LONGEST = 1_000_000
 """`max_len` of a history that is kept whole."""
+QUERIED = ("din", "multi_window_din", "simple_attention")
+"""The encoders that read a query."""
 
 
 @dataclass
 class Sequences:
-    """What a sequence group of a case is called: the query's group, and the histories by length."""
+    """A sequence group of a case: its slots, its base features, and its histories by length."""
 
-    query: str | None
-    slots: Sequence[Mapping[str, Any]]
     name: str
+    query: Sequence[Mapping[str, Any]]
+    slots: Sequence[Mapping[str, Any]]
     bases: list[str]
     made: dict[int, str] = field(default_factory=dict)
 
 
 class Inputs:
-    """Builds the features and groups of a model case."""
+    """Builds the features and groups of a model case, each when it is first read."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan, said = plan, plan.case.said
@@ -43,38 +45,39 @@ class Inputs:
         for table in self.tables:
             key = f"embeddings.t_{legal(table)}.weight"
             plan.weights[f"table.{table}"] = Weight(key, padded=True)
+        self._said = {group["name"]: group for group in said["groups"]}
         for group in said["groups"]:
-            if group["type"] == "sequence":
-                self._sequence(group)
-            else:
-                self._plain(group)
+            for inner in (group, *group.get("sequence_groups", [])):
+                if "sequence" in inner:
+                    self._sequence(inner)
 
     def __getitem__(self, group: str) -> list[str]:
         """The references that make the tensor of a deep or wide group."""
+        if group not in self._groups:
+            self._plain(self._said[group])
         return self._groups[group]
 
     def __contains__(self, group: str) -> bool:
-        return group in self._groups
+        return group in self._said
 
     @property
     def first(self) -> list[str]:
         """The tensor of the first group."""
-        return next(iter(self._groups.values()))
+        return self[next(iter(self._said))]
 
     def encoded(self, key: str, spec: Mapping[str, Any], group: str) -> str:
         """The node of an encoder over a sequence group."""
         cut = int(spec.get("max_seq_length") or 0)
         found = self._sequences[group]
         whole = self._history(found, 0) if cut and spec["type"] == "self_attention" else None
-        return encoder(self.plan, key, spec, found.query, self._history(found, cut), whole)
+        query = self._query(found) if spec["type"] in QUERIED else None
+        return encoder(self.plan, key, spec, query, self._history(found, cut), whole)
 
     # ---- groups -----------------------------------------------------------------------------
 
     def _plain(self, group: Mapping[str, Any]) -> None:
         name, plan = f"g_{legal(group['name'])}", self.plan
         members = [self._slot(slot) for slot in group["slots"]]
-        for inner in group.get("sequence_groups", []):
-            self._sequence(inner)
         encoders = [
             self.encoded(f"encoder.{group['name']}.{i}", spec, spec["input"])
             for i, spec in enumerate(group.get("encoders", []))
@@ -93,10 +96,10 @@ class Inputs:
         noise = plan.case.arrays.get(f"in/noise.{golden}")
         rate = {"lambda": factor, "in_eval": True}
         if encoders:
-            # Encoded histories count as features too: the block takes one input a feature.
-            single = [self._alone(member) for member in members]
-            inputs = [*single, *encoders]
-            name = plan.node(f"n_vd_{legal(golden)}", "variational_dropout", inputs, **rate)
+            # Encoded histories count as features there, and groups of a recipe hold features only.
+            inputs = [*(self._alone(member) for member in members), *encoders]
+            name = plan.node(f"n_vd_{legal(golden)}", "concat", inputs)
+            plan.dropped[name] = factor
             layer, self._groups[golden] = name, [name]
         else:
             plan.groups[name] = {"of": members, "regularize": {"variational_dropout": rate}}
@@ -111,14 +114,15 @@ class Inputs:
         return f"only_{feature}"
 
     def _sequence(self, group: Mapping[str, Any]) -> None:
-        name = legal(group["name"])
-        query = None
-        if group.get("query"):
-            query = f"q_{name}"
-            self.plan.groups[query] = {"of": [self._slot(slot) for slot in group["query"]]}
+        name, slots = legal(group["name"]), group["sequence"]
         # Columns of a history lie in the order of their names, so the names keep the slots' order.
-        bases = [f"b_{name}_{i:03d}" for i in range(len(group["sequence"]))]
-        self._sequences[group["name"]] = Sequences(query, group["sequence"], f"s_{name}", bases)
+        bases = [f"b_{name}_{i:03d}" for i in range(len(slots))]
+        self._sequences[group["name"]] = Sequences(name, group.get("query", []), slots, bases)
+
+    def _query(self, found: Sequences) -> str:
+        name = f"q_{found.name}"
+        self.plan.groups.setdefault(name, {"of": [self._slot(slot) for slot in found.query]})
+        return name
 
     def _history(self, found: Sequences, cut: int) -> str:
         """The sequence feature with at most `cut` steps (0: all), declared when it is first read."""
@@ -126,7 +130,7 @@ class Inputs:
             if not found.made:
                 for base, slot in zip(found.bases, found.slots, strict=True):
                     self._declare(base, slot)
-            name = f"{found.name}_{cut}"
+            name = f"s_{found.name}_{cut}"
             self.plan.features.append(
                 {
                     "type": "sequence",
@@ -203,7 +207,9 @@ class Inputs:
     def _every_slot(self) -> list[Mapping[str, Any]]:
         groups = [*self.plan.case.said["groups"]]
         groups += [inner for g in groups for inner in g.get("sequence_groups", [])]
-        return [s for g in groups for part in ("slots", "query", "sequence") for s in g.get(part, [])]
+        return [
+            s for g in groups for part in ("slots", "query", "sequence") for s in g.get(part, [])
+        ]
 
 
 def dense_feature(plan: Plan, name: str, feature: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from golden_plan import Plan, Unsupported, joined, legal, perceptron, settings
+from golden_plan import Plan, Unsupported, joined, perceptron, settings
 from translate_inputs import Inputs
 from translate_parts import cross_stack, expert_keys, masknet, mmoe, wukong_stack
 from translate_tasks import add_tasks, task_names, tasks_of
@@ -13,6 +13,16 @@ from translate_tasks import add_tasks, task_names, tasks_of
 __all__ = ["model"]
 
 Heads = dict[str, dict[str, str]]
+
+
+class Stacked(NamedTuple):
+    """Dense output and sparse slots as fields [B, number, dim], and both as they are."""
+
+    fields: str
+    number: int
+    dim: int
+    sparse: list[str]
+    dense: list[str]
 
 
 def model(plan: Plan) -> None:
@@ -71,7 +81,8 @@ def multi_tower(plan: Plan, graph: Mapping[str, Any], x: Inputs) -> Heads:
         plan.mlp(f"tower.{t['group']}", t["mlp"], x[t["group"]]) for t in graph.get("towers", [])
     ]
     towers += [
-        x.encoded(f"din.{d['group']}", {"type": "din", **d}, d["group"]) for d in graph.get("din", [])
+        x.encoded(f"din.{d['group']}", {"type": "din", **d}, d["group"])
+        for d in graph.get("din", [])
     ]
     return finish(plan, graph, towers)
 
@@ -84,53 +95,47 @@ def dcn(plan: Plan, graph: Mapping[str, Any], x: Inputs) -> Heads:
     start = x.first
     if graph.get("backbone"):
         start = [plan.mlp("backbone", graph["backbone"], start)]
-    layers = graph["cross_layers"] if "cross_layers" in graph else graph["layers"]
     rank = graph.get("rank") if graph["kind"] == "dcn_v2" else None
-    crossed = cross_stack(plan, "cross", _one(plan, start), layers, graph["kind"][-2:], rank)
+    crossed = cross_stack(
+        plan, "cross", _one(plan, start), _depth(plan, "cross"), graph["kind"][-2:], rank
+    )
     deep = [plan.mlp("deep", graph["deep"], x.first)] if graph.get("deep") else []
     return finish(plan, graph, [crossed, *deep])
 
 
-def _stacked(plan: Plan, graph: Mapping[str, Any], x: Inputs) -> tuple[str, list[str]]:
-    """Dense output and sparse slots as fields [B, N, D], and the dense output alone."""
-    sparse = x["sparse"] if "sparse" in x else x.first
-    group = next(g for g in plan.case.said["groups"] if f"g_{legal(g['name'])}" == sparse[0])
-    slots, dim = len(group["slots"]), group["slots"][0]["dim"]
-    dense = [plan.mlp("dense", graph["dense"], x["dense"])] if graph.get("dense") else []
-    if not dense:
-        return f"{sparse[0]}.fields", []
-    plan.graph["n_fields"] = f"reshape(concat({dense[0]}, {sparse[0]}), [{slots + 1}, {dim}])"
-    return "n_fields", dense
+def _stacked(plan: Plan, graph: Mapping[str, Any], x: Inputs) -> Stacked:
+    said = {group["name"]: group for group in plan.case.said["groups"]}
+    name = "sparse" if "sparse" in x else next(iter(said))
+    slots, sparse = said[name]["slots"], x[name]
+    number, dim = len(slots), slots[0]["dim"]
+    if not graph.get("dense"):
+        return Stacked(f"{sparse[0]}.fields", number, dim, sparse, [])
+    dense = plan.mlp("dense", graph["dense"], x["dense"])
+    plan.graph["n_fields"] = f"reshape(concat({dense}, {sparse[0]}), [{number + 1}, {dim}])"
+    return Stacked("n_fields", number + 1, dim, sparse, [dense])
 
 
 def dlrm(plan: Plan, graph: Mapping[str, Any], x: Inputs) -> Heads:
-    fields, dense = _stacked(plan, graph, x)
-    dots = plan.node("n_dots", "dot_interaction", fields)
-    sparse = x["sparse"] if graph.get("with_sparse", graph.get("arch_with_sparse")) else []
-    return finish(plan, graph, [dots, *dense, *sparse])
+    found = _stacked(plan, graph, x)
+    dots = plan.node("n_dots", "dot_interaction", found.fields)
+    raw = found.sparse if graph["with_sparse"] else []
+    return finish(plan, graph, [dots, *found.dense, *raw])
 
 
 def xdeepfm(plan: Plan, graph: Mapping[str, Any], x: Inputs) -> Heads:
-    sizes = graph["cin"] if "cin" in graph else graph["sizes"]
-    sizes = sizes["sizes"] if isinstance(sizes, Mapping) else sizes
+    sizes = [plan.case.part("w")[f"cin.{i}.bias"].numel() for i in range(_depth(plan, "cin"))]
     for i in range(len(sizes)):
         plan.pair(f"cin.{i}", f"n_cin.layers.{i}")
-    cin = plan.node("n_cin", "cin", f"{x['wide'][0]}.fields", layers=list(sizes))
+    cin = plan.node("n_cin", "cin", f"{x['wide'][0]}.fields", layers=sizes)
     deep = plan.mlp("deep", graph["deep"], x["deep"])
     return finish(plan, graph, [cin, deep])
 
 
 def wukong(plan: Plan, graph: Mapping[str, Any], x: Inputs) -> Heads:
-    fields, _ = _stacked(plan, graph, x)
-    last, count, dim = wukong_stack(plan, fields, graph["layers"], _shape(plan, graph, x))
-    plan.graph["n_flat"] = f"reshape({last}, [{count * dim}])"
+    found = _stacked(plan, graph, x)
+    last, number = wukong_stack(plan, found.fields, graph.get("layers"), found.number, found.dim)
+    plan.graph["n_flat"] = f"reshape({last}, [{number * found.dim}])"
     return finish(plan, graph, "n_flat")
-
-
-def _shape(plan: Plan, graph: Mapping[str, Any], x: Inputs) -> tuple[int, int]:
-    sparse = x["sparse"] if "sparse" in x else x.first
-    group = next(g for g in plan.case.said["groups"] if f"g_{legal(g['name'])}" == sparse[0])
-    return len(group["slots"]) + bool(graph.get("dense")), group["slots"][0]["dim"]
 
 
 # ---- several tasks ------------------------------------------------------------------------------
@@ -218,6 +223,11 @@ def towers(plan: Plan, mixed: Mapping[str, str]) -> Heads:
         last = plan.mlp(f"tower.{name}", mlp, mixed[name]) if mlp else mixed[name]
         made[name] = head(plan, name, last)
     return made
+
+
+def _depth(plan: Plan, key: str) -> int:
+    """Number of layers with weights `<key>.<i>.*`."""
+    return len({k.split(".")[1] for k in plan.case.part("w") if k.startswith(f"{key}.")})
 
 
 def _one(plan: Plan, inputs: list[str]) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from golden_plan import Plan, Unsupported, Weight, perceptron, settings
-from torch import Tensor
 
 __all__ = ["cross_stack", "expert_keys", "masknet", "mmoe", "wukong_stack"]
 
@@ -93,19 +92,16 @@ _LAYER = re.compile(r"(?:.*?\.)?(?:layers?|wukong)\.(?:(\d+)\.)?(.+)")
 _MLP = re.compile(r"mlp\.(\d+)\.(.+)")
 
 
-def wukong_stack(
-    plan: Plan, fields: str, specs: Sequence[Mapping[str, Any]] | int, shape: tuple[int, int]
-) -> tuple[str, int, int]:
-    """WuKong layers over `fields` [B, N, D]: the last node, its number of fields, and D."""
+def wukong_stack(plan: Plan, fields: str, specs: Any, number: int, dim: int) -> tuple[str, int]:
+    """WuKong layers over `fields` [B, number, dim]: the last node, and its number of fields."""
     layers: dict[int, dict[str, str]] = {}
     for golden in plan.case.part("w"):
         if golden not in plan.weights and (found := _LAYER.fullmatch(golden)):
             layers.setdefault(int(found[1] or 0), {})[found[2]] = golden
-    number, dim = shape
     for i in sorted(layers):
-        spec = specs[i] if isinstance(specs, Sequence) else {}
+        spec = specs[i] if isinstance(specs, list) else {}
         fields, number = _wukong(plan, f"n_wukong_{i}", fields, layers[i], spec, number, dim)
-    return fields, number, dim
+    return fields, number
 
 
 def _wukong(
@@ -162,13 +158,3 @@ def _turned(plan: Plan, golden: str, shape: Iterable[int], out: int) -> bool:
         return columns == out
     meaning: str = plan.case.said.get("weights", {}).get(golden, {}).get("meaning", "")
     return "[out" not in meaning
-
-
-def find(plan: Plan, *words: str) -> list[str]:
-    """Golden weights whose key has one of the words as a part."""
-    return [key for key in plan.case.part("w") if {*key.split(".")} & {*words}]
-
-
-def one_of(values: Mapping[str, Tensor], *names: str) -> Tensor:
-    """The first of these that there is."""
-    return next(values[name] for name in names if name in values)

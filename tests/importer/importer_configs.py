@@ -95,7 +95,9 @@ ENCODED = group(
     'sequence_encoders { multi_window_din_encoder { input: "click_seq" windows_len: [2, 4] '
     "attn_mlp { hidden_units: [8] } } }",
 )
-MASK = "n_mask_blocks: 2 mask_block { aggregation_dim: 8 hidden_dim: 8 } top_mlp { hidden_units: 8 }"
+MASK = (
+    "n_mask_blocks: 2 mask_block { aggregation_dim: 8 hidden_dim: 8 } top_mlp { hidden_units: 8 }"
+)
 WUKONG = (
     "wukong_layers { lcb_feature_num: 3 fmb_feature_num: 2 compressed_feature_num: 4 "
     "feature_num_mlp { hidden_units: 8 } }"
@@ -137,8 +139,7 @@ MODELS: dict[str, str] = {
     + f"rocket_launching {{ booster_mlp {MLP} light_mlp {MLP} feature_based_distillation: true }} "
     + BINARY,
     "simple_multi_task": ALL + f"simple_multi_task {{ {TWO} }}",
-    "mmoe": ALL
-    + f"mmoe {{ expert_mlp {MLP} gate_mlp {{ hidden_units: 4 }} num_expert: 3 {TWO} }}",
+    "mmoe": ALL + f"mmoe {{ expert_mlp {MLP} gate_mlp {{ hidden_units: 4 }} num_expert: 3 {TWO} }}",
     "dbmtl": ENCODED
     + f"dbmtl {{ mask_net {{ {MASK} }} bottom_mlp {MLP} expert_mlp {MLP} {RELATED} }}",
     "ple": ALL + f"ple {{ {_level('a', 2, '[16, 8]')}{_level('b', 3, '[8, 6]')}{TWO} }}",

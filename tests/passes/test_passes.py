@@ -34,7 +34,7 @@ def test_trace_sees_every_pass(write_recipe: Write) -> None:
     text = HEAD + "graph: {h: {block: pooling, in: clicks}, top: {block: mlp, in: [all, h], hidden: [4]}}\n"
     path = write_recipe(text + "tasks: {t: {label: y, in: top}}\n")
     compile_recipe(path, trace=lambda name, graph: seen.append((name, len(graph.nodes))))
-    assert seen == [("prune", 5), ("tables", 5), ("choose_kernels", 5)]
+    assert seen == [("build", 5), ("prune", 5), ("tables", 5), ("choose_kernels", 5)]
 
 
 def test_prune_drops_copies_that_no_task_reads(write_recipe: Write) -> None:

@@ -7,7 +7,7 @@ Histories and multi-values are lists with one tensor per row: nothing is padded 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import torch
@@ -29,6 +29,11 @@ NUMBERS = tuple(sorted(f"I{i}" for i in range(1, 14)))
 
 Rows = dict[str, Tensor | list[Tensor]]
 """Inputs by name: ids [B], numbers [B, 1], or one tensor of ids per row."""
+
+
+Pool = Callable[[Tensor, int], Tensor]
+Activate = Callable[[Tensor], Tensor] | None
+"""None: Dice, which has weights."""
 
 
 class AutoDis(nn.Module):
@@ -76,16 +81,15 @@ class Features(nn.Module):
         return [torch.cat(parts, dim=1) for parts in zip(*columns, strict=True)]
 
     def linear(self, rows: Rows) -> Tensor:
-        """Sum over the features of w_f x_f."""
-        return sum(
-            (_embed(table, rows[name]) for name, table in self.first_order.items()), torch.zeros(())
-        )
+        """Sum over the features, and over all values of one, of their weights (times the number)."""
+        terms = [_embed(table, rows[name], torch.sum) for name, table in self.first_order.items()]
+        return torch.stack(terms).sum(0)
 
 
-def _embed(table: nn.Module, x: Tensor | list[Tensor]) -> Tensor:
+def _embed(table: nn.Module, x: Tensor | list[Tensor], pool: Pool = torch.mean) -> Tensor:
     if isinstance(x, list):
-        means = [table(ids).mean(0) if len(ids) else torch.zeros_like(table.weight[0]) for ids in x]
-        return torch.stack(means)
+        none = torch.zeros_like(table.weight[0])
+        return torch.stack([pool(table(ids), 0) if len(ids) else none for ids in x])
     if isinstance(table, nn.Embedding) and x.is_floating_point():
         return x * table.weight
     embedded: Tensor = table(x)
@@ -95,7 +99,9 @@ def _embed(table: nn.Module, x: Tensor | list[Tensor]) -> Tensor:
 class Perceptron(nn.Module):
     """Linears with an activation each; `out`: a last Linear without one."""
 
-    def __init__(self, width: int, hidden: Sequence[int], out: int = 0, act=F.relu) -> None:  # type: ignore[no-untyped-def]
+    def __init__(
+        self, width: int, hidden: Sequence[int], out: int = 0, act: Activate = F.relu
+    ) -> None:
         super().__init__()
         widths = [width, *hidden]
         pairs_ = zip(widths, hidden, strict=False)
@@ -190,7 +196,7 @@ class Attention(nn.Module):
 class Scorer(nn.Module):
     """DIN over one row: sum of softmax(MLP([q, s, q - s, q * s])) s; no steps: zeros."""
 
-    def __init__(self, width: int, hidden: Sequence[int], act=F.relu) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, width: int, hidden: Sequence[int], act: Activate = F.relu) -> None:
         super().__init__()
         self.mlp = Perceptron(4 * width, hidden, 1, act)
 

@@ -39,25 +39,27 @@ class WideAndDeep(Features):
 
 
 class FactorizationMachine(Features):
-    """Rendle, 2010: w x + sum over i < j of <v_i, v_j>."""
+    """Rendle, 2010: w0 + a w x + b sum over i < j of <v_i, v_j>; the paper's a and b are 1."""
 
     def __init__(self) -> None:
         super().__init__(linear=1)
+        self.head_click = nn.Linear(2, 1)
 
     def forward(self, rows: Rows) -> Outputs:
         crosses = sum((a * b).sum(1) for a, b in pairs(self.fields(rows)))
-        return {"logits": self.linear(rows)[:, 0] + crosses}
+        return {"logits": self.head_click(torch.stack([self.linear(rows)[:, 0], crosses], 1))[:, 0]}
 
 
-class DeepFM(FactorizationMachine):
+class DeepFM(Features):
     """Guo et al., 2017: a factorization machine and a perceptron over the same vectors."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(linear=1)
         self.deep = Perceptron(WIDTH, [256, 128], 1)
 
     def forward(self, rows: Rows) -> Outputs:
-        return {"logits": super().forward(rows)["logits"] + self.deep(self.concat(rows))[:, 0]}
+        crosses = sum((a * b).sum(1) for a, b in pairs(self.fields(rows)))
+        return {"logits": self.linear(rows)[:, 0] + crosses + self.deep(self.concat(rows))[:, 0]}
 
 
 class AutoDisDeepFM(Features):

@@ -1,0 +1,129 @@
+"""Reading on behind a syntax error: the entry it stands in is left out, the rest is still told.
+
+Entries are told apart by their indentation alone, since that is all there is before YAML is read:
+a line of a section (`  deep: {...}`) with the deeper lines below it, or a whole section.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphrec.errors import Span
+from graphrec.recipe.tree import INVALID, Tree
+
+__all__ = ["Lost", "Patched"]
+
+MOST = 8
+"""Entries left out before the text is given up."""
+LARGEST = 200_000
+"""Characters of a text that is worth reading again and again."""
+
+_KEY = re.compile(
+    r"""\s*(?:-\s+)?(?:"([^"]*)"|'([^']*)'|([^\s:{}\[\],"'#&*!|>%@`-][^:{}\[\],#]*?))\s*(?::|$)"""
+)
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Lines `first` to `last` (0-based) that were left out: a section, or an entry of one."""
+
+    first: int
+    last: int
+    section: str
+    name: str
+
+
+class Patched:
+    """A text whose broken entries are blanked out, so that every other line keeps its number."""
+
+    def __init__(self, text: str) -> None:
+        self.lines = text.splitlines()
+        self.lost: list[Lost] = []
+        self.hopeless = len(text) > LARGEST
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines) + "\n"
+
+    def leave_out(self, line: int) -> bool | None:
+        """Blank out what holds this 0-based line; False if the error is one told already.
+
+        None when there is nothing more to leave out.
+        """
+        if self.hopeless or len(self.lost) >= MOST or not self.lines:
+            return None
+        line = min(line, len(self.lines) - 1)
+        first, last = self._section(line)
+        near = [lost for lost in self.lost if first <= lost.first <= last]
+        if near:  # what is left of the section makes no sense without the entry
+            self._blank(first, last, "")
+            return False
+        while line > first and not self.lines[line].strip():
+            line -= 1
+        start, end = self._entry(line, first, last)
+        name = _name(self.lines[start]) if start > first else ""
+        self._blank(start, end, name, first)
+        return True
+
+    def _section(self, line: int) -> tuple[int, int]:
+        first = line
+        while first > 0 and not self._is_top(first):
+            first -= 1
+        last = line
+        while last + 1 < len(self.lines) and not self._is_top(last + 1):
+            last += 1
+        return first, last
+
+    def _is_top(self, line: int) -> bool:
+        text = self.lines[line]
+        return bool(text) and not text[0].isspace() and text[0] not in "#}])-:?"
+
+    def _entry(self, line: int, first: int, last: int) -> tuple[int, int]:
+        if line == first:
+            return first, last
+        inner = [
+            _indent(t) for t in self.lines[first + 1 : last + 1] if t.strip()[:1] not in ("", "#")
+        ]
+        depth = inner[0] if inner else 2
+        start = line
+        while start > first + 1 and _indent(self.lines[start]) > depth:
+            start -= 1
+        end = line
+        while end < last and (
+            not self.lines[end + 1].strip() or _indent(self.lines[end + 1]) > depth
+        ):
+            end += 1
+        return start, end
+
+    def _blank(self, start: int, end: int, name: str, section: int | None = None) -> None:
+        head = self.lines[start if section is None else section]
+        self.lost.append(Lost(start, end, _name(head), name if start != section else ""))
+        self.lines[start : end + 1] = [""] * (end + 1 - start)
+
+    def restore(self, root: Tree, place: Callable[[int, int], Span]) -> None:
+        """Put an unreadable value where each entry was, so that nobody misses it."""
+        for lost in self.lost:
+            span = place(lost.first, 0)
+            whole = Span(span.file, span.line, 1, lost.last + 1, 2)
+            gone = Tree(INVALID, whole, span)
+            section = root.at(lost.section)
+            if section is None or section.value is None or section.value is INVALID:
+                root.value[lost.section] = gone
+            elif isinstance(section.value, list):
+                section.value.append(gone)
+            elif isinstance(section.value, dict) and lost.name:
+                section.value.setdefault(lost.name, gone)
+            else:
+                root.value[lost.section] = gone
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _name(line: str) -> str:
+    """The key a line begins with, empty if it has none."""
+    match = _KEY.match(line)
+    return "" if match is None else next((group for group in match.groups() if group), "").strip()
