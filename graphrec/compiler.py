@@ -7,18 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphrec import passes
 from graphrec.build import build
+from graphrec.build.wishes import check_wishes
 from graphrec.errors import Problem, RecipeError
 from graphrec.graph import Graph
 from graphrec.library import BUILTIN, Library
 from graphrec.lower import Source, lower
 from graphrec.recipe import Reading, parse, recipe_hash
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.overrides import retold
 from graphrec.target import KernelWishes, Target
 from graphrec.tasks import check_tasks
 from graphrec.version import __version__
@@ -97,14 +98,14 @@ def check_recipe(
     recipe, problems = reading.recipe, list(reading.problems)
     if recipe is None:
         return Checked(reading, None, tuple(problems))
-    problems += check_tasks(recipe)
     built = build(recipe, library, reading.broken)
-    problems += built.problems
     graph = built.graph
+    found = [*check_tasks(recipe, reading.broken), *built.problems]
+    found += check_wishes(recipe, library, graph, reading.broken)
     if graph is not None:
-        problems += _check_globs(recipe, graph)
         graph = passes.run(graph, target or _target(recipe), trace)
-        problems += _kernel_findings(recipe, graph)
+        found += _kernel_findings(recipe, graph)
+    problems += [retold(problem, overrides) for problem in found]
     return Checked(reading, graph, tuple(problems))
 
 
@@ -123,29 +124,6 @@ def _target(recipe: Recipe) -> Target:
         overridden=frozenset(path.removeprefix("kernels.") for path in said),
     )
     return Target.here(precision=recipe.train.precision, wishes=wishes)
-
-
-def _check_globs(recipe: Recipe, graph: Graph) -> list[Problem]:
-    """Globs of node names that match nothing are errors."""
-    names = {name for node in graph.nodes for name in (node.name, node.origin)}
-    names |= {"embeddings", *(f"embeddings.{table.name}" for table in graph.tables)}
-    names |= {"first_order", *(f"first_order.{t.name}" for t in graph.first_order_tables)}
-    found = []
-    for section, globs in (
-        ("kernels.by_node", recipe.kernels.by_node),
-        ("train.groups", recipe.train.groups),
-    ):
-        for glob in globs:
-            if not any(fnmatchcase(name, glob) for name in names):
-                path = f"{section}.{glob}"
-                span = recipe.origin.key(path) if recipe.origin else None
-                known = ", ".join(sorted(recipe.graph)[:12])
-                found.append(
-                    Problem(
-                        "GR603", f"{path}: no node matches `{glob}`", span, path, f"nodes: {known}"
-                    )
-                )
-    return found
 
 
 def _kernel_findings(recipe: Recipe, graph: Graph) -> list[Problem]:

@@ -36,7 +36,7 @@ PIPELINE = (
 # What generated code imports: it must run without the compiler.
 RUNTIME = ("nn", "kernels")
 # Read-only views of a graph or a library.
-VIEWS = ("catalog", "columns", "describe", "explain", "schema", "viz")
+VIEWS = ("catalog", "columns", "describe", "diff", "explain", "schema", "viz")
 
 
 def _before(layer: str) -> frozenset[str]:

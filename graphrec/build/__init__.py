@@ -12,7 +12,7 @@ from graphrec.build.modifiers import NodeBuilder
 from graphrec.build.scope import Scope
 from graphrec.build.tasks import TaskBuilder, classes_of, probability_names, relation_map
 from graphrec.build.unused import report_unused
-from graphrec.errors import Problem
+from graphrec.errors import Problem, suggestion
 from graphrec.graph import Graph, Node, Ref, find_cycle, topological
 from graphrec.library import Library
 from graphrec.recipe.expressions import ExpressionError, parse_expression
@@ -82,10 +82,12 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
 def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:
     """The outputs of the nodes to export; all of a node that has several."""
     found: list[Ref] = []
-    for name in context.recipe.export.nodes:
-        if name not in context.recipe.graph:
-            if f"graph.{name}" not in context.broken:
-                context.report("GR301", "export.nodes", f"no node `{name}` to export")
+    nodes = context.recipe.graph
+    for number, name in enumerate(context.recipe.export.nodes):
+        if name not in nodes:
+            if not {f"graph.{name}", "graph"} & context.broken:
+                path = f"export.nodes.{number}"
+                context.report("GR301", path, f"no node `{name}`", suggestion(name, nodes))
             continue
         waiting = [scope.values.get(name)]
         while waiting:

@@ -31,7 +31,7 @@ class Binder:
     def block(self, spec: NodeSpec, place: Place) -> type[Block] | Composite:
         found = self.context.recipe.blocks.get(spec.block) or self.context.library.get(spec.block)
         if found is None:
-            if f"blocks.{spec.block}" in self.context.broken:
+            if {f"blocks.{spec.block}", "blocks"} & self.context.broken:
                 raise Failed
             known = sorted({*self.context.library.names, *self.context.recipe.blocks})
             raise self.context.fail(

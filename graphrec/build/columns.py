@@ -41,7 +41,7 @@ class Columns:
 
     def _check_cross(self, name: str, feature: CrossFeature) -> None:
         for i, part in enumerate(feature.of):
-            if f"features.{part}" in self.context.broken:
+            if {f"features.{part}", "features"} & self.context.broken:
                 continue
             other = self.features.get(part)
             if other is None:
@@ -66,7 +66,7 @@ class Columns:
             path = f"features.{name}.of.{i}"
             feature = self.features.get(base)
             if feature is None:
-                if f"features.{base}" not in self.context.broken:
+                if not {f"features.{base}", "features"} & self.context.broken:
                     self.context.report(
                         "GR301", path, f"no feature `{base}`", suggestion(base, self.plain)
                     )

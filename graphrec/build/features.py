@@ -114,7 +114,8 @@ class Features:
     def _member(self, part: str, path: str) -> Group:
         if part in self.plain:
             return Group((part,))
-        if f"features.{part}" in self.context.broken or f"groups.{part}" in self.context.broken:
+        broken = {f"features.{part}", f"groups.{part}", "features", "groups"}
+        if self.group(part) is None and broken & self.context.broken:
             raise Failed
         found = self.group(part)
         if found is None:
@@ -125,7 +126,7 @@ class Features:
         return found
 
     def _paired(self, name: str, group: PairedGroup) -> Group:
-        if f"features.{group.keys}" in self.context.broken:
+        if group.keys not in self.sequences and self._is_lost(group.keys):
             raise Failed
         if group.keys not in self.sequences:
             raise self.context.fail(
@@ -137,7 +138,7 @@ class Features:
         sequence = self.features[group.keys]
         assert isinstance(sequence, SequenceFeature)
         for i, part in enumerate(group.query):
-            if f"features.{part}" in self.context.broken:
+            if part not in self.features and self._is_lost(part):
                 raise Failed
             if part not in self.features:
                 raise self.context.fail(
@@ -158,6 +159,10 @@ class Features:
         return Group(
             query=tuple(sorted(sequence.of)), keys=self._keys(group.keys), sequence=group.keys
         )
+
+    def _is_lost(self, feature: str) -> bool:
+        """Whether the feature is, or may be, in a part that can't be read."""
+        return bool({f"features.{feature}", "features"} & self.context.broken)
 
     def _all(self) -> tuple[str, ...]:
         if not self.plain:

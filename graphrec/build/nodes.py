@@ -204,10 +204,15 @@ def _joined(value: Ref | tuple[Ref, ...], scope: Scope) -> Shape:
     if isinstance(value, Ref):
         return scope.shape(value)
     shapes = [scope.shape(ref) for ref in value]
-    for shape in shapes[1:]:
-        if shape.dims[:-1] != shapes[0].dims[:-1]:
+    first = shapes[0]
+    for ref, shape in zip(value[1:], shapes[1:], strict=True):
+        if shape.dims[:-1] != first.dims[:-1]:
+            mend = ""
+            if first.is_jagged != shape.is_jagged:
+                history = ref if shape.is_jagged else value[0]
+                mend = f"; make one vector of `{history}` first, with pooling or attention"
             raise ShapeError(
-                f"can't concatenate {shapes[0]} and {shape}: they differ before the last dimension"
-                + (_POOL if any(s.is_jagged for s in shapes) and not shapes[0].is_jagged else "")
+                f"can't concatenate `{value[0]}` {first} and `{ref}` {shape}:"
+                f" they differ before the last dimension{mend}"
             )
     return shapes[0].resize(sum(shape.width for shape in shapes))

@@ -72,8 +72,8 @@ class Scope:
 
     def _is_broken(self, name: str) -> bool:
         places = (f"graph.{name}", f"groups.{name}", f"features.{name}")
-        # an unreadable family may have declared any group
-        return any(p in self.context.broken for p in places) or "features" in self.context.broken
+        # what can't be read may have declared any name
+        return any(p in self.context.broken for p in (*places, "features", "groups", "graph"))
 
     def _member(self, value: Value, rest: str, text: str, path: str, span: Span | None) -> Value:
         before = text.partition(".")[0]

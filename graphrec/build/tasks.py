@@ -260,7 +260,7 @@ class TaskBuilder:
             parent, _, port = used.ref.partition(".")
             span = self.context.within(path, used.column, len(used.ref))
             if port != "prob" or parent not in self.context.recipe.tasks:
-                if f"tasks.{parent}" in self.context.broken:
+                if {f"tasks.{parent}", "tasks"} & self.context.broken:
                     raise Failed
                 known = [f"{t}.prob" for t in sorted(self.context.recipe.tasks) if t != name]
                 raise self.context.fail(

@@ -28,33 +28,57 @@ Reads = Callable[[object], Iterable[str]]
 
 
 def report_unused(context: Context, features: Features, reads: Reads) -> None:
-    """Report dead nodes (GR403) and unused features, groups and composites (GR405)."""
+    """Report dead nodes (GR403) and unused features, groups and composites (GR405).
+
+    Of a chain of dead nodes only the last is told, and what dead nodes read counts as used.
+    """
+    if "extends" in context.broken or _is_open(context, features, reads):
+        return
     words = _unreadable_words(context)
     live = _live(context, features, reads, words)
-    for name in context.recipe.graph:
-        if name not in live and not _reported(context, f"graph.{name}"):
-            _report(
-                context,
-                "GR403",
-                f"graph.{name}",
-                "reaches no task, loss or export: remove it, or read it",
-            )
+    dead = [name for name in context.recipe.graph if name not in live]
+    read = {source for name in dead for source in reads(context.recipe.graph[name])}
+    for name in dead:
+        if name not in read and not _reported(context, f"graph.{name}"):
+            help = "remove it, set `enabled: false`, or let a node or task read it"
+            _report(context, "GR403", f"graph.{name}", "reaches no task, loss or export", help)
     if any(p.code == "GR303" for p in context.problems):
         return  # a feature was named where a group is meant: which features were meant is open
+    live |= _reached(context, features, reads, dead)
     used = _used_features(context, features, live) | words
     for name in context.recipe.groups:
         if name not in live and not _reported(context, f"groups.{name}"):
-            _report(context, "GR405", f"groups.{name}", "is read by no node")
+            _report(
+                context, "GR405", f"groups.{name}", "is read by no node", "remove it, or read it"
+            )
     for name in features.features:
         if name not in used and not _reported(context, f"features.{name}"):
             message = "is in no group, sequence or cross that a node reads"
-            _report(context, "GR405", f"features.{name}", message)
+            _report(context, "GR405", f"features.{name}", message, "remove it, or read it")
     for name in _unused_composites(context, words):
-        _report(context, "GR405", f"blocks.{name}", "is used by no node")
+        _report(context, "GR405", f"blocks.{name}", "is used by no node", "remove it, or use it")
 
 
-def _report(context: Context, code: str, path: str, message: str) -> None:
-    context.report(code, path, f"{path} {message}", span=context.key(path))
+def _is_open(context: Context, features: Features, reads: Reads) -> bool:
+    """Whether some part has lost what it reads: then any node may have been meant."""
+    recipe = context.recipe
+    names = {*recipe.graph, *features.group_names}
+    for name, task in recipe.tasks.items():
+        sources = [task.inputs, *reads(task.logit or ""), *reads(task.prob or "")]
+        if not any(sources) and _reported(context, f"tasks.{name}"):
+            return True
+    for path in context.broken:
+        section = path.partition(".")[0]
+        if section in ("graph", "tasks") and not _words_of(context, path) & names:
+            return True
+    return any(
+        isinstance(spec, NodeSpec) and spec.inputs is None and _reported(context, f"graph.{name}")
+        for name, spec in recipe.graph.items()
+    )
+
+
+def _report(context: Context, code: str, path: str, message: str, help: str) -> None:
+    context.report(code, path, f"{path} {message}", help, span=context.key(path))
 
 
 def _reported(context: Context, path: str) -> bool:
@@ -63,28 +87,37 @@ def _reported(context: Context, path: str) -> bool:
 
 def _unreadable_words(context: Context) -> set[str]:
     """Every word written in parts that an earlier stage could not read."""
+    return {word for path in context.broken for word in _words_of(context, path)}
+
+
+def _words_of(context: Context, path: str) -> set[str]:
+    """The words on the lines of a part."""
     origin = context.recipe.origin
-    found: set[str] = set()
-    for path in context.broken:
-        span = origin.values.get(path) if origin else None
-        if span is None or span.file is None or origin is None:
-            continue
-        lines = origin.sources.get(span.file, "").splitlines()
-        text = "\n".join(lines[span.line - 1 : max(span.end_line, span.line)])
-        found.update(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text))
-    return found
+    span = origin.values.get(path) if origin else None
+    if origin is None or span is None or span.file is None:
+        return set()
+    lines = origin.sources.get(span.file, "").splitlines()
+    text = "\n".join(lines[span.line - 1 : max(span.end_line, span.line)])
+    return set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text))
 
 
 def _live(context: Context, features: Features, reads: Reads, words: set[str]) -> set[str]:
     """Names of nodes and groups that tasks, losses and exports depend on."""
     recipe = context.recipe
     groups = set(features.group_names)
-    known = sorted({*recipe.graph, *groups})
     waiting = [*recipe.export.nodes, *(w for w in words if w in recipe.graph or w in groups)]
     for task in recipe.tasks.values():
         waiting.extend([(task.inputs or "").partition(".")[0], *reads(task.logit or "")])
     waiting.extend(name for name, spec in recipe.graph.items() if _adds_loss(context, spec))
+    return _reached(context, features, reads, waiting)
+
+
+def _reached(context: Context, features: Features, reads: Reads, start: Iterable[str]) -> set[str]:
+    """Names of nodes and groups that these depend on, themselves included."""
+    recipe, groups = context.recipe, set(features.group_names)
+    known = sorted({*recipe.graph, *groups})
     live: set[str] = set()
+    waiting = list(start)
     while waiting:
         name = waiting.pop()
         if name not in recipe.graph and name not in groups:

@@ -3,6 +3,7 @@
     cli/command.py   what a command is, options they share
     cli/console.py   stdout, stderr, JSON, colours
     cli/reading.py   check, describe, expand          (torch only for describe's numbers)
+    cli/comparing.py diff
     cli/making.py    compile, graph
     cli/importing.py import
     cli/running.py   train, evaluate
@@ -24,14 +25,14 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from graphrec.cli import checking, importing, machine, making, reading, running, shipped
+from graphrec.cli import checking, comparing, importing, machine, making, reading, running, shipped
 from graphrec.cli.command import Command, Parser, UsageError
 from graphrec.cli.console import Console
 
 __all__ = ["GROUPS", "main"]
 
 GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
-    ("look at a recipe", reading.COMMANDS),
+    ("look at a recipe", (*reading.COMMANDS, *comparing.COMMANDS)),
     ("make something of it", (*making.COMMANDS, *importing.COMMANDS)),
     ("train", running.COMMANDS),
     ("what there is", (*shipped.COMMANDS, *checking.COMMANDS)),

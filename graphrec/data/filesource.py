@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,9 @@ class FileSource:
         return FileSource(self.paths, self._plan, self._data, part)
 
     def units(self) -> list[Unit]:
-        return [unit for i, file in enumerate(self.files) for unit in file.units(i)]
+        units = [unit for i, file in enumerate(self.files) for unit in file.units(i)]
+        # How many rows of a unit are on this side of a split, only reading tells.
+        return units if self.part is None else [replace(unit, num_rows=None) for unit in units]
 
     def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
         if self.part is not None and columns is not None:

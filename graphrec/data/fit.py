@@ -43,15 +43,18 @@ def learn(recipe: Recipe, source: Source) -> Learned:
             samples[f.key] = _Sample(zlib.crc32(f.key.encode()))
     for raw in _rows(source, sorted({f.column for f in fields})):
         faults = Faults(raw.file, raw.table.num_rows, raw.row, recipe.data.bad_rows)
-        for f in fields:
-            array = raw.table.column(f.column)
+        found = _values(fields, raw.table, faults)
+        keep = faults.keep()
+        if keep is not None:  # what is in quarantined rows teaches nothing
+            good = Faults(raw.file, len(keep), raw.row)
+            found = _values(fields, raw.table.take(pa.array(keep)), good)
+        for f, (values, counts) in zip(fields, found, strict=True):
             if isinstance(f.feature, IdFeature):
-                counters[str(f.table)].add(*_counted(f, array))
+                counters[str(f.table)].add(values, counts)
             elif isinstance(f.feature, DenseFeature):
-                moments[f.key].add(vectors(f, array, faults))
+                moments[f.key].add(values)
             else:
-                samples[f.key].add(_known_numbers(f, array, faults))
-        faults.keep()
+                samples[f.key].add(values)
     for f in fields:
         feature = f.feature
         if isinstance(feature, IdFeature) and f.table not in learned.vocabularies:
@@ -98,6 +101,20 @@ def _rows(source: Source, columns: list[str]) -> Iterator[Raw]:
             yield from source.read(unit, columns)
 
 
+def _values(fields: list[Field], table: Any, faults: Faults) -> list[tuple[Any, Array | None]]:
+    """What each field adds: distinct values and their counts, or numbers (and None)."""
+    found: list[tuple[Any, Array | None]] = []
+    for f in fields:
+        array = table.column(f.column)
+        if isinstance(f.feature, IdFeature):
+            found.append(_counted(f, array))
+        elif isinstance(f.feature, DenseFeature):
+            found.append((vectors(f, array, faults), None))
+        else:
+            found.append((_known_numbers(f, array, faults), None))
+    return found
+
+
 def _counted(f: Field, array: Any) -> tuple[Any, Array]:
     """Distinct values of a column and how often each occurs; nulls count for the default."""
     if f.form != "single":
@@ -114,21 +131,20 @@ def _counted(f: Field, array: Any) -> tuple[Any, Array]:
     else:
         found = pc.value_counts(array.drop_null())
         values, counts = found.field("values"), found.field("counts").to_numpy(zero_copy_only=False)
+    values, counts = _as_texts(values, counts, f.column)
     if array.null_count and default is not None:
-        values = pa.concat_arrays(
-            [_texts(values, f.column), pa.array([str(default)], pa.large_string())]
-        )
+        values = pa.concat_arrays([values, pa.array([str(default)], pa.large_string())])
         counts = np.append(counts, array.null_count)
-    return _texts(values, f.column), counts
+    return values, counts
 
 
-def _texts(values: Any, column: str) -> Any:
-    """Distinct values as text; integers stay integers until the end, they are cheaper to count."""
+def _as_texts(values: Any, counts: Array, column: str) -> tuple[Any, Array]:
+    """Distinct values as text; those that are no ids are left to the encoder to refuse."""
     kind = kind_of(values.type)
     if kind == "numbers" and pt.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False)
         whole = (np.abs(numbers) < 2.0**63) & (np.floor(numbers) == numbers)
-        values = pa.array(numbers[whole].astype(np.int64))  # others are refused when encoded
+        values, counts = pa.array(numbers[whole].astype(np.int64)), counts[whole]
     elif kind == "bytes":
         values = values.cast(pa.binary()).view(pa.string())
     elif kind.startswith("lists"):
@@ -137,7 +153,7 @@ def _texts(values: Any, column: str) -> Any:
             f"column `{column}` holds {kind}, but single ids are needed",
             "say how lists are pooled: pool: sum | mean",
         )
-    return values.cast(pa.large_string())
+    return values.cast(pa.large_string()), counts
 
 
 def _known_numbers(f: Field, array: Any, faults: Faults) -> Array:
@@ -162,7 +178,7 @@ class _Values:
         self._pending: list[Any] = []
         self._size = 0
 
-    def add(self, values: Any, counts: Array) -> None:
+    def add(self, values: Any, counts: Array | None) -> None:
         valid = valid_utf8(values)
         table = pa.table({"value": values, "count": pa.array(counts, pa.int64())})
         self._pending.append(table if valid is None else table.filter(pa.array(valid)))

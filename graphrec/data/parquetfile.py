@@ -18,6 +18,8 @@ from graphrec.errors import DataError
 __all__ = ["ParquetFile"]
 
 _BUFFER = 1 << 20  # bytes read ahead per column, instead of whole row groups
+_INDEX = 3  # bytes: at most, for an index into a dictionary page
+_DICTIONARY = 2 << 20  # bytes of the page itself: writers stop at about half of it
 
 
 class ParquetFile:
@@ -37,7 +39,22 @@ class ParquetFile:
         self.num_rows: int | None = self._footer.num_rows
         self._columns = [c for c in plan.columns if c in self.types]
         # Texts come as dictionaries: what is done per value is then done once per distinct value.
-        self._texts = [c for c in self._columns if c in plan.ids() and _is_text(self.types[c])]
+        texts = {c for c in self._columns if c in plan.ids() and _is_text(self.types[c])}
+        self._texts = sorted(texts - self._mostly_distinct())
+
+    def _mostly_distinct(self) -> set[str]:
+        """Columns too large for indices into one dictionary page: their writers gave it up.
+
+        Arrow would build the dictionary of a whole row group, and hand it out with every chunk.
+        """
+        found: set[str] = set()
+        for number in range(self._footer.num_row_groups):
+            group = self._footer.row_group(number)
+            for leaf in range(group.num_columns):
+                column = group.column(leaf)
+                if column.total_uncompressed_size > _INDEX * column.num_values + _DICTIONARY:
+                    found.add(column.path_in_schema)
+        return found
 
     def units(self, number: int) -> list[Unit]:
         """Row groups; small neighbours are read together."""

@@ -20,7 +20,12 @@ __all__ = ["Targets"]
 
 
 class Targets:
-    """Reads labels (float32, null NaN; multiclass int64, null -1), weights and columns."""
+    """Reads labels (float32, null NaN; multiclass int64, null -1), weights and columns.
+
+    `Batch.columns` has, under the name the recipe uses, float32 numbers for a space (NaN for null;
+    the label itself where the space is a task's label) and int64 identities for sessions and
+    groups: integers themselves, hashes of texts, NULL_KEY for null.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan

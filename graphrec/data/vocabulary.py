@@ -6,6 +6,7 @@ Every table has one row more than it has known values: the last one is for unsee
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,7 +21,8 @@ from graphrec.data.hashing import hash_integers, hash_texts
 
 __all__ = ["HashedRows", "ListedRows", "RangeRows", "ValueMap", "Vocabulary", "canonical_integers"]
 
-_INTEGER = r"^(0|-?[1-9][0-9]{0,17})$"
+_INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
+_LEAST, _MOST = (pa.scalar(Decimal(bound), pa.decimal128(38, 0)) for bound in (-(2**63), 2**63 - 1))
 _DENSE = 1 << 22  # integers spread over less than this are looked up in a plain array
 
 
@@ -120,7 +122,10 @@ def canonical_integers(texts: Any) -> tuple[Array, Array]:
     """The texts that are integers as Arrow writes them, as numbers, and their positions."""
     known = pc.match_substring_regex(texts, _INTEGER).to_numpy(zero_copy_only=False)
     places = np.flatnonzero(known)
-    return _integers(texts.take(pa.array(places))), places
+    numbers = texts.take(pa.array(places)).cast(pa.decimal128(38, 0))
+    fits = pc.and_(pc.greater_equal(numbers, _LEAST), pc.less_equal(numbers, _MOST))
+    places = places[fits.to_numpy(zero_copy_only=False)]
+    return numbers.filter(fits).cast(pa.int64()).to_numpy(zero_copy_only=False), places
 
 
 class ValueMap:

@@ -11,7 +11,7 @@ from typing import Any
 from graphrec.importer.naming import Names, legal_node
 from graphrec.importer.section import Notes, Section
 
-__all__ = ["Draft", "Refs", "perceptron"]
+__all__ = ["Draft", "Refs", "activation", "perceptron"]
 
 Refs = list[str]
 
@@ -82,7 +82,7 @@ def perceptron(
     settings: dict[str, Any] = {hidden: layers}
     found: dict[str, Any] = {}
     if "activation" in section:
-        found["activation"] = _activation(section, "activation")
+        found["activation"] = activation(section, "activation")
     if section.flag("use_bn"):
         found["norm"] = "batch"
     if section.flag("use_ln"):
@@ -104,7 +104,8 @@ def perceptron(
     return settings
 
 
-def _activation(section: Section, name: str) -> str:
+def activation(section: Section, name: str) -> str:
+    """The activation that a field such as `nn.ReLU` names."""
     said = section.text(name)
     word = said.rpartition(".")[2].split("(")[0].replace("_", "").lower()
     if word not in _ACTIVATIONS:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphrec.errors import Problem, RecipeError
-from graphrec.importer.draft import Refs, perceptron
+from graphrec.importer.draft import Refs, activation, perceptron
 from graphrec.importer.naming import Names, legal_node
 from graphrec.importer.rank import Parts, masknet
 from graphrec.importer.section import Section
@@ -215,9 +215,8 @@ def _ppnet(model: Section) -> dict[str, Any]:
         settings["dropout"] = float(rates[0])
         if len(set(rates)) > 1:
             model.remark("ppnet_dropout_ratio", f"one dropout for all layers: {rates[0]:g}")
-    said = model.text("ppnet_activation").rpartition(".")[2].lower()
-    if said and said != "relu":
-        settings["activation"] = said
+    if "ppnet_activation" in model and activation(model, "ppnet_activation") != "relu":
+        settings["activation"] = activation(model, "ppnet_activation")
     return {**settings, **_gamma(model, "ppnet_gamma")}
 
 

@@ -61,6 +61,7 @@ def train_of(
 ) -> dict[str, Any]:
     """How to train."""
     made: dict[str, Any] = {}
+    config.section("eval_config")  # nothing of it is used: what is in it is told line by line
     train = config.section("train_config")
     if train is not None:
         made |= _length(train)

@@ -58,6 +58,7 @@ CODES: Mapping[str, str] = {
     "GR237": "a task without a label",
     "GR238": "a metric that no task evaluates",
     "GR239": "a schedule that needs the number of updates",
+    "GR240": "a label that is also a feature",
     # names
     "GR301": "nothing has this name",
     "GR302": "no such port or output",
@@ -91,6 +92,7 @@ CODES: Mapping[str, str] = {
     "GR601": "a kernel can't run here, and the policy is strict",
     "GR602": "a kernel can't run here; torch does",
     "GR603": "a glob that matches no node",
+    "GR604": "a kernel that no block has",
     # data
     "GR701": "no data files",
     "GR702": "a file that can't be read",

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from graphrec.errors import Problem, RecipeError, suggestion
+from graphrec.errors import Problem, RecipeError, nearest, suggestion
 from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec
 from graphrec.recipe.names import node_name
 from graphrec.recipe.report import Report
@@ -97,15 +97,17 @@ def check_composite(block: Composite, path: str) -> Iterator[Problem]:
             what = f"expected {parameter.type}, got {shown(parameter.default)}"
             yield Problem("GR202", what, path=f"{prefix}params.{name}.default")
     used: set[str] = set()
+    unknown: list[str] = []
     for name, body in block.graph.items():
         used.update(_reads(body))
         for where, param in _parameters(body, f"{prefix}graph.{name}"):
             used.add(f"${param}")
             if param not in block.params:
                 known = suggestion(param, block.params)
+                unknown.append(param)
                 yield Problem("GR212", f"no parameter `{param}`", path=where, help=known)
     for name in block.params:
-        if f"${name}" not in used:
+        if f"${name}" not in used and not any(nearest(word, [name]) for word in unknown):
             yield Problem("GR212", f"no node uses ${name}", path=f"{prefix}params.{name}")
     yield from _check_flow(block, used, prefix)
 

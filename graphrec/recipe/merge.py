@@ -86,8 +86,11 @@ def root_layer(tree: Tree, report: Report, path: str = "") -> Tree:
         elif value.value is None and not _is_free(inner):
             help = "write a value, {} or [], or leave the key out"
             help = "is a colon missing?" if " " in key else help
+            name, colon, rest = key.partition(":")
+            if colon and name:  # `block:mlp`: meant is the key before the colon
+                help = f"a space is missing behind the colon:  {name}: {rest}"
             report(Problem("GR208", f"`{key}` has no value", value.key, inner, help))
-            kept[key] = value.holding(INVALID)
+            kept[name if name else key] = value.holding(INVALID)
         else:
             kept[key] = root_layer(value, report, inner)
     return tree.holding(kept)

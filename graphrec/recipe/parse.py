@@ -159,7 +159,9 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
     for key in ("graphrec", "features", "graph", "tasks"):
         if key not in tree.value:
             report.breaks(key)
-            if not report.is_broken("extends") and not any(nearest(slip, [key]) for slip in unknown):
+            if not report.is_broken("extends") and not any(
+                nearest(slip, [key]) for slip in unknown
+            ):
                 report(Problem("GR206", f"`{key}` is required", top, key, _WHY[key]))
     version = tree.at("graphrec")
     if version is not None and version.value is not INVALID and version.value != _VERSION:

@@ -27,12 +27,12 @@ _KEY = re.compile(
 
 @dataclass(frozen=True)
 class Lost:
-    """Lines `first` to `last` (0-based) that were left out: a section, or an entry of one."""
+    """Lines `first` to `last` (0-based) that were left out: a section, or entries of one."""
 
     first: int
     last: int
     section: str
-    name: str
+    names: tuple[str, ...] = ()
 
 
 class Patched:
@@ -58,13 +58,15 @@ class Patched:
         first, last = self._section(line)
         near = [lost for lost in self.lost if first <= lost.first <= last]
         if near:  # what is left of the section makes no sense without the entry
-            self._blank(first, last, "")
+            self._blank(first, last, first)
             return False
         while line > first and not self.lines[line].strip():
             line -= 1
-        start, end = self._entry(line, first, last)
-        name = _name(self.lines[start]) if start > first else ""
-        self._blank(start, end, name, first)
+        start, end, depth = self._entry(line, first, last)
+        inner = self.lines[start : end + 1] if start > first else []
+        # a line that is indented a little too far is an entry too
+        names = [_name(text) for text in inner if _indent(text) <= depth + 1]
+        self._blank(start, end, first, tuple(name for name in names if name))
         return True
 
     def _section(self, line: int) -> tuple[int, int]:
@@ -80,13 +82,12 @@ class Patched:
         text = self.lines[line]
         return bool(text) and not text[0].isspace() and text[0] not in "#}])-:?"
 
-    def _entry(self, line: int, first: int, last: int) -> tuple[int, int]:
+    def _entry(self, line: int, first: int, last: int) -> tuple[int, int, int]:
+        """First and last line of the entry at `line`, and the indentation of entries here."""
+        said = [t for t in self.lines[first + 1 : last + 1] if t.strip()[:1] not in ("", "#")]
+        depth = _indent(said[0]) if said else 2
         if line == first:
-            return first, last
-        inner = [
-            _indent(t) for t in self.lines[first + 1 : last + 1] if t.strip()[:1] not in ("", "#")
-        ]
-        depth = inner[0] if inner else 2
+            return first, last, depth
         start = line
         while start > first + 1 and _indent(self.lines[start]) > depth:
             start -= 1
@@ -95,11 +96,10 @@ class Patched:
             not self.lines[end + 1].strip() or _indent(self.lines[end + 1]) > depth
         ):
             end += 1
-        return start, end
+        return start, end, depth
 
-    def _blank(self, start: int, end: int, name: str, section: int | None = None) -> None:
-        head = self.lines[start if section is None else section]
-        self.lost.append(Lost(start, end, _name(head), name if start != section else ""))
+    def _blank(self, start: int, end: int, section: int, names: tuple[str, ...] = ()) -> None:
+        self.lost.append(Lost(start, end, _name(self.lines[section]), names))
         self.lines[start : end + 1] = [""] * (end + 1 - start)
 
     def restore(self, root: Tree, place: Callable[[int, int], Span]) -> None:
@@ -113,8 +113,9 @@ class Patched:
                 root.value[lost.section] = gone
             elif isinstance(section.value, list):
                 section.value.append(gone)
-            elif isinstance(section.value, dict) and lost.name:
-                section.value.setdefault(lost.name, gone)
+            elif isinstance(section.value, dict) and lost.names:
+                for name in lost.names:
+                    section.value.setdefault(name, gone)
             else:
                 root.value[lost.section] = gone
 

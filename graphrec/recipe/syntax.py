@@ -65,6 +65,8 @@ def _indent(line: str) -> int:
 
 
 def _words(problem: str, context: str, character: str) -> str:
+    if "found a tab" in problem:
+        return "a tab where YAML wants spaces"
     if "cannot start any token" in problem:
         if character == "\t":
             return "a tab where YAML wants spaces"

@@ -114,12 +114,13 @@ def tasks(definitions: Schema) -> None:
 
 
 def training(definitions: Schema) -> None:
-    """One rate for everything, optimizers and schedules by name."""
+    """One rate for everything; optimizers, schedules and balances by name."""
     train, optim = definitions["Train"]["properties"], definitions["Optim"]["properties"]
     rates = {"$ref": "#/$defs/LearningRate"}
     train["lr"] = described(train["lr"], {"anyOf": [{"type": "number"}, rates]})
     for properties, key, model, word in (
         (train, "schedule", "Schedule", "kind"),
+        (train, "balance", "Balance", "kind"),
         (optim, "dense", "Optimizer", "name"),
         (optim, "sparse", "Optimizer", "name"),
     ):

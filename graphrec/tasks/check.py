@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from functools import partial
 
 from pydantic import ValidationError
 
 from graphrec.errors import Problem, suggestion
 from graphrec.recipe.calls import Call
-from graphrec.recipe.model import Recipe, Task
+from graphrec.recipe.model import CrossFeature, Recipe, SequenceFeature, Task
 from graphrec.tasks.spec import (
     LOSSES,
     METRICS,
+    Decay,
     decay_parameters,
     form,
     key,
@@ -24,16 +25,23 @@ from graphrec.tasks.spec import (
 __all__ = ["check_tasks"]
 
 
-def check_tasks(recipe: Recipe) -> list[Problem]:
-    """Every loss, metric and class count that can't work, as findings (GR230 to GR238)."""
+def check_tasks(recipe: Recipe, broken: frozenset[str] = frozenset()) -> list[Problem]:
+    """Every loss, metric, label and class count that can't work, as findings (GR230 to GR240).
+
+    `broken` are parts of the recipe that were left out: what follows from them is silent.
+    """
     found = [p for name, task in sorted(recipe.tasks.items()) for p in _check_task(name, task)]
-    if not found:
-        found.extend(_check_selection(recipe))
+    wrong = {".".join(p.path.split(".")[:2]) for p in found} | broken
+    if not any(path.partition(".")[0] == "tasks" for path in wrong):
         found.extend(_check_balance(recipe))
+    if "tasks" not in wrong:
+        found.extend(_check_selection(recipe, wrong))
+    found.extend(_check_labels(recipe))
     origin = recipe.origin
     if origin is None:
         return found
-    return [p.at(origin.key(p.path) if p.code == "GR230" else origin.value(p.path)) for p in found]
+    keys = ("GR201", "GR230")
+    return [p.at((origin.key if p.code in keys else origin.value)(p.path)) for p in found]
 
 
 def _check_task(name: str, task: Task) -> Iterator[Problem]:
@@ -62,7 +70,8 @@ def _check_losses(path: str, task: Task) -> Iterator[Problem]:
                 "GR230", f"no loss `{name}`", path=place, help=suggestion(name, sorted(LOSSES))
             )
             continue
-        yield from _invalid("GR231", place, name, partial(loss_parameters, name, given))
+        known = list(LOSSES[name].model_fields)
+        yield from _invalid("GR231", place, name, partial(loss_parameters, name, given), known)
         if wanted not in LOSSES[name].forms:
             fits = sorted(n for n, loss in LOSSES.items() if wanted in loss.forms)
             what = {"prob": "a task with `prob`", "softmax": "a task over classes"}.get(
@@ -104,7 +113,8 @@ def _check_metric(place: str, call: Call, task: Task, *, training: bool) -> Iter
         )
         return
     read: Callable[[Call], object] = decay_parameters if training else metric_parameters
-    yield from _invalid("GR234", place, str(call), partial(read, call))
+    fields = Decay.model_fields if training else METRICS[call.name].model_fields
+    yield from _invalid("GR234", place, str(call), partial(read, call), list(fields))
     metric, wanted = METRICS[call.name], form(task)
     classes = task.classes or 2
     if wanted not in metric.forms or (wanted == "softmax" and metric.two_classes and classes != 2):
@@ -120,14 +130,25 @@ def _check_metric(place: str, call: Call, task: Task, *, training: bool) -> Iter
         )
 
 
-def _invalid(code: str, place: str, what: str, read: Callable[[], object]) -> Iterator[Problem]:
+def _invalid(
+    code: str, place: str, what: str, read: Callable[[], object], known: list[str]
+) -> Iterator[Problem]:
     try:
         read()
     except ValidationError as error:
         for detail in error.errors():
             name = ".".join(str(part) for part in detail["loc"])
-            message = detail["msg"].removeprefix("Value error, ")
-            yield Problem(code, f"{what}: {name}: {message[:1].lower()}{message[1:]}", path=place)
+            path = f"{place}.{name}" if code == "GR231" and name and detail["input"] else place
+            if detail["type"] == "extra_forbidden":
+                message, help = f"has no `{name}`", suggestion(name, known)
+            elif detail["type"] == "missing":
+                message, help, path = f"needs `{name}`", f"for example  {name}: ...", place
+                if code == "GR234":
+                    help = f"write  {what.partition('(')[0]}({name})"
+            else:
+                message = f"{name}: {detail['msg'].removeprefix('Value error, ')}"
+                message, help = message[:1].lower() + message[1:], ""
+            yield Problem(code, f"{what}: {message}", path=path, help=help)
     except ValueError as error:
         yield Problem(code, f"{what}: {error}", path=place)
 
@@ -153,13 +174,39 @@ def _check_balance(recipe: Recipe) -> Iterator[Problem]:
         )
 
 
-def _check_selection(recipe: Recipe) -> Iterator[Problem]:
+def _check_labels(recipe: Recipe) -> Iterator[Problem]:
+    """A model that reads its own label or row weights learns nothing else."""
+    columns: dict[str, str] = {}
+    for name, feature in recipe.features.items():
+        if isinstance(feature, SequenceFeature):
+            columns |= dict.fromkeys(feature.columns.values(), name)
+        elif not isinstance(feature, CrossFeature):
+            columns[feature.column or name] = name
+    for name, task in sorted(recipe.tasks.items()):
+        asked = {
+            "label": task.label.column if task.label else None,
+            "sample_weight": task.sample_weight,
+        }
+        for word, column in asked.items():
+            if column in columns:
+                what = "label" if word == "label" else "row weight"
+                yield Problem(
+                    "GR240",
+                    f"column `{column}` is the {what} here, and feature `{columns[column]}` reads it",
+                    path=f"tasks.{name}.{word}",
+                    help=f"leave the feature out, or name the {what}'s own column",
+                )
+
+
+def _check_selection(recipe: Recipe, wrong: Set[str]) -> Iterator[Problem]:
     train = recipe.train
     asked = {"train.save.best": train.save.best}
     if train.early_stop is not None:
         asked["train.early_stop.metric"] = train.early_stop.metric
     for path, wanted in asked.items():
-        if wanted is not None and not selection(recipe, wanted)[0]:
+        if wanted is None or _rests_on(wanted, wrong):
+            continue
+        if not selection(recipe, wanted)[0]:
             known = [
                 key(name, call) for name, task in recipe.tasks.items() for call in task.metrics
             ]
@@ -169,3 +216,11 @@ def _check_selection(recipe: Recipe) -> Iterator[Problem]:
                 path=path,
                 help=suggestion(wanted, [*known, "loss"]),
             )
+
+
+def _rests_on(wanted: str, wrong: Set[str]) -> bool:
+    """Whether a metric is one of a task that has findings of its own (or may be: it is no name)."""
+    task = wanted.partition(".")[0]
+    return f"tasks.{task}" in wrong or (
+        "." not in wanted and any(path.startswith("tasks.") for path in wrong)
+    )

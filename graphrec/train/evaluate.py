@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from graphrec.compiler import compile_recipe
+from graphrec.compiler import Compiled, compile_recipe
 from graphrec.data import Encoder, Loader, Source, open_data, open_files
 from graphrec.errors import CheckpointError, DataError, Problem
 from graphrec.library import BUILTIN, Library
@@ -20,7 +22,57 @@ from graphrec.train.evaluation import Evaluator
 from graphrec.train.run import read_info
 from graphrec.train.trainer import best_checkpoint, eval_record
 
-__all__ = ["choose_checkpoint", "evaluate"]
+__all__ = ["Trained", "choose_checkpoint", "evaluate", "load_run"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run folder's model with the weights of a checkpoint, and what encodes rows for it."""
+
+    compiled: Compiled
+    module: nn.Module
+    encoder: Encoder
+    checkpoint: Checkpoint
+    device: torch.device
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.compiled.recipe
+
+    def loader(self, data: str | Sequence[str] | None, batch: int, *, shuffle: bool) -> Loader:
+        """Batches of these files, or of the run's evaluation data."""
+        source, seed = _source(self.recipe, data), self.recipe.train.seed
+        return Loader(self.recipe, self.encoder, source, batch, shuffle=shuffle, seed=seed)
+
+
+def load_run(
+    run_dir: str | Path, wanted: str | int | None = None, *, library: Library = BUILTIN
+) -> Trained:
+    """The model of a run folder, in evaluation on the device there is.
+
+    `wanted` is `best`, `last` or a step (default: the best if the recipe asks for one, else the
+    last). Raises CheckpointError for a damaged run folder.
+    """
+    folder = Path(run_dir)
+    info = read_info(folder)
+    # Vocabularies that came from files are in the run folder now: the files are not needed.
+    fitted = [f"features.{name}.vocab=fit" for name in info["vocabulary_files"]]
+    compiled = compile_recipe(folder / "recipe.yaml", overrides=fitted, library=library)
+    found = choose_checkpoint(compiled.recipe, folder, wanted)
+    if found.recipe != info["recipe"]:
+        raise CheckpointError(
+            Problem("GR808", f"{found.folder} is of another recipe than {folder}")
+        )
+    encoder = Encoder.load(compiled.recipe, folder)
+    module = compiled.module(encoder.rows)
+    try:
+        module.load_state_dict(found.model())
+    except RuntimeError as error:
+        raise CheckpointError(
+            Problem("GR808", f"{found.folder} does not fit the model: {str(error)[:300]}")
+        ) from error
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Trained(compiled, module.to(device).eval(), encoder, found, device)
 
 
 def evaluate(
@@ -32,36 +84,15 @@ def evaluate(
 ) -> dict[str, Any]:
     """One evaluation record, as in metrics.jsonl.
 
-    `data` are globs of files (default: the run's evaluation data), `wanted` is `best`, `last` or
-    a step (default: the best if the recipe asks for one, else the last). Raises CheckpointError for
-    a damaged run folder and DataError for data that does not fit.
+    `data` are globs of files (default: the run's evaluation data), `wanted` is that of `load_run`.
+    Raises CheckpointError for a damaged run folder and DataError for data that does not fit.
     """
-    folder = Path(run_dir)
-    info = read_info(folder)
-    # Vocabularies that came from files are in the run folder now: the files are not needed.
-    fitted = [f"features.{name}.vocab=fit" for name in info["vocabulary_files"]]
-    compiled = compile_recipe(folder / "recipe.yaml", overrides=fitted, library=library)
-    recipe = compiled.recipe
-    found = choose_checkpoint(recipe, folder, wanted)
-    if found.recipe != info["recipe"]:
-        raise CheckpointError(
-            Problem("GR808", f"{found.folder} is of another recipe than {folder}")
-        )
-    encoder = Encoder.load(recipe, folder)
-    module = compiled.module(encoder.rows)
-    try:
-        module.load_state_dict(found.model())
-    except RuntimeError as error:
-        raise CheckpointError(
-            Problem("GR808", f"{found.folder} does not fit the model: {str(error)[:300]}")
-        ) from error
-    loader = Loader(recipe, encoder, _source(recipe, data), recipe.train.batch, shuffle=False)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module.to(device)
+    run = load_run(run_dir, wanted, library=library)
+    loader = run.loader(data, run.recipe.train.batch, shuffle=False)
     with closing(loader.epoch(0)) as batches:
-        numbers = Evaluator(recipe, device).run(module, module, batches)
+        numbers = Evaluator(run.recipe, run.device).run(run.module, run.module, batches)
     assert numbers is not None, "nothing stops this evaluation"
-    return eval_record(numbers, found.position, loader.wait_seconds)
+    return eval_record(numbers, run.checkpoint.position, loader.wait_seconds)
 
 
 def choose_checkpoint(recipe: Recipe, folder: Path, wanted: str | int | None) -> Checkpoint:

@@ -89,6 +89,7 @@ def changes_sheet() -> str:
         "g.added>rect,g.removed>rect,g.changed>rect{stroke-width:2.6}"
         ".removed{opacity:.75}g.removed>rect,path.removed{stroke-dasharray:7 5}"
         "path.added,path.removed{stroke-width:2.2}"
+        'g[class="added"]>rect,g[class="removed"]>rect,g[class="changed"]>rect{fill:none}'
         f"{light}@media (prefers-color-scheme:dark){{{dark}}}"
     )
 

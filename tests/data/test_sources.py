@@ -56,6 +56,8 @@ def test_a_split_holds_the_last_values_out(recipe_of, parquet) -> None:
         assert sorted(rows) == np.flatnonzero(np.isin(days, wanted)).tolist()
         assert (loader.counts.read, loader.counts.skipped) == (100, 50)
         assert len(rows) == loader.counts.trained == loader.num_rows
+        resumed = [batch.features["a"].tolist() for batch in loader.epoch(0, start_row=14)]
+        assert resumed[0] == rows[14:21].tolist()
 
 
 def test_a_split_by_text_in_csv(recipe_of, csv_file) -> None:

@@ -212,6 +212,10 @@ def test_steps_beyond_the_windows_are_not_dropped_silently() -> None:
         (lambda: DIN(5, 4, [3]), "a query of width 5 for keys of 4"),
         (lambda: SelfAttention(4, width=6, heads=4), "width 6 is no multiple of 4 heads"),
         (lambda: SelfAttention(4, width=6, heads=2, skip=True), "skip needs width 4, got 6"),
+        (
+            lambda: SelfAttention(4, width=6, heads=2, pool="max"),
+            "unknown pool `max`; there are mean, none",
+        ),
     ],
 )
 def test_wrong_sizes_are_refused(make: object, said: str) -> None:

@@ -247,7 +247,8 @@
     return s;
   }
   function legend() {
-    const rows = data.roles.map(r => [swatch(r), ...MEANING[r]]);
+    const words = { added: "only in the second recipe", removed: "only in the first recipe", changed: "in both, but different" };
+    const rows = [...data.changes.map(c => [swatch(c), c, words[c]]), ...data.roles.map(r => [swatch(r), ...MEANING[r]])];
     rows.push([swatch("", shape("path", { class: "wire", d: "M2 9 H36", "marker-end": "url(#wire-end)" })), "wire", "a tensor, from the node that makes it down to the one that reads it; the text names a port"]);
     if (data.relations) {
       const [s, t] = data.wires.find(w => w[3]), name = k => card.get(k).title;
@@ -255,8 +256,6 @@
         `an edge between tasks, from “relations:” in the recipe: the lower task also reads what the upper one learned (here ${name(s)} → ${name(t)})`]);
     }
     if (data.folds.length) rows.push([el("span", { class: "mono" }, "⊕ ⊖"), "fold", "a composite or copies of one node; click the sign to open or fold it"]);
-    const words = { added: "only in the second recipe", removed: "only in the first recipe", changed: "in both, but different" };
-    for (const c of data.changes) rows.push([swatch(c), c, words[c]]);
     const list = el("dl", {}, ...rows.flatMap(([sign, name, text]) => [el("dt", {}, sign),
       el("dd", {}, el("b", { class: name === "relation edge" ? "rel" : "" }, name), `: ${text}`)]));
     return el("div", { id: "legend", tabindex: "0" }, el("h3", {}, "Legend"), list);

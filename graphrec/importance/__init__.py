@@ -1,0 +1,26 @@
+"""Which features, groups and nodes a trained model lives on, and the recipe without the rest.
+
+    permute.py   permutation importance: what is lost when rows swap a feature's values
+    targets.py   what can be permuted: columns of a batch, outputs of a node
+    dropout.py   the ranking that variational dropout has learned
+    reduce.py    the recipe with the most important features only
+    report.py    rankings for people and as data
+"""
+
+from __future__ import annotations
+
+from graphrec.importance.dropout import drop_probabilities
+from graphrec.importance.permute import Effect, Importance, permutation_importance
+from graphrec.importance.reduce import Reduced, reduce_recipe
+from graphrec.importance.report import Ranking, importance
+
+__all__ = [
+    "Effect",
+    "Importance",
+    "Ranking",
+    "Reduced",
+    "drop_probabilities",
+    "importance",
+    "permutation_importance",
+    "reduce_recipe",
+]
