@@ -104,7 +104,8 @@ def check_recipe(
     found += check_wishes(recipe, library, graph, reading.broken)
     if graph is not None:
         graph = passes.run(graph, target or _target(recipe), trace)
-        found += _kernel_findings(recipe, graph)
+        unknown = any(p.code == "GR604" for p in found)
+        found += [p for p in _kernel_findings(recipe, graph) if not unknown]
     problems += [retold(problem, overrides) for problem in found]
     return Checked(reading, graph, tuple(problems))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from graphrec.build.context import Bundle, Context, Failed, Place
@@ -50,7 +51,8 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         try:
             scope.values[name] = builder.add(name, spec, scope, Place(f"graph.{name}", name))
         except Failed:
-            scope.values[name] = None
+            scope.values[name] = builder.ruins(name, spec)
+    _judge_rest(builder, features, scope)
 
     heads = TaskBuilder(builder, scope, relations, library)
     outputs = []
@@ -77,6 +79,17 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         seed=recipe.train.seed,
     )
     return Built(graph, tuple(context.problems))
+
+
+def _judge_rest(builder: NodeBuilder, features: Features, scope: Scope) -> None:
+    """Findings about nodes in cycles and about groups that nothing reads."""
+    for name, spec in features.context.recipe.graph.items():
+        if isinstance(spec, NodeSpec) and name not in builder.judged:
+            with suppress(Failed):
+                builder.settle(spec, Place(f"graph.{name}", name))
+    for name in features.context.recipe.groups:
+        with suppress(Failed):
+            features.group(name)
 
 
 def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:

@@ -109,13 +109,16 @@ class Binder:
                 _wanted(ports),
             )
         bound: dict[str, Any] = {}
+        failed = False
         for port in ports:
             if port.name in written:
-                path, text = f"{place.path}.in.{port.name}", written[port.name]
-                if isinstance(text, str) and not port.variadic:
-                    bound[port.name] = scope.one(scope.resolve(text, path), text, path, place.keys)
-                else:
+                try:
+                    path, text = f"{place.path}.in.{port.name}", written[port.name]
                     bound[port.name] = self._list(text, port, scope, path, place)
+                except Failed:
+                    failed = True
+        if failed:
+            raise Failed
         return bound
 
     def _bind_pair(
@@ -161,20 +164,25 @@ class Binder:
     ) -> Any:
         texts = (written,) if isinstance(written, str) else tuple(written)
         refs: list[Ref] = []
+        failed = False
         for i, text in enumerate(texts):
-            place_path = path if isinstance(written, str) else f"{path}.{i}"
-            value = scope.resolve(text, place_path)
-            if (
-                port.variadic
-                and isinstance(value, Bundle)
-                and not set(place.keys) & set(value.items)
-            ):
-                refs.extend(scope.one(v, f"{text}.{k}", place_path) for k, v in value.items.items())
-            else:
-                refs.append(scope.one(value, text, place_path, place.keys))
+            try:
+                place_path = path if isinstance(written, str) else f"{path}.{i}"
+                refs.extend(self._element(text, port, scope, place_path, place))
+            except Failed:
+                failed = True  # the next one may be wrong too
+        if failed:
+            raise Failed
         if not refs:
             raise self.context.fail("GR206", path, "an empty list has nothing to read")
         return refs[0] if len(refs) == 1 and not port.variadic else tuple(refs)
+
+    def _element(self, text: str, port: Port, scope: Scope, path: str, place: Place) -> list[Ref]:
+        """What one element of a list gives: all of a bundle where the port takes many."""
+        value = scope.resolve(text, path)
+        if port.variadic and isinstance(value, Bundle) and not set(place.keys) & set(value.items):
+            return [scope.one(v, f"{text}.{k}", path) for k, v in value.items.items()]
+        return [scope.one(value, text, path, place.keys)]
 
 
 def _wanted(ports: tuple[Port, ...]) -> str:

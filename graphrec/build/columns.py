@@ -40,6 +40,9 @@ class Columns:
         self.columns[name] = Lookup(name, "id", feature.dim, table, feature.pool)
 
     def _check_cross(self, name: str, feature: CrossFeature) -> None:
+        if feature.pool is not None:
+            message = "`pool` has no meaning here: a cross has one value per row"
+            self.context.report("GR205", f"features.{name}.pool", message)
         for i, part in enumerate(feature.of):
             if {f"features.{part}", "features"} & self.context.broken:
                 continue

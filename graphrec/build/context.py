@@ -20,9 +20,12 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Bundle:
-    """Several named outputs: of one node, or of the copies that `each` and `parallel` make."""
+    """Several named outputs: of one node, or of the copies that `each` and `parallel` make.
 
-    items: Mapping[str, Value]
+    A member is None when its node failed: whoever reads it stays silent.
+    """
+
+    items: Mapping[str, Value | None]
 
 
 @dataclass(frozen=True)

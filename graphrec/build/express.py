@@ -29,10 +29,16 @@ class ExpressionBuilder:
         except ExpressionError as error:
             raise self._misread(error, place) from None
         values: dict[str, Value | None] = {}
+        failed = False
         for used in parsed.names():
             span = self.context.within(place.path, used.column, len(used.ref))
-            value = scope.resolve(used.ref, place.path, span)
-            values[used.ref] = scope.one(value, used.ref, place.path, place.keys, span)
+            try:
+                value = scope.resolve(used.ref, place.path, span)
+                values[used.ref] = scope.one(value, used.ref, place.path, place.keys, span)
+            except Failed:
+                failed = True
+        if failed:
+            raise Failed
         return self.express(name, text, values, scope, replace(place, role="expression"))
 
     def express(

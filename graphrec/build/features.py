@@ -147,6 +147,7 @@ class Features:
                     f"no feature `{part}`",
                     suggestion(part, self.plain),
                 )
+        keys = self._keys(group.keys)
         if sorted(group.query) != sorted(sequence.of):
             where = self.context.line(f"features.{group.keys}")
             raise self.context.fail(
@@ -156,9 +157,7 @@ class Features:
                 f" is of {', '.join(sorted(sequence.of))}",
                 "a query names exactly the features of its sequence, in any order",
             )
-        return Group(
-            query=tuple(sorted(sequence.of)), keys=self._keys(group.keys), sequence=group.keys
-        )
+        return Group(query=tuple(sorted(sequence.of)), keys=keys, sequence=group.keys)
 
     def _is_lost(self, feature: str) -> bool:
         """Whether the feature is, or may be, in a part that can't be read."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from graphrec.block import Block
+from graphrec.block import Block, TaskNames
 from graphrec.build.context import Bundle, Failed, Place, Value
 from graphrec.build.nodes import PlainNodes
 from graphrec.build.scope import Scope
@@ -41,6 +41,20 @@ class NodeBuilder(PlainNodes):
                 f"{name}.{key}", copy.model_copy(update={"share": shared}), scope, inner
             )
         return Bundle(made)
+
+    def ruins(self, name: str, spec: NodeSpec | str) -> Value | None:
+        """What is known of a node that failed: the keys of its bundle, if it is to give one."""
+        if not isinstance(spec, NodeSpec):
+            return None
+        block = self.judged.get(name)
+        keys: tuple[str, ...] = ()
+        if spec.each is not None:
+            keys = self.task_names if spec.each == "tasks" else tuple(spec.each)
+        elif block is not None and spec.join is None:
+            fields = type(block).model_fields.items()
+            named = [field for field, info in fields if any(m is TaskNames for m in info.metadata)]
+            keys = tuple(getattr(block, named[0])) if named else ()
+        return Bundle(dict.fromkeys(keys)) if keys else None
 
     def _names(self, value: str | tuple[str, ...], path: str) -> tuple[str, ...]:
         if value == "tasks":

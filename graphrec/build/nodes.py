@@ -32,6 +32,8 @@ class PlainNodes(ExpressionBuilder):
         self.task_names = task_names
         self.binder = Binder(scope.context)
         self._depth = 0
+        self.judged: dict[str, Block | None] = {}
+        """Nodes of the recipe whose block and parameters were looked at, and what came of it."""
 
     def add(self, name: str, spec: NodeSpec | str, scope: Scope, place: Place) -> Value:
         """Build one entry of a `graph:`; returns what its name means."""
@@ -43,13 +45,18 @@ class PlainNodes(ExpressionBuilder):
         self, spec: NodeSpec, place: Place
     ) -> Block | tuple[Composite, Mapping[str, Any]] | None:
         """The block with its parameters, or None when they are wrong (reported)."""
+        if not place.inside:
+            self.judged[place.origin] = None
         block = self.binder.block(spec, place)
         try:
             if isinstance(block, Composite):
                 return block, check_parameters(block, spec.params, place.path, self.context)
-            return self.configure(block, spec.params, place)
+            made = self.configure(block, spec.params, place)
         except Failed:
             return None
+        if not place.inside:
+            self.judged[place.origin] = made
+        return made
 
     def configure(self, block: type[Block], params: Mapping[str, Any], place: Place) -> Block:
         """A block with its parameters, or GR2 findings at each wrong one."""

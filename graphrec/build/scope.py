@@ -98,7 +98,10 @@ class Scope:
                 raise self.context.fail(
                     "GR302", path, f"`{text}`: no output `{key}`", suggestion(key, known), span
                 )
-            value, before = value.items[key], f"{before}.{key}"
+            member, before = value.items[key], f"{before}.{key}"
+            if member is None:
+                raise Failed
+            value = member
         return value
 
     def _group_port(self, group: GroupValue, port: str, path: str) -> Ref:
@@ -109,7 +112,12 @@ class Scope:
         return Ref(group.name, port)
 
     def one(
-        self, value: Value, text: str, path: str, keys: Iterable[str] = (), span: Span | None = None
+        self,
+        value: Value | None,
+        text: str,
+        path: str,
+        keys: Iterable[str] = (),
+        span: Span | None = None,
     ) -> Ref:
         """The single tensor a value gives: of a bundle, the member for the copy being made."""
         keys = tuple(keys)
@@ -125,6 +133,8 @@ class Scope:
                     span,
                 )
             value = value.items[key]
+        if value is None:
+            raise Failed
         if isinstance(value, GroupValue):
             assert self.features is not None
             group = self.features.group(value.name)

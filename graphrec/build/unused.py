@@ -32,14 +32,20 @@ def report_unused(context: Context, features: Features, reads: Reads) -> None:
 
     Of a chain of dead nodes only the last is told, and what dead nodes read counts as used.
     """
-    if "extends" in context.broken or _is_open(context, features, reads):
+    if "extends" in context.broken:
         return
     words = _unreadable_words(context)
+    for name in _unused_composites(context, words):
+        _report(context, "GR405", f"blocks.{name}", "is used by no node", "remove it, or use it")
     live = _live(context, features, reads, words)
     dead = [name for name in context.recipe.graph if name not in live]
     read = {source for name in dead for source in reads(context.recipe.graph[name])}
-    for name in dead:
-        if name not in read and not _reported(context, f"graph.{name}"):
+    last = [name for name in dead if name not in read and not _reported(context, f"graph.{name}")]
+    if _is_open(context, features, reads):
+        if not last:
+            return  # a group or a feature may be what was meant
+    else:
+        for name in last:
             help = "remove it, set `enabled: false`, or let a node or task read it"
             _report(context, "GR403", f"graph.{name}", "reaches no task, loss or export", help)
     if any(p.code == "GR303" for p in context.problems):
@@ -55,8 +61,6 @@ def report_unused(context: Context, features: Features, reads: Reads) -> None:
         if name not in used and not _reported(context, f"features.{name}"):
             message = "is in no group, sequence or cross that a node reads"
             _report(context, "GR405", f"features.{name}", message, "remove it, or read it")
-    for name in _unused_composites(context, words):
-        _report(context, "GR405", f"blocks.{name}", "is used by no node", "remove it, or use it")
 
 
 def _is_open(context: Context, features: Features, reads: Reads) -> bool:

@@ -5,8 +5,10 @@
     cli/reading.py   check, describe, expand          (torch only for describe's numbers)
     cli/comparing.py diff
     cli/making.py    compile, graph
+    cli/starting.py  new
     cli/importing.py import
     cli/running.py   train, evaluate
+    cli/weighing.py  importance
     cli/shipped.py   recipes, blocks, schema, explain
     cli/checking.py  check-block
     cli/machine.py   doctor
@@ -25,16 +27,28 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from graphrec.cli import checking, comparing, importing, machine, making, reading, running, shipped
+from graphrec.cli import (
+    checking,
+    comparing,
+    importing,
+    machine,
+    making,
+    reading,
+    running,
+    shipped,
+    starting,
+    weighing,
+)
 from graphrec.cli.command import Command, Parser, UsageError
 from graphrec.cli.console import Console
 
 __all__ = ["GROUPS", "main"]
 
 GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
+    ("start", (*starting.COMMANDS, *importing.COMMANDS)),
     ("look at a recipe", (*reading.COMMANDS, *comparing.COMMANDS)),
-    ("make something of it", (*making.COMMANDS, *importing.COMMANDS)),
-    ("train", running.COMMANDS),
+    ("make something of it", making.COMMANDS),
+    ("train", (*running.COMMANDS, *weighing.COMMANDS)),
     ("what there is", (*shipped.COMMANDS, *checking.COMMANDS)),
     ("this machine", machine.COMMANDS),
 )
@@ -159,6 +173,7 @@ class _Main(Parser):
 
 _EXAMPLES = (
     "graphrec recipes",
+    "graphrec new deepfm -O my_recipe.yaml",
     "graphrec check deepfm",
     "graphrec compile my_recipe.yaml -O model.py",
     "graphrec train shop -o data.synthetic=50_000 -o train.epochs=1",

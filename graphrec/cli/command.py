@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -16,6 +17,7 @@ __all__ = [
     "Command",
     "Parser",
     "UsageError",
+    "editor_schema",
     "library_of",
     "plugin_option",
     "recipe_options",
@@ -108,3 +110,12 @@ def recipe_path(text: str) -> str:
     from graphrec.catalog import find_recipe
 
     return find_recipe(text)
+
+
+def editor_schema(output: str | None) -> str:
+    """Where an editor finds the schema of recipes, seen from the folder of the file `output`."""
+    from graphrec.library import shipped
+
+    path = shipped("schemas") / "recipe.schema.json"
+    folder = os.path.dirname(os.path.abspath(output or "recipe.yaml"))
+    return os.path.relpath(path, folder).replace(os.sep, "/")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from graphrec.cli.command import Command, Parser, shared_options
+from graphrec.cli.command import Command, Parser, editor_schema, shared_options
 from graphrec.cli.console import Console, write_file
 
 __all__ = ["COMMANDS"]
@@ -13,7 +13,7 @@ __all__ = ["COMMANDS"]
 def _import(args: argparse.Namespace, console: Console) -> int:
     from graphrec.importer import import_config
 
-    imported = import_config(args.config, _schema(args.output))
+    imported = import_config(args.config, editor_schema(args.output))
     if args.output is not None:
         write_file(args.output, imported.text)
     if console.json:
@@ -29,17 +29,6 @@ def _import(args: argparse.Namespace, console: Console) -> int:
         told = f", {number} remark{'s' * (number != 1)} in its head" if number else ""
         console.remark(f"wrote {args.output}{told}; now: graphrec check {args.output}")
     return 0
-
-
-def _schema(output: str | None) -> str:
-    """Where an editor finds the schema, seen from the recipe's folder."""
-    import os
-
-    from graphrec.library import shipped
-
-    path = shipped("schemas") / "recipe.schema.json"
-    folder = os.path.dirname(os.path.abspath(output or "recipe.yaml"))
-    return os.path.relpath(path, folder).replace(os.sep, "/")
 
 
 def _options(parser: Parser) -> None:

@@ -1,9 +1,9 @@
 """Whether a block keeps its word: the checks behind `graphrec check-block`, and those of our tests.
 
-    example.py   a configured block, shapes for its inputs, and tensors of these shapes
-    search.py    a class and a few parameters -> examples that its infer accepts
-    checks.py    what holds for every block: shapes, gradients, rows, keys, kernels
-    report.py    all checks of a block, for people and as data
+example.py   a configured block, shapes for its inputs, and tensors of these shapes
+search.py    a class and a few parameters -> examples that its infer accepts
+checks.py    what holds for every block: shapes, gradients, rows, keys, kernels
+report.py    all checks of a block, for people and as data
 """
 
 from __future__ import annotations

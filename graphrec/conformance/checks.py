@@ -11,6 +11,7 @@ import ast
 import inspect
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,7 +76,7 @@ def check_arguments(example: Example) -> None:
         except (ValueError, SyntaxError):
             same = False
         if not same:
-            raise Unfit(f"args: `{name}` is {value!r}: numbers, texts, lists and maps can be written")
+            raise Unfit(f"args: `{name}` is {value!r}; a file holds numbers, texts, lists, maps")
     layer = reported("the layer can't be made from args", example.layer)
     if not isinstance(layer, nn.Module):
         raise Unfit(f"the layer is {type(layer).__name__}, no torch nn.Module")
@@ -87,13 +88,16 @@ def check_shapes(example: Example) -> None:
     if example.block.is_loss and [shape.dims for shape in inferred] != [()]:
         raise Unfit(f"is_loss: the output is one number, Shape(()), not {inferred[0]}")
     for batch in BATCHES:
-        with torch.device("meta"):
-            layer, inputs = example.layer(), [_empty(shape, batch) for shape in example.inputs]
-            outputs = reported(f"on the meta device, {batch} rows", lambda: call(layer, inputs))
+        outputs = reported(f"on the meta device, {batch} rows", partial(_on_meta, example, batch))
         if len(outputs) != len(inferred):
             raise Unfit(f"infer gives {len(inferred)} outputs, the layer {len(outputs)}")
         for number, (output, shape) in enumerate(zip(outputs, inferred, strict=True)):
             _compare_shape(output, shape, batch, f"output {number}" if number else "the output")
+
+
+def _on_meta(example: Example, batch: int) -> list[Value]:
+    with torch.device("meta"):
+        return call(example.layer(), [_empty(shape, batch) for shape in example.inputs])
 
 
 def _empty(shape: Shape, batch: int) -> Value:
@@ -145,8 +149,9 @@ def check_reset(example: Example) -> None:
         for parameter in layer.parameters():
             parameter.fill_(torch.nan)
     for part in layer.modules():
-        if hasattr(part, "reset_parameters"):
-            part.reset_parameters()
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
     left = [name for name, p in layer.named_parameters() if not bool(p.isfinite().all())]
     if left:
         raise Unfit(
@@ -154,7 +159,8 @@ def check_reset(example: Example) -> None:
             " them one, it is called once under the node's own seed"
         )
     outputs = call(layer.double(), tensors(example.inputs, example.lengths))
-    sum((values_of(o) * torch.randn_like(values_of(o))).sum() for o in outputs).backward()
+    terms = [(values_of(o) * torch.randn_like(values_of(o))).sum() for o in outputs]
+    torch.stack(terms).sum().backward()  # type: ignore[no-untyped-call]
     unused = [name for name, p in layer.named_parameters() if p.requires_grad and p.grad is None]
     if unused:
         raise Unfit(f"no output depends on {', '.join(unused)}")

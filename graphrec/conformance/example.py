@@ -88,13 +88,11 @@ def tensors(
     generator = torch.Generator().manual_seed(seed)
     made: list[Value] = []
     for shape in inputs:
-        if shape.is_jagged:
-            sizes = [sum(lengths), *shape.dims[2:]]
-            values = torch.randn(sizes, dtype=dtype, generator=generator)
-            made.append(Jagged(values, torch.tensor(lengths, dtype=torch.int64)))
-        else:
-            sizes = [len(lengths), *shape.dims[1:]]
-            made.append(torch.randn(sizes, dtype=dtype, generator=generator))
+        first = sum(lengths) if shape.is_jagged else len(lengths)
+        sizes = [int(dim) for dim in shape.dims[2 if shape.is_jagged else 1 :]]
+        values = torch.randn([first, *sizes], dtype=dtype, generator=generator)
+        steps = torch.tensor(lengths, dtype=torch.int64)
+        made.append(Jagged(values, steps) if shape.is_jagged else values)
     return made
 
 

@@ -40,7 +40,8 @@ def check_gradients(example: Example) -> None:
     checked = range(fixed, len(values))
     if not checked:
         return
-    if not any(output.requires_grad for output in reported("calling the layer", lambda: run(*values))):
+    outputs = reported("calling the layer", lambda: run(*values))
+    if not any(output.requires_grad for output in outputs):
         raise Unfit("the output depends on no input and no weight: no gradient reaches them")
     if _agrees(run, values, list(checked)) is None:
         return

@@ -19,7 +19,7 @@ _LEAD = " " * 22
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check said: `about` is what it looks at, `why` what is wrong or was not looked at."""
+    """What one check said: what it is `about`, and `why` it failed, was skipped or remarks."""
 
     check: str
     status: Literal["ok", "FAILED", "skipped", "remark"]
@@ -52,7 +52,7 @@ class Report:
         for finding in self.findings:
             lines.append(f"{finding.status:<9}{finding.check:<13}{finding.about}".rstrip())
             for line in finding.why.splitlines():
-                lines.extend(textwrap.wrap(line, 100, initial_indent=_LEAD, subsequent_indent=_LEAD))
+                lines.extend(textwrap.indent(part, _LEAD) for part in textwrap.wrap(line, 78))
         counts = [(word, sum(f.status == word for f in self.findings)) for word in _WORDS]
         said = [f"{number} {_WORDS[word]}" for word, number in counts if number]
         return "\n".join([*lines, "", ", ".join(said)]) + "\n"
@@ -86,7 +86,7 @@ def check_block(examples: Sequence[Example]) -> Report:
 def _also(example: Example) -> Finding:
     """What all checks say of one more example, in one finding."""
     findings = [_judge(name, check, example) for name, check in CHECKS.items()]
-    wrong = [f"{finding.check}: {finding.why}" for finding in findings if finding.status == "FAILED"]
+    wrong = [f"{found.check}: {found.why}" for found in findings if found.status == "FAILED"]
     if not wrong:
         return Finding("also", "ok", example.shown)
     if not example.by_accident:

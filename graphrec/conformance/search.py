@@ -173,4 +173,5 @@ def parse_shape(text: str) -> Shape:
 
 
 def _fault(kind: type[Block], message: str, help: str) -> RecipeError:
-    return RecipeError(Problem("GR501", f"{kind.__name__}: {message}", path=kind.__name__, help=help))
+    name = kind.__name__
+    return RecipeError(Problem("GR501", f"{name}: {message}", path=name, help=help))

@@ -46,6 +46,4 @@ def smooth(example: Example) -> nn.Module:
 def mixes_rows(layer: nn.Module) -> bool:
     """Whether the layer has batch statistics or drops at random: in training rows do not repeat."""
     norms = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd, nn.AlphaDropout)
-    return any(
-        isinstance(part, norms) or hasattr(part, "running_mean") for part in layer.modules()
-    )
+    return any(isinstance(part, norms) or hasattr(part, "running_mean") for part in layer.modules())

@@ -1,10 +1,10 @@
 """Which features, groups and nodes a trained model lives on, and the recipe without the rest.
 
-    permute.py   permutation importance: what is lost when rows swap a feature's values
-    targets.py   what can be permuted: columns of a batch, outputs of a node
-    dropout.py   the ranking that variational dropout has learned
-    reduce.py    the recipe with the most important features only
-    report.py    rankings for people and as data
+permute.py   permutation importance: what is lost when rows swap a feature's values
+targets.py   what can be permuted: columns of a batch, outputs of a node
+dropout.py   the ranking that variational dropout has learned
+reduce.py    the recipe with the most important features only
+report.py    rankings for people and as data
 """
 
 from __future__ import annotations

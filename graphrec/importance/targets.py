@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -44,17 +44,17 @@ class Target:
         }
         return replace(batch, features=features)
 
-    def hooked(self, order: Callable[[], Tensor]) -> AbstractContextManager[None]:
+    def hooked(self, order: Tensor) -> AbstractContextManager[None]:
         """While it is open, the module gives its rows in that order."""
         return nullcontext() if self.part is None else _hooked(self.part, order)
 
 
 @contextmanager
-def _hooked(part: nn.Module, order: Callable[[], Tensor]) -> Iterator[None]:
+def _hooked(part: nn.Module, order: Tensor) -> Iterator[None]:
     def swap(_: nn.Module, __: Any, output: Any) -> Any:
         if isinstance(output, tuple):
-            return tuple(take_rows(value, order()) for value in output)
-        return take_rows(output, order())
+            return tuple(take_rows(value, order) for value in output)
+        return take_rows(output, order)
 
     handle = part.register_forward_hook(swap)
     try:

@@ -73,7 +73,7 @@ class SelfAttention(nn.Module):
             # The mean and the last Linear commute: one row instead of one step each.
             mean = segment_sum(mixed, rows, steps.num_rows) / count
             return torch.where(steps.lengths.unsqueeze(-1) > 0, self.out_proj(mean), 0.0)
-        y = self.out_proj(mixed)
+        y: Tensor = self.out_proj(mixed)
         y = y + x if self.skip else y
         y = y if self.norm is None else self.norm(y)
         if self.pool == "none":

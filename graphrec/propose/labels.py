@@ -93,7 +93,7 @@ def _is_outcome(name: str) -> bool:
 
 
 def _auc(column: Profile, label: Label) -> float:
-    """How well one column alone tells a binary label: by its order, or by the mean of each value."""
+    """How well one column alone tells a binary label: by its order or the mean of each value."""
     if column.codes is not None and column.distinct <= 0.02 * column.rows:
         codes = column.codes.indices.to_numpy(zero_copy_only=False).astype(np.float64)
         codes = np.where(np.isfinite(codes), codes, column.distinct).astype(np.int64)

@@ -74,7 +74,8 @@ def _of_values(name: str, kind: str, array: Any) -> Profile:
     present = array.drop_null()
     counts = pc.value_counts(present)
     common = pc.max(counts.field("counts")).as_py() if len(counts) else 0
-    numbers, quantiles, mean = None, (), 0.0
+    numbers, mean = None, 0.0
+    quantiles: tuple[float, ...] = ()
     if kind in ("numbers", "truth values"):
         numbers = np.asarray(
             array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), np.float64

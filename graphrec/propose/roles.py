@@ -22,7 +22,9 @@ _IDENTITY = re.compile(
     r"(^|_)(id|ids|uid|pid|code|type|cat|cate|category|class|group|hour|weekday|month|"
     r"zip|zip3|tab|flag|gender|sex|is|has|feat\d*|level|range|kind|status)(_|$)"
 )
-_TIME = re.compile(r"(^|_)(ts|time|timestamp|datetime|date|day_id|dt|unixtime|created|updated)(_(ms|s|sec|us|at))?$")
+_TIME = re.compile(
+    r"(^|_)(ts|time|timestamp|datetime|date|day_id|dt|unixtime|created|updated)(_(ms|s|sec|us|at))?$"
+)
 _HISTORY = re.compile(
     r"(^|_)(hist|history|histories|seq|sequence|clicked|clicks|click|viewed|views|view|liked|bought|"
     r"buy|purchased|recent|past|last|prev|previous|behaviou?rs?|watched|shown|seen)(_|\d|$)"
@@ -69,7 +71,8 @@ def histories(roles: Iterable[Role], columns: Mapping[str, Profile]) -> list[Rol
         alike = {c.name: len(values & c.values) / len(values | c.values) for c in ids}
         best = max(alike, key=lambda name: (alike[name], _shares_word(name, role.name)))
         named = _HISTORY.search(role.name.lower()) is not None
-        if alike[best] >= (0.2 if named else 0.5) and len(values) > 20:
+        large = len(values) > 500 and columns[role.name].mean_length >= 3
+        if (named and len(values) > 20 and alike[best] >= 0.2) or (large and alike[best] >= 0.5):
             settings: dict[str, Any] = {"max_len": _steps(columns[role.name].longest)}
             if columns[role.name].sep:
                 settings["sep"] = columns[role.name].sep
@@ -116,7 +119,7 @@ def _is_time(column: Profile) -> bool:
     low, high = column.quantiles[0], column.quantiles[-1]
     named = _TIME.search(column.name.lower()) is not None
     epoch = any(8e8 * unit <= low and high <= 2.6e9 * unit for unit in (1, 1e3, 1e6, 1e9))
-    day = 19700101 <= low and high <= 21001231
+    day = low >= 19700101 and high <= 21001231
     return named and (epoch or day)
 
 
@@ -155,6 +158,6 @@ def _of_numbers(column: Profile) -> Role:
     low, _, median, high, _ = column.quantiles
     odd = column.top > 0.3 or column.nulls > 0.05 * column.rows or column.distinct <= 100
     if odd and column.distinct > 2:
-        return Role(column.name, "bucket", {"edges": f"quantile({min(50, column.distinct)})"})
+        return Role(column.name, "bucket", {"edges": "quantile(50)"})
     skewed = low >= 0 and high > 10 * max(median, 0.1)
     return Role(column.name, "dense", {"transform": "log1p" if skewed else "zscore"})

@@ -20,7 +20,7 @@ _EVALUATION = ("valid", "validation", "eval", "dev", "test")
 
 @dataclass(frozen=True)
 class Sample:
-    """Rows of some files: an Arrow table, how many there are in all (None: not counted), a `sep`."""
+    """Rows of some files, how many there are in all (None: not counted), and the CSV mark."""
 
     table: Any
     total: int | None
@@ -61,7 +61,7 @@ def take(pattern: str) -> Sample:
 
 def evaluation_files(pattern: str) -> str | None:
     """The evaluation files that lie beside training files: `valid` where these say `train`."""
-    found = [match for match in re.finditer(r"train(ing)?", pattern)]
+    found = list(re.finditer(r"train(ing)?", pattern))
     if not found:
         return None
     match = found[-1]

@@ -109,11 +109,30 @@ def _whole(text: str, path: str, files: Files, report: Report) -> Tree | None:
     if not whole:  # what is missing may be in the file that can't be read
         report.breaks("extends", "features", "groups", "blocks", "graph", "tasks")
         found[0] = orphaned(found[0])
+    found = [_as_meant(layer, report) for layer in found]
     joined = root_layer(found[0], report)
     for child in found[1:]:
         joined = merge(joined, child, report)
     root_file = found[0].span.file if whole else None
     return opened(fill_in(joined, report), root_file, report)
+
+
+def _as_meant(layer: Tree, report: Report) -> Tree:
+    """A misspelt key at the top is told, and then read as the one that was meant."""
+    value: dict[str, Tree] = {}
+    for key, part in layer.value.items():
+        name, plus = key.rstrip("+"), key.endswith("+")
+        meant = nearest(name, KEYS) if name not in KEYS else None
+        if meant is None or {meant, f"{meant}+"} & layer.value.keys():
+            value[key] = part
+            continue
+        report(_unknown_key(name, part))
+        value[f"{meant}+" if plus else meant] = part
+    return layer.holding(value)
+
+
+def _unknown_key(key: str, part: Tree) -> Problem:
+    return Problem("GR201", f"unknown key `{key}`", part.key, key, suggestion(key, KEYS, 20))
 
 
 def _recipe(
@@ -152,9 +171,8 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
     """The keys at the top: known ones only, and those every recipe has."""
     unknown = [key for key in tree.value if key not in KEYS]
     for key in unknown:
-        help = suggestion(key, KEYS, 20)
         near = nearest(key, KEYS) or key  # what was meant is missing now
-        report(Problem("GR201", f"unknown key `{key}`", tree.value[key].key, key, help), key, near)
+        report(_unknown_key(key, tree.value[key]), key, near)
     top = Span(path, 1, 1)
     for key in ("graphrec", "features", "graph", "tasks"):
         if key not in tree.value:

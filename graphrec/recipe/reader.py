@@ -92,7 +92,7 @@ def _recovered(text: str, file: str) -> tuple[Tree | None, list[Problem]]:
     """The value without the entries that have syntax errors, and all errors."""
     patched, errors = Patched(text), list[Problem]()
     while True:
-        reader, error = _compose(patched.text if patched.lost else text, file, 0)
+        reader, error = _compose(patched.text, file, 0)
         if error is None or error.span is None:
             break
         new = patched.leave_out(error.span.line - 1)

@@ -25,6 +25,9 @@ _KEY = re.compile(
 )
 
 
+_WORD = re.compile(r"[a-z]+\+?\s*")
+
+
 @dataclass(frozen=True)
 class Lost:
     """Lines `first` to `last` (0-based) that were left out: a section, or entries of one."""
@@ -41,6 +44,8 @@ class Patched:
     def __init__(self, text: str) -> None:
         self.lines = text.splitlines()
         self.lost: list[Lost] = []
+        self._repairs = 0
+        self._touched: set[int] = set()
         self.hopeless = len(text) > LARGEST
 
     @property
@@ -56,6 +61,8 @@ class Patched:
             return None
         line = min(line, len(self.lines) - 1)
         first, last = self._section(line)
+        if self._repaired(line, first, last):
+            return True
         near = [lost for lost in self.lost if first <= lost.first <= last]
         if near:  # what is left of the section makes no sense without the entry
             self._blank(first, last, first)
@@ -68,6 +75,35 @@ class Patched:
         names = [_name(text) for text in inner if _indent(text) <= depth + 1]
         self._blank(start, end, first, tuple(name for name in names if name))
         return True
+
+    def _repaired(self, line: int, first: int, last: int) -> bool:
+        """Put right what can only be meant in one way: a colon, a tab, one space too many."""
+        self._repairs += 1
+        text = self.lines[line]
+        if self._repairs > MOST or line in self._touched:
+            return False
+        if _WORD.fullmatch(self.lines[first]) and first not in self._touched:
+            self._touched.add(first)
+            self.lines[first] = f"{self.lines[first].rstrip()}:"
+            return True
+        lead = text[: _indent(text)]
+        depth = self._depth(first, last)
+        slip = "\t" in lead or abs(len(lead) - depth) == 1
+        if line == first or not slip or not _name(text):
+            return False
+        self._touched.add(line)
+        self.lines[line] = " " * depth + text.lstrip()
+        return True
+
+    def _depth(self, first: int, last: int) -> int:
+        """The indentation of a section's entries: that of most of its shallow lines."""
+        found = [
+            _indent(t)
+            for t in self.lines[first + 1 : last + 1]
+            if t.strip()[:1] not in ("", "#") and "\t" not in t[: _indent(t)]
+        ]
+        shallow = [depth for depth in found if depth <= min(found) + 1]
+        return max(set(shallow), key=lambda d: (shallow.count(d), -d)) if shallow else 2
 
     def _section(self, line: int) -> tuple[int, int]:
         first = line
@@ -84,8 +120,7 @@ class Patched:
 
     def _entry(self, line: int, first: int, last: int) -> tuple[int, int, int]:
         """First and last line of the entry at `line`, and the indentation of entries here."""
-        said = [t for t in self.lines[first + 1 : last + 1] if t.strip()[:1] not in ("", "#")]
-        depth = _indent(said[0]) if said else 2
+        depth = self._depth(first, last)
         if line == first:
             return first, last, depth
         start = line

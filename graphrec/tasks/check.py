@@ -188,11 +188,12 @@ def _check_labels(recipe: Recipe) -> Iterator[Problem]:
             "sample_weight": task.sample_weight,
         }
         for word, column in asked.items():
-            if column in columns:
+            reader = columns.get(column or "")
+            if reader is not None:
                 what = "label" if word == "label" else "row weight"
                 yield Problem(
                     "GR240",
-                    f"column `{column}` is the {what} here, and feature `{columns[column]}` reads it",
+                    f"column `{column}` is the {what} here, and feature `{reader}` reads it",
                     path=f"tasks.{name}.{word}",
                     help=f"leave the feature out, or name the {what}'s own column",
                 )
@@ -219,8 +220,9 @@ def _check_selection(recipe: Recipe, wrong: Set[str]) -> Iterator[Problem]:
 
 
 def _rests_on(wanted: str, wrong: Set[str]) -> bool:
-    """Whether a metric is one of a task that has findings of its own (or may be: it is no name)."""
-    task = wanted.partition(".")[0]
-    return f"tasks.{task}" in wrong or (
-        "." not in wanted and any(path.startswith("tasks.") for path in wrong)
-    )
+    """Whether a metric may be one of a task that has findings of its own."""
+    task, dot, metric = wanted.partition(".")
+    known = {name.partition("(")[0] for name in (metric, wanted)} & {*METRICS, "loss"}
+    if not dot:
+        return any(path.startswith("tasks.") for path in wrong)
+    return f"tasks.{task}" in wrong and bool(known)

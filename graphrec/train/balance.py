@@ -30,14 +30,15 @@ class Balance(nn.Module):
 
     def forward(self, losses: Losses) -> Losses:
         """The same losses with the balanced total."""
-        terms = torch.stack([losses.parts[key] for key in self.tasks])
-        weights = self.weigh(terms).to(terms.dtype)
+        parts = [losses.parts[key] for key in self.tasks]
+        terms = torch.stack(parts)
+        weights = self.weigh(parts).to(terms.dtype)
         self.weights = dict(zip(self.tasks, weights.detach(), strict=True))
         penalties = [value for key, value in losses.parts.items() if key not in self.tasks]
         total = (weights * terms).sum() + sum(penalties) + self.offset()
         return replace(losses, total=total, balanced=True)
 
-    def weigh(self, terms: Tensor) -> Tensor:
+    def weigh(self, parts: Sequence[Tensor]) -> Tensor:
         """The weight of each loss [K]."""
         raise NotImplementedError
 
@@ -67,21 +68,23 @@ class Pareto(Balance):
         # A plain list: the parameters belong to the module, not to the balance.
         self._over = [p for p in module.parameters() if p.requires_grad and p not in tables]
 
-    def weigh(self, terms: Tensor) -> Tensor:
-        gram = self._gram(terms)
+    def weigh(self, parts: Sequence[Tensor]) -> Tensor:
+        gram = self._gram(parts)
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(gram)
         minimum = torch.tensor(self.minimum, dtype=gram.dtype, device=gram.device)
         return pareto_weights(gram, minimum)
 
-    def _gram(self, terms: Tensor) -> Tensor:
+    def _gram(self, parts: Sequence[Tensor]) -> Tensor:
         """Inner products of the losses' gradients, [K, K]."""
-        count = len(terms)
+        # Of each loss by itself: in the graph of a stack all of them reach every parameter.
         found = [
-            torch.autograd.grad(term, self._over, retain_graph=True, allow_unused=True)
-            for term in terms.unbind()
+            torch.autograd.grad(part, self._over, retain_graph=True, allow_unused=True)
+            for part in parts
+            if self._over
         ]
-        gram = torch.zeros(count, count, dtype=torch.float64, device=terms.device)
+        count, device = len(parts), parts[0].device
+        gram = torch.zeros(count, count, dtype=torch.float64, device=device)
         for gradients in zip(*found, strict=True):
             reached = {
                 task
@@ -101,7 +104,7 @@ class Uncertainty(Balance):
         super().__init__(tasks)
         self.log_variance = nn.Parameter(torch.zeros(len(self.tasks)))
 
-    def weigh(self, terms: Tensor) -> Tensor:
+    def weigh(self, parts: Sequence[Tensor]) -> Tensor:
         return torch.exp(-self.log_variance)
 
     def offset(self) -> Tensor:

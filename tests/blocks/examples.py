@@ -78,6 +78,12 @@ EXAMPLES = (
         "norm_padding",
     ),
     Example("din", [vector(5), fields(4, 5)], {"hidden": [7]}, "fields"),
+    Example(
+        "din",
+        [vector(3), steps(5)],
+        {"hidden": [7], "bias": False, "norm": "batch", "norm_padding": "include"},
+        "padding",
+    ),
     Example("dot_attention", [vector(5), steps(5)]),
     Example("dot_attention", [vector(3), fields(4, 5)], note="fields"),
     Example("dot_interaction", [fields(4, 3)]),
@@ -96,13 +102,21 @@ EXAMPLES = (
     Example("mask_block", [vector(5), vector(3)], {"hidden": 4, "reduction": 2.5}, "reduction"),
     Example("masknet", [vector(5)], {"blocks": 2, "hidden": 4, "top": [3]}),
     Example("masknet", [vector(5)], {"blocks": 3, "hidden": 4, "mode": "serial"}, "serial"),
+    Example("masknet", [vector(5)], {"blocks": 1, "hidden": 4, "top": [3], "bias": False}, "bare"),
     Example("mlp", [vector(5)], {"hidden": [7, 4]}),
     Example("mlp", [vector(5)], {"hidden": [4], "out": 1, "hidden_outputs": True}, "every_layer"),
     Example("mlp", [vector(5)], {"hidden": [7, 4], "norm": "batch", "activation": "gelu"}, "batch"),
     Example("mlp", [steps(5)], {"hidden": [7], "norm": "layer", "activation": "prelu"}, "steps"),
     Example("mlp", [fields(3, 5)], {"out": 2, "bias": False}, "fields"),
+    Example("mlp", [vector(5)], {"hidden": [4], "activation": "leaky_relu(0.3)"}, "slope"),
     Example("mmoe", [vector(5)], {"experts": 3, "hidden": [6, 4], **GATES}),
     Example("mmoe", [vector(5)], {"experts": 2, "hidden": [4], "gate_hidden": [3], **GATES}, "mlp"),
+    Example(
+        "mmoe",
+        [vector(5)],
+        {"experts": 2, "hidden": [4], "gate_hidden": [3], "gate_bias": False, **GATES},
+        "gates_without_bias",
+    ),
     Example("multi_window_din", [vector(4), steps(5)], {"hidden": [6], "windows": [1, 2, 4]}),
     Example(
         "multi_window_din",
@@ -151,6 +165,7 @@ EXAMPLES = (
         "positions_skip_norm",
     ),
     Example("senet", [fields(4, 3)], {"reduction": 2}),
+    Example("senet", [fields(4, 3)], {"reduction": 2, "bias": False}, "bare"),
     Example("weighted_sum", [steps(1), steps(5)]),
     Example("weighted_sum", [fields(3, 1), fields(3, 5)], note="fields"),
     Example(
@@ -159,7 +174,7 @@ EXAMPLES = (
     Example(
         "wukong",
         [fields(4, 3)],
-        {"fm_fields": 2, "linear_fields": 1, "rank": 2, "hidden": [5]},
+        {"fm_fields": 2, "linear_fields": 1, "rank": 2, "hidden": [5], "norm": "layer"},
         "narrower",
     ),
 )

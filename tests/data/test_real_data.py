@@ -15,7 +15,7 @@ MOVIES = """
 - {type: id, names: [user_id, movie_id, occupation, zip3], vocab: fit}
 - {type: id, names: genres, vocab: fit, pool: mean}
 - {type: dense, names: age, transform: zscore}
-- {type: sequence, name: seen, of: [movie_id], columns: {movie_id: hist_movie}, max_len: 20}
+- {type: sequence, name: seen, of: [movie_id], column: hist_movie, max_len: 20}
 """
 
 

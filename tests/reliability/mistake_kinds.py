@@ -589,8 +589,8 @@ def other_version(recipe: Recipe, rng: random.Random) -> Mistake | None:
 
 @kind("missing")
 def parameter_missing(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    node = pick(blocks(recipe, "mlp", "din", "mmoe"), rng)
-    return missing(recipe, inside(recipe, node, "hidden"), "hidden", "hidden")
+    nodes = [n for n in blocks(recipe, "mlp", "din", "mmoe") if not inside(recipe, n, "out")]
+    return missing(recipe, inside(recipe, pick(nodes, rng), "hidden"), "hidden", "hidden")
 
 
 @kind("missing")
@@ -949,15 +949,15 @@ def name_taken(recipe: Recipe, rng: random.Random) -> Mistake | None:
 
 @kind("unused")
 def unused_node(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    return new_node(recipe, "spare: {block: mlp, in: all, hidden: [4]}", "spare", "remove it")
+    return new_node(recipe, "spare_node: {block: mlp, in: all, hidden: [4]}", "spare_node", "remove it")
 
 
 @kind("unused")
 def unused_sequence(recipe: Recipe, rng: random.Random) -> Mistake | None:
     base = next((n for n in ("item_id", "user_id") if says(recipe, n)), None)
-    made = recipe.add_to("features", f"- {{type: sequence, name: spare, of: [{base}], max_len: 5}}")
+    made = recipe.add_to("features", f"- {{type: sequence, name: spare_history, of: [{base}], max_len: 5}}")
     return (
-        Mistake((made[0],), made[1], "spare", ("no node", "group, sequence"))
+        Mistake((made[0],), made[1], "spare_history", ("no node", "group, sequence"))
         if made and base
         else None
     )
@@ -965,11 +965,11 @@ def unused_sequence(recipe: Recipe, rng: random.Random) -> Mistake | None:
 
 @kind("unused")
 def unused_group(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    made = recipe.add_to("groups", "spare: [all]")
+    made = recipe.add_to("groups", "spare_group: [all]")
     if recipe.find("groups"):
-        return Mistake((made[0],), made[1], "spare", ("read by no node",)) if made else None
-    edit, at = recipe.top("groups: {spare: [all]}\n")
-    return Mistake((edit,), at, "spare", ("read by no node",))
+        return Mistake((made[0],), made[1], "spare_group", ("read by no node",)) if made else None
+    edit, at = recipe.top("groups: {spare_group: [all]}\n")
+    return Mistake((edit,), at, "spare_group", ("read by no node",))
 
 
 @kind("unused")
@@ -977,9 +977,9 @@ def unused_composite(recipe: Recipe, rng: random.Random) -> Mistake | None:
     if recipe.find("blocks"):
         return None
     edit, at = recipe.top(
-        "blocks: {spare: {inputs: [x], graph: {h: {block: mlp, in: x, hidden: [4]}}, output: h}}\n"
+        "blocks: {spare_block: {inputs: [x], graph: {h: {block: mlp, in: x, hidden: [4]}}, output: h}}\n"
     )
-    return Mistake((edit,), at, "spare", ("used by no node",))
+    return Mistake((edit,), at, "spare_block", ("used by no node",))
 
 
 @kind("unused")

@@ -45,7 +45,7 @@ class Judged:
 
     @property
     def extra(self) -> int:
-        return max(0, len(self.problems) - 1)
+        return max(0, sum(p.severity == "error" for p in self.problems) - 1)
 
 
 def mistakes(recipes: Iterable[Recipe], each: int, seed: int = 7) -> list[tuple[Recipe, Mistake]]:

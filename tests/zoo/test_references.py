@@ -17,7 +17,8 @@ from graphrec.recipe.model import IdFeature
 
 sys.path.insert(0, str(Path(__file__).parent))
 from reference_parts import CRITEO, NUMBERS, ROWS, SHOP, Features, Rows  # noqa: E402
-from references_multi import HISTORIES, MULTI_TASK  # noqa: E402
+from references_histories import HISTORIES  # noqa: E402
+from references_multi import MULTI_TASK  # noqa: E402
 from references_single import SINGLE_TASK  # noqa: E402
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -1,0 +1,126 @@
+"""importance: what a trained model lives on, and the recipe without the rest."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from graphrec.cli.command import (
+    Command,
+    Parser,
+    UsageError,
+    library_of,
+    plugin_option,
+    shared_options,
+)
+from graphrec.cli.console import Console, write_file
+
+if TYPE_CHECKING:
+    from graphrec.importance import Ranking
+    from graphrec.library import Library
+
+__all__ = ["COMMANDS"]
+
+
+def _importance(args: argparse.Namespace, console: Console) -> int:
+    if (args.keep is None) != (args.output is None):
+        raise UsageError("--keep N and -O FILE go together: the reduced recipe", args.usage)
+    if args.keep is not None and args.by != "feature":
+        raise UsageError("--keep N keeps features: it goes with --by feature", args.usage)
+    library = library_of(args)
+    from graphrec.importance import importance
+
+    ranking = importance(
+        args.run,
+        args.data or None,
+        args.checkpoint,
+        by=args.by,
+        rows=args.rows,
+        repeats=args.repeats,
+        seed=args.seed,
+        library=library,
+    )
+    reduced = {} if args.keep is None else {"reduced": _reduce(args, ranking, library, console)}
+    if console.json:
+        console.data({**ranking.as_json(), **reduced})
+    else:
+        console.result(ranking.as_text())
+    return 0
+
+
+def _reduce(
+    args: argparse.Namespace, ranking: Ranking, library: Library, console: Console
+) -> dict[str, Any]:
+    """Write the recipe with the most important features; what became of the others."""
+    from graphrec.importance import reduce_recipe
+    from graphrec.recipe import canonical
+
+    ranked = ranking.features()
+    made = reduce_recipe(ranking.recipe, ranked, args.keep, library)
+    write_file(args.output, canonical(made.recipe))
+    how = "drop probability" if ranking.dropout else "permutation"
+    console.remark(
+        f"wrote {args.output}: {len(made.recipe.features)} of {len(ranking.recipe.features)}"
+        f" features, by {how}"
+    )
+    if made.needed:
+        console.remark(
+            f"kept although they rank lower, the recipe needs them: {_list(made.needed)}"
+        )
+    return {"file": args.output, "by": how, "removed": made.removed, "needed": made.needed}
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:12]) + (f", +{len(names) - 12}" if names[12:] else "")
+
+
+def _positive(text: str) -> int:
+    number = int(text.replace("_", ""))
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    parser.add_argument(
+        "--data", metavar="GLOB", action="append", help="other files than the run's evaluation data"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
+    )
+    parser.add_argument(
+        "--by",
+        choices=("feature", "group", "node"),
+        default="feature",
+        help="what is permuted (default: feature)",
+    )
+    parser.add_argument(
+        "--rows", metavar="N", type=_positive, default=50_000, help="rows read (default: 50,000)"
+    )
+    parser.add_argument(
+        "--repeats", metavar="N", type=_positive, default=3, help="permutations each (default: 3)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the permutations (default: 0)")
+    parser.add_argument(
+        "--keep", metavar="N", type=_positive, help="write a recipe with the N best features to -O"
+    )
+    parser.add_argument("-O", metavar="FILE", dest="output", help="the reduced recipe")
+    plugin_option(parser)
+    shared_options(parser)
+    parser.set_defaults(usage=parser.format_usage().strip())
+
+
+COMMANDS = (
+    Command(
+        "importance",
+        "rank a run's features, groups or nodes; write the recipe with the best features",
+        _importance,
+        _options,
+        (
+            "graphrec importance runs/shop",
+            "graphrec importance runs/shop --by group --data 'may/*.parquet' --rows 20_000",
+            "graphrec importance runs/shop --keep 8 -O small.yaml",
+        ),
+    ),
+)
