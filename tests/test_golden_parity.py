@@ -16,8 +16,9 @@ from golden_case import Case, compare, load  # noqa: E402
 from golden_run import compute, differences  # noqa: E402
 from made_blocks import BLOCKS  # noqa: E402
 from made_models import MODELS  # noqa: E402
+from made_tasks import TASKS  # noqa: E402
 
-MADE = {**BLOCKS, **MODELS}
+MADE = {**BLOCKS, **MODELS, **TASKS}
 
 
 def test_every_golden_case_passes(shared: Path) -> None:

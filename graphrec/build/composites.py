@@ -12,6 +12,7 @@ from graphrec.errors import suggestion
 from graphrec.recipe.composites import fits, node_of
 from graphrec.recipe.findings import from_pydantic
 from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec
+from graphrec.recipe.tree import shown
 
 __all__ = ["check_parameters", "given_paths", "substitute"]
 
@@ -39,11 +40,22 @@ def check_parameters(
             )
         value = given.get(name, parameter.default)
         if not fits(value, parameter.type):
-            raise context.fail(
-                "GR202", f"{path}.{name}", f"expected {parameter.type}, got {value!r}"[:200]
-            )
+            raise _unfit(value, parameter.type, f"{path}.{name}", context)
         values[name] = value
     return values
+
+
+_WORDS = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "a text"}
+
+
+def _unfit(value: Any, wanted: str, path: str, context: Context) -> Failed:
+    """A finding about a value of the wrong type, at the element that is wrong."""
+    if wanted.startswith("list[") and isinstance(value, list | tuple):
+        inner = wanted[5:-1]
+        number = next(i for i, item in enumerate(value) if not fits(item, inner))
+        return _unfit(value[number], inner, f"{path}.{number}", context)
+    what = _WORDS.get(wanted, f"a list of {wanted[5:-1]}")
+    return context.fail("GR202", path, f"expected {what}, got {shown(value)}")
 
 
 def given_paths(block: Composite, node: str, place: Place) -> dict[str, str]:

@@ -46,15 +46,23 @@ class NodeBuilder(PlainNodes):
         """What is known of a node that failed: the keys of its bundle, if it is to give one."""
         if not isinstance(spec, NodeSpec):
             return None
-        block = self.judged.get(name)
         keys: tuple[str, ...] = ()
         if spec.each is not None:
-            keys = self.task_names if spec.each == "tasks" else tuple(spec.each)
-        elif block is not None and spec.join is None:
-            fields = type(block).model_fields.items()
-            named = [field for field, info in fields if any(m is TaskNames for m in info.metadata)]
-            keys = tuple(getattr(block, named[0])) if named else ()
+            keys = self.task_names if isinstance(spec.each, str) else spec.each
+        elif spec.join is None:
+            keys = self._written_outputs(spec)
         return Bundle(dict.fromkeys(keys)) if keys else None
+
+    def _written_outputs(self, spec: NodeSpec) -> tuple[str, ...]:
+        """The outputs a block is told to have (`gates: tasks`), as the recipe writes them."""
+        block = self.context.library.get(spec.block)
+        if not isinstance(block, type):
+            return ()
+        for field, info in block.model_fields.items():
+            said = spec.params.get(field)
+            if any(m is TaskNames for m in info.metadata) and isinstance(said, str | list):
+                return self.task_names if said == "tasks" else tuple(map(str, said))
+        return ()
 
     def _names(self, value: str | tuple[str, ...], path: str) -> tuple[str, ...]:
         if value == "tasks":
@@ -200,7 +208,7 @@ class NodeBuilder(PlainNodes):
             del self.nodes[added]
         return Bundle(given) if isinstance(made, Bundle) else given[""]
 
-    def _is_loss(self, value: Value) -> bool:
+    def _is_loss(self, value: Value | None) -> bool:
         if isinstance(value, Bundle):
             return all(self._is_loss(member) for member in value.items.values())
         return (

@@ -32,8 +32,8 @@ class PlainNodes(ExpressionBuilder):
         self.task_names = task_names
         self.binder = Binder(scope.context)
         self._depth = 0
-        self.judged: dict[str, Block | None] = {}
-        """Nodes of the recipe whose block and parameters were looked at, and what came of it."""
+        self.judged: set[str] = set()
+        """Nodes of the recipe whose block and parameters were looked at."""
 
     def add(self, name: str, spec: NodeSpec | str, scope: Scope, place: Place) -> Value:
         """Build one entry of a `graph:`; returns what its name means."""
@@ -45,18 +45,14 @@ class PlainNodes(ExpressionBuilder):
         self, spec: NodeSpec, place: Place
     ) -> Block | tuple[Composite, Mapping[str, Any]] | None:
         """The block with its parameters, or None when they are wrong (reported)."""
-        if not place.inside:
-            self.judged[place.origin] = None
+        self.judged.add(place.origin)
         block = self.binder.block(spec, place)
         try:
             if isinstance(block, Composite):
                 return block, check_parameters(block, spec.params, place.path, self.context)
-            made = self.configure(block, spec.params, place)
+            return self.configure(block, spec.params, place)
         except Failed:
             return None
-        if not place.inside:
-            self.judged[place.origin] = made
-        return made
 
     def configure(self, block: type[Block], params: Mapping[str, Any], place: Place) -> Block:
         """A block with its parameters, or GR2 findings at each wrong one."""
@@ -73,7 +69,13 @@ class PlainNodes(ExpressionBuilder):
             for problem in from_pydantic(
                 error, place.path, self.context.recipe.origin, known, what, docs
             ):
-                self.context.problems.append(self._as_given(problem, place))
+                told = self._as_given(problem, place)
+                if told not in self.context.problems:  # copies of one node say it once
+                    self.context.problems.append(told)
+            wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
+        try:  # what is left tells the shapes, so that readers can be judged too
+            return block.model_validate_json(json.dumps(_without(given, wrong)))
+        except ValidationError:
             raise Failed from None
 
     def _as_given(self, problem: Problem, place: Place) -> Problem:
@@ -204,6 +206,10 @@ class PlainNodes(ExpressionBuilder):
 
     def _concat(self, name: str, refs: tuple[Ref, ...], scope: Scope, place: Place) -> Ref:
         return self.join(name, "concat", list(refs), scope, place)
+
+
+def _without(given: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in given.items() if name not in names}
 
 
 def _joined(value: Ref | tuple[Ref, ...], scope: Scope) -> Shape:

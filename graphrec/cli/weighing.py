@@ -55,13 +55,16 @@ def _reduce(
     from graphrec.importance import reduce_recipe
     from graphrec.recipe import canonical
 
-    ranked = ranking.features()
+    how = args.rank or ("dropout" if ranking.dropout else "permutation")
+    if how == "dropout" and not ranking.dropout:
+        message = "--rank dropout: no group of the recipe has variational_dropout"
+        raise UsageError(message, args.usage)
+    ranked = ranking.features(how)
     made = reduce_recipe(ranking.recipe, ranked, args.keep, library)
     write_file(args.output, canonical(made.recipe))
-    how = "drop probability" if ranking.dropout else "permutation"
     console.remark(
         f"wrote {args.output}: {len(made.recipe.features)} of {len(ranking.recipe.features)}"
-        f" features, by {how}"
+        f" features, chosen by {how}"
     )
     if made.needed:
         console.remark(
@@ -106,6 +109,11 @@ def _options(parser: Parser) -> None:
         "--keep", metavar="N", type=_positive, help="write a recipe with the N best features to -O"
     )
     parser.add_argument("-O", metavar="FILE", dest="output", help="the reduced recipe")
+    parser.add_argument(
+        "--rank",
+        choices=("permutation", "dropout"),
+        help="what --keep goes by (default: dropout where a group has learned it)",
+    )
     plugin_option(parser)
     shared_options(parser)
     parser.set_defaults(usage=parser.format_usage().strip())

@@ -7,7 +7,7 @@ the recipe can't do without stays, and is told.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -137,13 +137,31 @@ def _settled(
         for name, group in groups.items():
             if isinstance(group, FeatureGroup):
                 of = tuple(part for part in group.of if part not in lost)
-                if of:
+                if _members(of, kept, groups) - {*group.exclude}:
                     after[name] = group.model_copy(update={"of": of})
             else:
                 after[name] = group
         if after == groups:
             return after
         groups = after
+
+
+def _members(
+    parts: Iterable[str], kept: Mapping[str, Feature], groups: Mapping[str, Group]
+) -> set[str]:
+    """The features behind names of features and groups."""
+    found: set[str] = set()
+    for part in parts:
+        group = groups.get(part)
+        if isinstance(group, FeatureGroup):
+            found |= _members(group.of, kept, groups) - {*group.exclude}
+        elif isinstance(group, PairedGroup):
+            found |= {*group.query, group.keys}
+        elif part in kept:
+            found.add(part)
+        else:
+            found |= {name for name, f in kept.items() if part in ("all", f.group)}
+    return found
 
 
 def _lost_sources(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from graphrec.columns import aligned
 from graphrec.importance.dropout import drop_probabilities
@@ -14,7 +14,9 @@ from graphrec.importance.permute import Effect, Importance, Scores, permutation_
 from graphrec.importance.targets import By, targets
 from graphrec.library import BUILTIN, Library
 from graphrec.nn.batch import Batch
+from graphrec.recipe.calls import parse_call
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.reader import read_yaml
 from graphrec.train.evaluate import Trained, load_run
 
 __all__ = ["Ranking", "importance"]
@@ -36,9 +38,9 @@ class Ranking:
     dropout: Mapping[str, Mapping[str, float]]
     recipe: Recipe
 
-    def features(self) -> list[str]:
-        """Features to choose from, best first: by drop probability where there is one."""
-        if not self.dropout:
+    def features(self, how: Literal["permutation", "dropout"]) -> list[str]:
+        """Features to choose from, best first; by drop probability those of the groups with it."""
+        if how == "permutation":
             return [importance.name for importance in self.importances]
         # A feature in several groups counts where it matters most.
         lowest: dict[str, float] = {}
@@ -112,7 +114,21 @@ def importance(
     )
     total = sum(batch.num_rows for batch in batches)
     learned = drop_probabilities(run)
-    return Ranking(by, total, repeats, baseline, tuple(found), learned, run.recipe)
+    recipe = _as_written(run.recipe, Path(run_dir) / "recipe.yaml")
+    return Ranking(by, total, repeats, baseline, tuple(found), learned, recipe)
+
+
+def _as_written(recipe: Recipe, path: Path) -> Recipe:
+    """The recipe with the vocabulary files it names: a run replaces them by what it has learnt."""
+    tree, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
+    families = tree.at("features") if tree is not None else None
+    features = dict(recipe.features)
+    for family in families.value if families is not None else ():
+        name, vocab = family.at("names"), family.at("vocab")
+        if name is not None and vocab is not None and str(vocab.value).startswith("file("):
+            written = parse_call(vocab.value)
+            features[name.value] = features[name.value].model_copy(update={"vocab": written})
+    return recipe.model_copy(update={"features": features})
 
 
 def _batches(run: Trained, data: str | Sequence[str] | None, rows: int) -> list[Batch]:

@@ -137,7 +137,12 @@ def _patch(
     for name in _names(family, "name" if "name" in family.value else "names", path, report):
         declared = features.get(name.text)
         if declared is None:
-            if not report.is_broken(f"features.{name.text}", "features"):
+            slip = nearest("type", [k for k in family.value if k not in FEATURE_KEYS])
+            if slip is not None:
+                what, place = f"unknown key `{slip}`", family.value[slip].key
+                report(Problem("GR201", what, place, f"{path}.{slip}", "did you mean `type`?"))
+                report.breaks(f"features.{name.text}", *_groups(family))
+            elif not report.is_broken(f"features.{name.text}", "features"):
                 what = f"no feature `{name.text}` to change: a new family needs a `type`"
                 help = suggestion(name.text, features)
                 report(Problem("GR211", what, name.span, f"features.{name.text}", help))

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from graphrec.errors import Problem, nearest, suggestion
+from graphrec.errors import Problem, Span, nearest, suggestion
 from graphrec.recipe.model import Origin
 from graphrec.recipe.tree import Invalid, shown
 
@@ -106,7 +106,7 @@ class _Reader:
         if first["type"] == "missing":
             name = path.rpartition(".")[2]
             message = f"{self.what} needs `{name}`" if self.what else f"`{name}` is required"
-            place = self.origin.key(path.rpartition(".")[0]) if self.origin else None
+            place = self._whole(path.rpartition(".")[0])
             return Problem("GR206", message, place, path, self.docs.get(name, ""))
         place = self.origin.value(path) if self.origin else None
         given, help = first["input"], ""
@@ -124,6 +124,13 @@ class _Reader:
             help = "put quotes around it to make it a text"
         message = f"expected {' or '.join(options)}, got {shown(given)}"
         return Problem("GR202", message, place, path, help)
+
+    def _whole(self, path: str) -> Span | None:
+        """The part that lacks something: its key, or its family, which lacks it for all names."""
+        if self.origin is None:
+            return None
+        feature = path.startswith("features.") and path.count(".") == 1
+        return self.origin.value(path) if feature else self.origin.key(path)
 
     def _unknown(self, path: str) -> Problem:
         parent, _, name = path.rpartition(".")

@@ -27,6 +27,7 @@ KEYS = (
     *("graphrec", "name", "description", "extends", "data", "defaults", "features", "groups"),
     *("blocks", "graph", "tasks", "relations", "kernels", "train", "export", "meta"),
 )
+_SETTINGS = ("data", "kernels", "train", "export")
 _VERSION = 1
 _MOST = 500
 
@@ -139,7 +140,8 @@ def _recipe(
     tree: Tree, path: str, overrides: list[Override], files: Files, report: Report
 ) -> Recipe | None:
     for override in overrides:
-        if not report.is_broken("extends") or override.parts[0] in tree.value:
+        # below a parent that can't be read only settings are known
+        if not report.is_broken("extends") or override.parts[0] in _SETTINGS:
             tree = _override(tree, override, report)
     _check_top(tree, path, report)
     tree = completed(tree, report)

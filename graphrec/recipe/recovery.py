@@ -64,7 +64,9 @@ class Patched:
         if self._repaired(line, first, last):
             return True
         near = [lost for lost in self.lost if first <= lost.first <= last]
-        if near:  # what is left of the section makes no sense without the entry
+        if (
+            near or line in self._touched
+        ):  # what is left of the section makes no sense without the entry
             self._blank(first, last, first)
             return False
         while line > first and not self.lines[line].strip():

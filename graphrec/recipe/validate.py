@@ -193,10 +193,22 @@ class Validator:
         made = None
         if found.value is not INVALID and self.is_map(found, name, "a map of settings"):
             made = self.model(model, found.plain(), name)
-        if made is None or not found.is_whole():
-            self.report.breaks(name)
-            return model()
-        return made
+        if made is not None and found.is_whole():
+            return made
+        self.report.breaks(name)
+        return self.rest(found, model, name)
+
+    def rest(self, found: Tree, model: type[Part], name: str) -> Part:
+        """The settings of a broken section that can be used, for what follows from them."""
+        plain: dict[str, Any] = {}
+        for key, part in found.value.items() if isinstance(found.value, dict) else ():
+            if part.is_whole():
+                try:
+                    model.model_validate({key: part.plain()})
+                except ValidationError:
+                    continue
+                plain[key] = part.plain()
+        return model.model_validate(plain)
 
     # ---- models -----------------------------------------------------------------------------
 

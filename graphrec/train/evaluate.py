@@ -18,9 +18,9 @@ from graphrec.library import BUILTIN, Library
 from graphrec.recipe.model import Recipe
 from graphrec.train import checkpoint
 from graphrec.train.checkpoint import Checkpoint
-from graphrec.train.evaluation import Evaluator
+from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.run import read_info
-from graphrec.train.trainer import best_checkpoint, eval_record
+from graphrec.train.trainer import best_checkpoint
 
 __all__ = ["Trained", "choose_checkpoint", "evaluate", "load_run"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,10 +16,11 @@ from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
 from graphrec.tasks import INSIDE, form, has_inside, key, metric_parameters, suffix
+from graphrec.train.checkpoint import Position
 from graphrec.train.losses import TaskLosses, score
 from graphrec.train.metrics import make_metric
 
-__all__ = ["Calibration", "Evaluator", "LossMeans", "known_rows"]
+__all__ = ["Calibration", "Evaluator", "LossMeans", "eval_record", "known_rows"]
 
 Forward = Callable[[Batch], dict[str, Tensor]]
 
@@ -66,6 +67,22 @@ class Evaluator:
         for task in scores:
             record.update(task.values())
         return record
+
+
+def eval_record(found: Mapping[str, Any], position: Position, waited: float) -> dict[str, Any]:
+    """A line of metrics.jsonl from an evaluation's numbers."""
+    seconds = found["seconds"]
+    return {
+        "kind": "eval",
+        "step": position.step,
+        "epoch": position.epoch,
+        "rows": found["rows"],
+        "seconds": seconds,
+        "loss": found["loss"],
+        "rows_per_s": round(found["rows"] / seconds, 1) if seconds else None,
+        "loader_share": round(min(waited / seconds, 1.0), 4) if seconds else None,
+        **{name: value for name, value in found.items() if "." in name},
+    }
 
 
 class LossMeans:

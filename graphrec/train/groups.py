@@ -72,4 +72,6 @@ def _matches(name: str, glob: str) -> bool:
     # Node names become identifiers: `tower.ctr` is the attribute `tower_ctr`.
     if name in TABLES and not glob.startswith(name):
         return False
-    return fnmatchcase(name, glob.replace(".", "_"))
+    wanted = glob.replace(".", "_")
+    # `tower` means its copies too (tower.ctr), and what belongs to it (a group's dropout).
+    return fnmatchcase(name, wanted) or fnmatchcase(name, f"{wanted}_*")

@@ -26,7 +26,7 @@ from graphrec.train import checkpoint, counting, guard
 from graphrec.train.balance import Balance
 from graphrec.train.board import Board
 from graphrec.train.checkpoint import Checkpoint, Position
-from graphrec.train.evaluation import Evaluator
+from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.losses import TaskLosses
 from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, score_table, status
@@ -34,7 +34,7 @@ from graphrec.train.run import Run
 from graphrec.train.signals import Signals
 from graphrec.train.window import Window
 
-__all__ = ["Trainer", "best_checkpoint", "eval_record"]
+__all__ = ["Trainer", "best_checkpoint"]
 
 _SAVE_EPOCHS_APART = 60.0
 """Seconds: epochs end with a checkpoint, but short ones do not spend their time on saving."""
@@ -279,22 +279,6 @@ def best_checkpoint(recipe: Recipe, parent: Path) -> Checkpoint | None:
     if recipe.train.save.best is None:
         return None
     return checkpoint.best(parent, *selection(recipe, recipe.train.save.best))
-
-
-def eval_record(found: Mapping[str, Any], position: Position, waited: float) -> dict[str, Any]:
-    """A line of metrics.jsonl from an evaluation's numbers."""
-    seconds = found["seconds"]
-    return {
-        "kind": "eval",
-        "step": position.step,
-        "epoch": position.epoch,
-        "rows": found["rows"],
-        "seconds": seconds,
-        "loss": found["loss"],
-        "rows_per_s": round(found["rows"] / seconds, 1) if seconds else None,
-        "loader_share": round(min(waited / seconds, 1.0), 4) if seconds else None,
-        **{name: value for name, value in found.items() if "." in name},
-    }
 
 
 def _better(value: float, best: float | None, higher: bool) -> bool:

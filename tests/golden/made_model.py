@@ -12,7 +12,7 @@ from made_case import Made
 from made_parts import autodis, drop, encode
 from torch import Tensor
 
-__all__ = ["BCE", "B", "Model"]
+__all__ = ["BCE", "B", "Model", "plain", "slots"]
 
 B = 7
 LENGTHS = torch.tensor([3, 0, 1, 5, 2, 4, 1])
@@ -202,3 +202,20 @@ class Model(Made):
         """The case, with the sum of all losses as the total."""
         self.loss["total"] = torch.stack([*self.loss.values()]).sum()
         return self.case(**more)
+
+
+def plain(name: str, *tables: str, mode: str = "train", **said: Any) -> Model:
+    """A model with four features and the tables asked for."""
+    m = Model(name, mode, **said)
+    m.feature("u", "id", vocab=9)
+    m.feature("i", "id", vocab=8)
+    m.feature("p", "dense", width=2)
+    m.feature("tags", "ids", vocab=11, pooling="mean")
+    rows = {"u": 9, "i": 8, "tags": 11, "u_wide": 9, "tags_wide": 11}
+    for table in tables:
+        m.table(table, rows[table], 2 if table.endswith("_wide") else 4)
+    return m
+
+
+def slots(m: Model, *names: str) -> list[dict[str, Any]]:
+    return [m.slot(name, "" if name == "p" else name) for name in names]

@@ -555,7 +555,8 @@ def map_for_features(recipe: Recipe, rng: random.Random) -> Mistake | None:
 
 @kind("type")
 def dropout_above_one(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    return added(recipe, pick(blocks(recipe, "mlp"), rng), "dropout: 1.5", "1.5", "below 1")
+    nodes = [n for n in blocks(recipe, "mlp") if not inside(recipe, n, "dropout")]
+    return added(recipe, pick(nodes, rng), "dropout: 1.5", "1.5", "below 1")
 
 
 @kind("type")
