@@ -91,7 +91,7 @@ def _steps(other: Any) -> Any:
 class Batch:
     """One batch. `forward` of a generated module reads `features` only.
 
-    `features`: single ids int64 [B] (already table rows), dense float32 [B, width], multi-values and
+    `features`: single ids int64 [B] (table rows), dense float32 [B, width], multi-values and
     sequence columns `Jagged` (a sequence's column is called `<sequence>.<feature>`).
     `labels`, `weights`: per task name, float32 or int64 [B]; a missing label is NaN (int: -1).
     `columns`: raw values for grouped metrics and sessions, by column name.
@@ -128,7 +128,8 @@ def _flatten_batch(batch: Batch) -> tuple[list[Any], Any]:
 
 
 def _unflatten_batch(leaves: Any, columns: Any) -> Batch:
-    return Batch(*leaves, columns=columns)
+    features, labels, weights = leaves
+    return Batch(features, labels, weights, columns)
 
 
 def _keys_jagged(jagged: Jagged) -> tuple[list[Any], None]:

@@ -31,7 +31,7 @@ def gather(weight: Tensor, parts: list[Part], kernel: RowKernel | None = None) -
     not depend on R. Exported programs see plain indexing.
     """
     if torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_exporting():
-        return list(_Gather.apply(weight, parts, kernel))
+        return list(_Gather.apply(weight, parts, kernel))  # type: ignore[no-untyped-call]
     return [_read(weight, part, kernel) for part in parts]
 
 

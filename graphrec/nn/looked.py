@@ -50,7 +50,7 @@ class Looked:
         if len(widths) != 1:
             shown = ", ".join(f"{n}: {self._places[n].stop - self._places[n].start}" for n in names)
             raise ValueError(f"fields need equal widths, got {shown}")
-        return self.concat(names).unflatten(1, (len(names), widths.pop()))
+        return self.concat(names).reshape(-1, len(names), widths.pop())
 
     def values(self, names: Iterable[str]) -> Tensor:
         """The raw numbers of dense columns, [B, sum of widths]."""

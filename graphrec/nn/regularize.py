@@ -1,4 +1,4 @@
-"""Variational dropout: a learned probability, for each feature of a group, that it can be dropped."""
+"""Variational dropout: a learned probability, for each feature, that it can be dropped."""
 
 from __future__ import annotations
 

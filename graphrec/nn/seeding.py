@@ -1,4 +1,4 @@
-"""Initial weights that depend on the seed and a node's name only, not on the order of declarations."""
+"""Initial weights that depend on the seed and a node's name only, not on any order."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ def initialize(module: nn.Module, seed: int) -> None:
             continue
         digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
         own = int.from_bytes(digest[:8], "big") >> 1
-        if hasattr(child, "reset"):
-            child.reset(own)
+        reset = getattr(child, "reset", None)
+        if callable(reset):
+            reset(own)
             continue
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(own)

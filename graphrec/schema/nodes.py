@@ -20,7 +20,11 @@ def nodes(library: Library) -> Schema:
     definitions: Schema = {f"word_{word}": schema for word, schema in words.items()}
     shared = {word: {"$ref": f"#/$defs/word_{word}"} for word in words}
     definitions |= {f"block_{name}": _block(name, library, shared) for name in names}
-    known = {"enum": names, "description": "A block: `graphrec blocks` tells about each."}
+    known = {
+        "enum": names,
+        "enumDescriptions": [definitions[f"block_{name}"]["description"] for name in names],
+        "description": "A block: `graphrec blocks` tells about each.",
+    }
     choice = described(words["block"], {"anyOf": [known, TEXT]})
     definitions["node"] = {
         "description": "One use of a block.",
@@ -56,10 +60,28 @@ def _block(name: str, library: Library, shared: Schema) -> Schema:
     return {
         "description": doc,
         "type": "object",
-        "properties": {**shared, "block": {"const": name}, "kernel": asked, **params},
+        "properties": {
+            **shared,
+            "block": {"const": name, "description": doc},
+            "in": {
+                "description": f"What it reads; ports: {_ports(found)}.",
+                "allOf": [shared["in"]],
+            },
+            "kernel": asked,
+            **params,
+        },
         "required": ["block", *required],
         "additionalProperties": False,
     }
+
+
+def _ports(block: type[Block] | Composite) -> str:
+    if isinstance(block, Composite):
+        return ", ".join(block.inputs)
+    return ", ".join(
+        f"*{p.name}" if p.variadic else p.name if p.required else f"{p.name} (optional)"
+        for p in block.ports()
+    )
 
 
 def _of_tasks(block: type[Block]) -> list[str]:

@@ -14,6 +14,25 @@ _OWN = frozenset("of vocab edges column group share max_len weights width".split
 """What every feature says for itself."""
 
 
+_CHOICES = {
+    "adam": "Adam (Kingma & Ba, 2015); weight_decay is an L2 penalty.",
+    "adamw": "Adam with decoupled weight decay (Loshchilov & Hutter, 2019).",
+    "adagrad": "Adagrad (Duchi et al., 2011), one sum of squares for every weight.",
+    "rowwise_adagrad": "Adagrad with one sum of squares for every row of a table.",
+    "sgd": "Plain gradient descent; momentum for dense parameters.",
+    "constant": "The same rate after warm-up.",
+    "exponential": "Times gamma every `every` updates.",
+    "steps": "Times gamma at each update of `at`.",
+    "cosine": "Half a cosine down to the minimum over the whole training.",
+    "restarts": "Half a cosine that starts again every `every` updates.",
+    "linear": "A line down to the minimum over the whole training.",
+    "none": "The sum of the tasks' losses.",
+    "pareto": "Weights of each step by which no loss can fall without another rising.",
+    "uncertainty": "Weights by learned uncertainty (Kendall et al., 2018).",
+}
+"""What the named choices of `train` mean; a test holds it complete."""
+
+
 def feature_models() -> Iterable[str]:
     return (model.__name__ for model in FEATURES.values())
 
@@ -129,12 +148,19 @@ def training(definitions: Schema) -> None:
         inner = {"type": "object", "properties": settings, "additionalProperties": False}
         named = {
             "type": "object",
-            "properties": dict.fromkeys(own[word]["enum"], inner),
+            "properties": {
+                name: {"description": _CHOICES[name], **inner} for name in own[word]["enum"]
+            },
             "additionalProperties": False,
             "minProperties": 1,
             "maxProperties": 1,
         }
-        forms = [{"enum": own[word]["enum"]}, named, {"$ref": f"#/$defs/{model}"}]
+        told = [_CHOICES[name] for name in own[word]["enum"]]
+        forms = [
+            {"enum": own[word]["enum"], "enumDescriptions": told},
+            named,
+            {"$ref": f"#/$defs/{model}"},
+        ]
         properties[key] = described(properties[key], {"anyOf": forms})
     for model, keys in (("Data", ("train", "eval")), ("Export", ("nodes",))):
         own = definitions[model]["properties"]

@@ -117,7 +117,9 @@ def test_nothing_reads_a_loss(write_recipe: Write, reader: str) -> None:
 
 
 def test_widths_must_be_equal(write_recipe: Write) -> None:
-    text = HEAD.replace("u: {block: mlp, in: user, hidden: [3]}", "u: {block: mlp, in: user, hidden: [5]}")
+    text = HEAD.replace(
+        "u: {block: mlp, in: user, hidden: [3]}", "u: {block: mlp, in: user, hidden: [5]}"
+    )
     (problem,) = check_recipe(write_recipe(text + NCE + TASK)).errors
     assert problem.code == "GR501"
     assert "a and b of equal shapes" in problem.message

@@ -69,7 +69,7 @@ class Pooled(Block):
     def args(self, keys: Shape) -> dict:
         return {"mode": self.mode}
 '''
-LAYERS = '''
+LAYERS = """
 import torch
 from torch import nn
 from graphrec.nn.segments import as_jagged, segment_sum
@@ -161,7 +161,7 @@ class Pooled(nn.Module):
         if self.mode == "padded" and len(lengths):
             lengths = lengths.max().expand(len(lengths))
         return total / lengths.unsqueeze(-1)
-'''
+"""
 
 
 @pytest.fixture
