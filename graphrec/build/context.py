@@ -11,7 +11,7 @@ from graphrec.graph import Ref
 from graphrec.library import Library
 from graphrec.recipe.model import Recipe
 
-__all__ = ["Bundle", "Context", "Failed", "GroupValue", "Place", "Value"]
+__all__ = ["Bundle", "Context", "Failed", "GroupValue", "Place", "Ruin", "Value"]
 
 
 class Failed(Exception):
@@ -35,7 +35,12 @@ class GroupValue:
     name: str
 
 
-Value = Ref | Bundle | GroupValue
+@dataclass(frozen=True)
+class Ruin:
+    """The one output of a node that failed: its shape is not known, but that it has no keys."""
+
+
+Value = Ref | Bundle | GroupValue | Ruin
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 
 from graphrec.block import Block, TaskNames
-from graphrec.build.context import Bundle, Failed, Place, Value
+from graphrec.build.context import Bundle, Failed, Place, Ruin, Value
 from graphrec.build.nodes import PlainNodes
 from graphrec.build.scope import Scope
 from graphrec.errors import suggestion
@@ -45,13 +46,26 @@ class NodeBuilder(PlainNodes):
     def ruins(self, name: str, spec: NodeSpec | str) -> Value | None:
         """What is known of a node that failed: the keys of its bundle, if it is to give one."""
         if not isinstance(spec, NodeSpec):
-            return None
+            return Ruin()
         keys: tuple[str, ...] = ()
         if spec.each is not None:
             keys = self.task_names if isinstance(spec.each, str) else spec.each
         elif spec.join is None:
             keys = self._written_outputs(spec)
-        return Bundle(dict.fromkeys(keys)) if keys else None
+        if keys:
+            return Bundle(dict.fromkeys(keys))
+        return Ruin() if spec.each is None and self._gives_one(spec) else None
+
+    def _gives_one(self, spec: NodeSpec) -> bool:
+        """Whether a node has one output whatever its inputs: `infer` says so."""
+        if spec.join is not None:
+            return True
+        block = self.context.library.get(spec.block)
+        if spec.parallel is not None or not isinstance(block, type):
+            return False
+        switched = any(value is True for value in spec.params.values())  # hidden_outputs: true
+        said = str(inspect.signature(block.infer).return_annotation)
+        return "Shape" in said and ("dict" not in said or ("|" in said and not switched))
 
     def _written_outputs(self, spec: NodeSpec) -> tuple[str, ...]:
         """The outputs a block is told to have (`gates: tasks`), as the recipe writes them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from graphrec.build.context import Bundle, Context, Failed, GroupValue, Value
+from graphrec.build.context import Bundle, Context, Failed, GroupValue, Ruin, Value
 from graphrec.build.features import Features
 from graphrec.errors import Span, suggestion
 from graphrec.graph import Node, Ref
@@ -85,7 +85,7 @@ class Scope:
                         "GR302", path, f"`{text}` goes too deep: a port has no ports", "", span
                     )
                 return self._group_port(value, key, path)
-            if isinstance(value, Ref) and not value.port:
+            if isinstance(value, Ruin) or (isinstance(value, Ref) and not value.port):
                 raise self.context.fail(
                     "GR302",
                     path,
@@ -102,6 +102,8 @@ class Scope:
             if member is None:
                 raise Failed
             value = member
+        if isinstance(value, Ruin):
+            raise Failed
         return value
 
     def _group_port(self, group: GroupValue, port: str, path: str) -> Ref:
@@ -133,7 +135,7 @@ class Scope:
                     span,
                 )
             value = value.items[key]
-        if value is None:
+        if value is None or isinstance(value, Ruin):
             raise Failed
         if isinstance(value, GroupValue):
             assert self.features is not None

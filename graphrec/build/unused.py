@@ -177,17 +177,15 @@ def _used_features(context: Context, features: Features, live: set[str]) -> set[
 
 def _unused_composites(context: Context, words: set[str]) -> list[str]:
     blocks = context.recipe.blocks
-    used = {
-        spec.block for spec in context.recipe.graph.values() if isinstance(spec, NodeSpec)
-    } | words
-    waiting = list(used)
+    specs = [spec for spec in context.recipe.graph.values() if isinstance(spec, NodeSpec)]
+    waiting = [nearest(spec.block, blocks) or "" for spec in specs] + [w for w in words]
+    used: set[str] = set()
     while waiting:
         name = waiting.pop()
-        name = name if name in blocks else nearest(name, blocks) or name
+        if name in used or name not in blocks:
+            continue
         used.add(name)
-        for body in blocks[name].graph.values() if name in blocks else ():
+        for body in blocks[name].graph.values():
             block = body.get("block") if isinstance(body, dict) else None
-            if isinstance(block, str) and block not in used:
-                used.add(block)
-                waiting.append(block)
+            waiting.append((nearest(block, blocks) or "") if isinstance(block, str) else "")
     return [name for name in blocks if name not in used]

@@ -16,7 +16,7 @@ from graphrec.cli.command import (
 from graphrec.cli.console import Console, write_file
 
 if TYPE_CHECKING:
-    from graphrec.importance import Ranking
+    from graphrec.importance import Rank, Ranking
     from graphrec.library import Library
 
 __all__ = ["COMMANDS"]
@@ -55,7 +55,7 @@ def _reduce(
     from graphrec.importance import reduce_recipe
     from graphrec.recipe import canonical
 
-    how = args.rank or ("dropout" if ranking.dropout else "permutation")
+    how: Rank = args.rank or ("dropout" if ranking.dropout else "permutation")
     if how == "dropout" and not ranking.dropout:
         message = "--rank dropout: no group of the recipe has variational_dropout"
         raise UsageError(message, args.usage)

@@ -12,11 +12,12 @@ from __future__ import annotations
 from graphrec.importance.dropout import drop_probabilities
 from graphrec.importance.permute import Effect, Importance, permutation_importance
 from graphrec.importance.reduce import Reduced, reduce_recipe
-from graphrec.importance.report import Ranking, importance
+from graphrec.importance.report import Rank, Ranking, importance
 
 __all__ = [
     "Effect",
     "Importance",
+    "Rank",
     "Ranking",
     "Reduced",
     "drop_probabilities",

@@ -19,7 +19,9 @@ from graphrec.recipe.model import Recipe
 from graphrec.recipe.reader import read_yaml
 from graphrec.train.evaluate import Trained, load_run
 
-__all__ = ["Ranking", "importance"]
+__all__ = ["Rank", "Ranking", "importance"]
+
+Rank = Literal["permutation", "dropout"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Ranking:
     dropout: Mapping[str, Mapping[str, float]]
     recipe: Recipe
 
-    def features(self, how: Literal["permutation", "dropout"]) -> list[str]:
+    def features(self, how: Rank) -> list[str]:
         """Features to choose from, best first; by drop probability those of the groups with it."""
         if how == "permutation":
             return [importance.name for importance in self.importances]

@@ -23,7 +23,7 @@ _IDENTITY = re.compile(
     r"zip|zip3|tab|flag|gender|sex|is|has|feat\d*|level|range|kind|status)(_|$)"
 )
 _TIME = re.compile(
-    r"(^|_)(ts|time|timestamp|datetime|date|day_id|dt|unixtime|created|updated)(_(ms|s|sec|us|at))?$"
+    r"(^|_)(ts|time|timestamp|datetime|date|day|day_id|dt|unixtime|created|updated)(_(ms|s|sec|us|at))?$"
 )
 _HISTORY = re.compile(
     r"(^|_)(hist|history|histories|seq|sequence|clicked|clicks|click|viewed|views|view|liked|bought|"

@@ -53,7 +53,9 @@ def test_it_runs_without_the_compiler(tmp_path: Path) -> None:
         "('nn', 'kernels', 'version')]\n"
         "assert not bad, bad\nassert 'pydantic' not in sys.modules and 'networkx' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": str(ROOT)}
+    )
 
 
 def toy(write: Write, graph: str, extra: str = IDS, overrides: tuple[str, ...] = ()) -> Compiled:
@@ -82,7 +84,9 @@ def test_an_error_inside_names_its_node_and_line(write_recipe: Write) -> None:
     module.get_submodule("top").layers[0].weight = torch.nn.Parameter(torch.zeros(3, 5))  # type: ignore[union-attr]
     with pytest.raises(RuntimeError) as caught:
         module(Batch(ids(4)))
-    assert "graphrec: in node 'top' (recipe:6): top = self.top(all_)" in "".join(caught.value.__notes__)
+    assert "graphrec: in node 'top' (recipe:6): top = self.top(all_)" in "".join(
+        caught.value.__notes__
+    )
 
 
 def test_code_that_the_compiler_never_writes_is_not_run(write_recipe: Write) -> None:
@@ -112,13 +116,18 @@ def test_weights_do_not_depend_on_what_else_is_declared(write_recipe: Write) -> 
 
 
 def test_histories_of_every_length(write_recipe: Write) -> None:
-    extra = IDS + "  - {type: sequence, name: h, of: [a, b], max_len: 5}\ngroups: {pair: {query: [a, b], keys: h}}\n"
+    extra = (
+        IDS
+        + "  - {type: sequence, name: h, of: [a, b], max_len: 5}\ngroups: {pair: {query: [a, b], keys: h}}\n"
+    )
     graph = "{i: {block: din, in: pair, hidden: [4]}, p: {block: pooling, in: h}, top: 'concat(all, i, p, h.length)'}"
     module = toy(write_recipe, graph, extra).module().eval()
     lengths = torch.tensor([0, 1, 5])
     steps = {name: Jagged(torch.arange(6) % 10, lengths) for name in ("h.a", "h.b")}
     logits = module(Batch({**ids(3), **steps}))["logits"]
-    alone = module(Batch({**ids(1), **{k: Jagged(v.values[:0], lengths[:1]) for k, v in steps.items()}}))
+    alone = module(
+        Batch({**ids(1), **{k: Jagged(v.values[:0], lengths[:1]) for k, v in steps.items()}})
+    )
     assert torch.isfinite(logits).all()
     torch.testing.assert_close(logits[:1], alone["logits"])
 
@@ -148,4 +157,7 @@ def test_layout_of_long_values() -> None:
     long = ("a" * 40, "b" * 40)
     writer.assign("x", long, 0)
     assert writer.lines == ["x = (", f'    "{long[0]}",', f'    "{long[1]}",', ")"]
-    assert literal({"rows": 10_000, "dim": 16, "on": True}) == '{"rows": 10_000, "dim": 16, "on": True}'
+    assert (
+        literal({"rows": 10_000, "dim": 16, "on": True})
+        == '{"rows": 10_000, "dim": 16, "on": True}'
+    )

@@ -31,7 +31,10 @@ def test_the_passes_in_order() -> None:
 
 def test_trace_sees_every_pass(write_recipe: Write) -> None:
     seen: list[tuple[str, int]] = []
-    text = HEAD + "graph: {h: {block: pooling, in: clicks}, top: {block: mlp, in: [all, h], hidden: [4]}}\n"
+    text = (
+        HEAD
+        + "graph: {h: {block: pooling, in: clicks}, top: {block: mlp, in: [all, h], hidden: [4]}}\n"
+    )
     path = write_recipe(text + "tasks: {t: {label: y, in: top}}\n")
     compile_recipe(path, trace=lambda name, graph: seen.append((name, len(graph.nodes))))
     assert seen == [("build", 5), ("prune", 5), ("tables", 5), ("choose_kernels", 5)]
@@ -87,9 +90,21 @@ def asked(graph: Graph) -> dict[str, str]:
     [
         ("", (), {"a": "torch", "b": "auto", "top": "auto"}),
         ("kernels: {default: triton}", (), {"a": "torch", "b": "triton", "top": "triton"}),
-        ("kernels: {by_block: {mlp: triton}, by_node: {'t*': torch}}", (), {"a": "torch", "b": "triton", "top": "torch"}),
-        ("kernels: {by_node: {'*': torch, b: triton}}", (), {"a": "torch", "b": "triton", "top": "torch"}),
-        ("kernels: {default: torch}", ("kernels.default=triton",), {"a": "triton", "b": "triton", "top": "triton"}),
+        (
+            "kernels: {by_block: {mlp: triton}, by_node: {'t*': torch}}",
+            (),
+            {"a": "torch", "b": "triton", "top": "torch"},
+        ),
+        (
+            "kernels: {by_node: {'*': torch, b: triton}}",
+            (),
+            {"a": "torch", "b": "triton", "top": "torch"},
+        ),
+        (
+            "kernels: {default: torch}",
+            ("kernels.default=triton",),
+            {"a": "triton", "b": "triton", "top": "triton"},
+        ),
         ("", ("graph.b.kernel=triton",), {"a": "torch", "b": "triton", "top": "auto"}),
     ],
 )
@@ -122,12 +137,17 @@ def test_every_refusal_has_its_reason(write_recipe: Write) -> None:
 def test_policies(write_recipe: Write) -> None:
     path = write_recipe(KERNELS + "kernels: {by_node: {b: triton}}\n")
     (warning,) = check_recipe(path).problems
-    assert (warning.code, warning.severity) == ("GR602", "warn") and "no CUDA device" in warning.message
+    assert (warning.code, warning.severity) == (
+        "GR602",
+        "warn",
+    ) and "no CUDA device" in warning.message
     (error,) = check_recipe(path, overrides=["kernels.policy=strict"]).errors
     assert error.code == "GR601"
 
 
 def test_globs_that_match_nothing(write_recipe: Write) -> None:
-    path = write_recipe(KERNELS + "kernels: {by_node: {'bb*': triton}}\ntrain: {groups: {'x*': {lr: 0.1}}}\n")
+    path = write_recipe(
+        KERNELS + "kernels: {by_node: {'bb*': triton}}\ntrain: {groups: {'x*': {lr: 0.1}}}\n"
+    )
     found = [(p.code, p.path) for p in check_recipe(path).errors]
     assert found == [("GR603", "kernels.by_node.bb*"), ("GR603", "train.groups.x*")]

@@ -950,13 +950,17 @@ def name_taken(recipe: Recipe, rng: random.Random) -> Mistake | None:
 
 @kind("unused")
 def unused_node(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    return new_node(recipe, "spare_node: {block: mlp, in: all, hidden: [4]}", "spare_node", "remove it")
+    return new_node(
+        recipe, "spare_node: {block: mlp, in: all, hidden: [4]}", "spare_node", "remove it"
+    )
 
 
 @kind("unused")
 def unused_sequence(recipe: Recipe, rng: random.Random) -> Mistake | None:
     base = next((n for n in ("item_id", "user_id") if says(recipe, n)), None)
-    made = recipe.add_to("features", f"- {{type: sequence, name: spare_history, of: [{base}], max_len: 5}}")
+    made = recipe.add_to(
+        "features", f"- {{type: sequence, name: spare_history, of: [{base}], max_len: 5}}"
+    )
     return (
         Mistake((made[0],), made[1], "spare_history", ("no node", "group, sequence"))
         if made and base

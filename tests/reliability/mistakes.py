@@ -28,7 +28,6 @@ from graphrec.compiler import check_recipe  # noqa: E402
 from graphrec.errors import Problem, render  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
-YAML_BREAKS = ("yaml",)
 
 
 @dataclass
@@ -104,7 +103,7 @@ def _tells(problem: Problem, mistake: Mistake) -> bool:
 def triples(
     made: list[tuple[Recipe, Mistake]], count: int, seed: int = 7
 ) -> list[tuple[Recipe, list[Mistake]]]:
-    """Three mistakes of different kinds in one recipe, none of them inside another."""
+    """Three mistakes of different kinds in one recipe, none of them hidden by another's place."""
     rng = random.Random(seed)
     by_recipe: dict[str, list[tuple[Recipe, Mistake]]] = {}
     for recipe, mistake in made:
@@ -114,11 +113,22 @@ def triples(
     for _ in range(count * 50):
         recipe = by_recipe[rng.choice(names)][0][0]
         chosen = rng.sample([m for _, m in by_recipe[recipe.name]], 3)
-        if len({m.kind for m in chosen}) == 3 and combined(chosen) is not None:
+        apart = len({m.kind for m in chosen}) == 3 and combined(chosen) is not None
+        if apart and not any(_hides(recipe, a, b) for a in chosen for b in chosen if a is not b):
             found.append((recipe, chosen))
         if len(found) >= count:
             break
     return found
+
+
+def _hides(recipe: Recipe, first: Mistake, second: Mistake) -> bool:
+    """Whether the first leaves nothing of the second: unread files, unreadable lines."""
+    if second.at is None or first.at is None:
+        return False
+    if first.kind in ("extended_file", "extends_itself"):
+        return second.at[0] != first.at[0]
+    lines = [recipe.line(at, ()) for at in (first.at, second.at)]
+    return KINDS[first.kind][0] == "yaml" and first.at[0] == second.at[0] and lines[0] == lines[1]
 
 
 def judge_several(recipe: Recipe, several: list[Mistake], folder: Path) -> list[bool]:

@@ -46,7 +46,12 @@ def test_nothing_to_say(task):
 
 BAD: list[tuple[dict[str, Any], str, str, str]] = [
     ({"loss": {"bcee": {}}}, "GR230", "tasks.t.loss.bcee", "did you mean `bce`?"),
-    ({"loss": {"bce": {"smoothing": 0.1}}}, "GR231", "tasks.t.loss.bce.smoothing", "label_smoothing"),
+    (
+        {"loss": {"bce": {"smoothing": 0.1}}},
+        "GR231",
+        "tasks.t.loss.bce.smoothing",
+        "label_smoothing",
+    ),
     ({"loss": {"bce": {"label_smoothing": 1.5}}}, "GR231", "tasks.t.loss.bce.label_smoothing", ""),
     ({"loss": {"focal": {"alpha": 1.0}}}, "GR231", "tasks.t.loss.focal.alpha", ""),
     ({"loss": {"jrc": {}}, "classes": 2}, "GR231", "tasks.t.loss.jrc", ""),
