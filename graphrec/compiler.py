@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from graphrec import passes
 from graphrec.build import build
+from graphrec.build.sizes import check_memory
 from graphrec.build.wishes import check_wishes
 from graphrec.errors import Problem, RecipeError
 from graphrec.graph import Graph
@@ -67,8 +68,12 @@ def compile_recipe(
     target: Target | None = None,
     trace: passes.Trace | None = None,
     allow_root: str | Path | None = None,
+    max_memory: int | None = None,
 ) -> Compiled:
-    """Compile a recipe; RecipeError with every problem found when that can't be done."""
+    """Compile a recipe; RecipeError with every problem found when that can't be done.
+
+    `max_memory` are the bytes a model may need, without it 80 % of what this machine has.
+    """
     checked = check_recipe(
         path,
         overrides=overrides,
@@ -76,6 +81,7 @@ def compile_recipe(
         target=target,
         trace=trace,
         allow_root=allow_root,
+        max_memory=max_memory,
     )
     recipe, graph = checked.reading.recipe, checked.graph
     if checked.errors or recipe is None or graph is None:
@@ -92,6 +98,7 @@ def check_recipe(
     target: Target | None = None,
     trace: passes.Trace | None = None,
     allow_root: str | Path | None = None,
+    max_memory: int | None = None,
 ) -> Checked:
     """Everything but the code: all findings of all stages at once."""
     reading = parse(path, overrides, allow_root=allow_root)
@@ -104,6 +111,7 @@ def check_recipe(
     found += check_wishes(recipe, library, graph, reading.broken)
     if graph is not None:
         graph = passes.run(graph, target or _target(recipe), trace)
+        found += check_memory(graph, recipe, max_memory)
         unknown = any(p.code == "GR604" for p in found)
         found += [p for p in _kernel_findings(recipe, graph) if not unknown]
     problems += [retold(problem, overrides) for problem in found]

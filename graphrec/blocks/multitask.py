@@ -99,7 +99,8 @@ class PLE(Perceptron):
             per_level = isinstance(value, tuple) and (counts or isinstance(value[0], tuple))
             if per_level and len(value) != self.levels:
                 raise ValueError(f"{name} has {len(value)} entries for {self.levels} levels")
-        for level in range(self.levels):
+        lists = [h for h in (self.hidden, self.shared_hidden) if h and isinstance(h[0], tuple)]
+        for level in range(len(lists[0]) if lists else 1):  # else all levels are alike
             own, shared = (
                 _last(h, level) for h in (self.hidden, self.shared_hidden or self.hidden)
             )

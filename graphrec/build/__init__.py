@@ -47,11 +47,13 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
     builder = NodeBuilder(scope, tasks)
 
     for name in _order(context, scope):
-        spec = recipe.graph[name]
+        spec, size = recipe.graph[name], len(nodes)
         try:
             scope.values[name] = builder.add(name, spec, scope, Place(f"graph.{name}", name))
         except Failed:
             scope.values[name] = builder.ruins(name, spec)
+            while len(nodes) > size:
+                nodes.popitem()
     _judge_rest(builder, features, scope)
 
     heads = TaskBuilder(builder, scope, relations, library)

@@ -15,6 +15,10 @@ from graphrec.recipe.expressions import ExpressionError, parse_expression
 __all__ = ["ExpressionBuilder"]
 
 
+MAX_NODES = 20_000
+"""Nodes of a graph, copies included; the largest models known have hundreds."""
+
+
 class ExpressionBuilder:
     """Adds expression nodes to a graph under construction."""
 
@@ -81,5 +85,13 @@ class ExpressionBuilder:
         if node.name in self.nodes:
             raise self.context.fail(
                 "GR307", place.path, f"two nodes are called `{node.name}`", "rename one of them"
+            )
+        if len(self.nodes) >= MAX_NODES:
+            raise self.context.fail(
+                "GR407",
+                place.path,
+                f"the graph grows beyond {MAX_NODES:,} nodes here",
+                "make `repeat`, `parallel`, `each` or the number of layers smaller",
+                self.context.key(place.path),
             )
         self.nodes[node.name] = node

@@ -178,7 +178,7 @@ def _used_features(context: Context, features: Features, live: set[str]) -> set[
 def _unused_composites(context: Context, words: set[str]) -> list[str]:
     blocks = context.recipe.blocks
     specs = [spec for spec in context.recipe.graph.values() if isinstance(spec, NodeSpec)]
-    waiting = [nearest(spec.block, blocks) or "" for spec in specs] + [w for w in words]
+    waiting = [nearest(spec.block, blocks) or "" for spec in specs] + list(words)
     used: set[str] = set()
     while waiting:
         name = waiting.pop()

@@ -81,6 +81,7 @@ CODES: Mapping[str, str] = {
     "GR404": "modifiers of a node that don't go together",
     "GR405": "a group, feature or composite that nothing reads",
     "GR406": "a task that can't be related",
+    "GR407": "a graph that is too large",
     # shapes
     "GR501": "inputs that a block can't use",
     "GR502": "fields of different widths",
@@ -88,6 +89,7 @@ CODES: Mapping[str, str] = {
     "GR504": "input and output differ in shape",
     "GR505": "shapes that don't fit in an expression",
     "GR506": "a shape that a task can't read",
+    "GR507": "a model that does not fit into memory",
     # kernels
     "GR601": "a kernel can't run here, and the policy is strict",
     "GR602": "a kernel can't run here; torch does",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
 from graphrec.viz.layers import Key, neighbours
@@ -11,7 +11,7 @@ __all__ = ["coordinates"]
 
 _GAP = 30.0
 _ROUNDS, _RELAX = 8, 24
-_MANY, _FEW_ROUNDS = 1500, 3  # boxes and passing wires; a huge drawing settles less finely
+_MANY, _FEW_ROUNDS = 1500, 2  # boxes and passing wires; a huge drawing settles less finely
 _FAR = 1e9
 _STRAIGHT = (1.0, 1.0, 4.0)  # pull of a wire with 0, 1, 2 ends on the way past a layer
 
@@ -20,28 +20,37 @@ def coordinates(
     layers: list[list[Key]], links: Sequence[tuple[Key, Key]], widths: Mapping[Key, float]
 ) -> dict[Key, float]:
     """Centres that make the wires short and straight, keeping the order and the gaps."""
-    pulls: dict[Key, list[tuple[Key, float]]] = {key: [] for layer in layers for key in layer}
+    keys = [key for layer in layers for key in layer]
+    number = {key: index for index, key in enumerate(keys)}  # numbers hash faster than keys
+    plain = [[number[key] for key in layer] for layer in layers]
+    wide = [widths[key] for key in keys]
+    pulls: list[list[tuple[int, float]]] = [[] for _ in keys]
     for source, target in links:
         weight = _STRAIGHT[isinstance(source, tuple) + isinstance(target, tuple)]
-        pulls[source].append((target, weight))
-        pulls[target].append((source, weight))
-    center: dict[Key, float] = {}
-    gaps = [_gaps(layer, widths) for layer in layers]
-    for layer, between in zip(layers, gaps, strict=True):
+        pulls[number[source]].append((number[target], weight))
+        pulls[number[target]].append((number[source], weight))
+    center = [0.0] * len(keys)
+    gaps = [_gaps(layer, wide) for layer in plain]
+    for layer, between in zip(plain, gaps, strict=True):
         start = -sum(between) / 2
-        center.update(zip(layer, accumulate(between, initial=start), strict=True))
-    runs = _runs(layers, links)
+        _put(center, layer, accumulate(between, initial=start))
+    runs = [[number[key] for key in run] for run in _runs(layers, links)]
     for _ in range(_ROUNDS if len(center) <= _MANY else _FEW_ROUNDS):
-        _relax(layers, pulls, gaps, center)
-        _straighten(layers, runs, widths, center)
-    return center
+        _relax(plain, pulls, gaps, center)
+        _straighten(plain, runs, wide, center)
+    return dict(zip(keys, center, strict=True))
+
+
+def _put(center: list[float], layer: list[int], places: Iterable[float]) -> None:
+    for key, place in zip(layer, places, strict=True):
+        center[key] = place
 
 
 def _relax(
-    layers: list[list[Key]],
-    pulls: Mapping[Key, list[tuple[Key, float]]],
+    layers: list[list[int]],
+    pulls: list[list[tuple[int, float]]],
     gaps: list[list[float]],
-    center: dict[Key, float],
+    center: list[float],
 ) -> None:
     # The inner loop of every drawing: what does not change is not computed again.
     weights = [[sum(w for _, w in pulls[key]) + 1e-3 for key in layer] for layer in layers]
@@ -54,7 +63,7 @@ def _relax(
                 for other, w in pulls[key]:
                     pull += center[other] * w
                 wanted.append((pull + center[key] * 1e-3) / own)
-            center.update(zip(layer, _settle(wanted, weight, between), strict=True))
+            _put(center, layer, _settle(wanted, weight, between))
 
 
 def _runs(layers: list[list[Key]], links: Sequence[tuple[Key, Key]]) -> list[list[Key]]:
@@ -78,19 +87,19 @@ def _runs(layers: list[list[Key]], links: Sequence[tuple[Key, Key]]) -> list[lis
 
 
 def _straighten(
-    layers: list[list[Key]],
-    runs: list[list[Key]],
-    widths: Mapping[Key, float],
-    center: dict[Key, float],
+    layers: list[list[int]],
+    runs: list[list[int]],
+    widths: list[float],
+    center: list[float],
 ) -> None:
     """Put every run on one line, or as few lines as the room between its neighbours allows."""
-    beside: dict[Key, tuple[Key | None, Key | None]] = {}
+    beside: dict[int, tuple[int | None, int | None]] = {}
     for layer in layers:
         for index, key in enumerate(layer):
             right = layer[index + 1] if index + 1 < len(layer) else None
             beside[key] = (layer[index - 1] if index else None, right)
 
-    def room(key: Key) -> tuple[float, float]:
+    def room(key: int) -> tuple[float, float]:
         left, right = beside[key]
         low, high = -_FAR, _FAR
         if left is not None:
@@ -100,26 +109,25 @@ def _straighten(
         return low, high
 
     for run in runs:
-        piece: list[Key] = []
+        piece: list[int] = []
         low, high = -_FAR, _FAR
         for key in run:
             lower, upper = room(key)
             if max(low, lower) > min(high, upper):
-                center.update(_line(piece, center, low, high))
+                _line(piece, center, low, high)
                 piece, low, high = [], -_FAR, _FAR
             piece.append(key)
             low, high = max(low, lower), min(high, upper)
-        center.update(_line(piece, center, low, high))
+        _line(piece, center, low, high)
 
 
-def _line(
-    piece: list[Key], center: Mapping[Key, float], low: float, high: float
-) -> dict[Key, float]:
+def _line(piece: list[int], center: list[float], low: float, high: float) -> None:
     middle = sum(center[key] for key in piece) / max(len(piece), 1)
-    return dict.fromkeys(piece, min(max(middle, low), high))
+    for key in piece:
+        center[key] = min(max(middle, low), high)
 
 
-def _gaps(layer: list[Key], widths: Mapping[Key, float]) -> list[float]:
+def _gaps(layer: list[int], widths: list[float]) -> list[float]:
     return [(widths[a] + widths[b]) / 2 + _GAP for a, b in zip(layer, layer[1:], strict=False)]
 
 

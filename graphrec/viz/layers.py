@@ -5,11 +5,14 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 __all__ = ["Edge", "Key", "initial_order", "layers_of", "neighbours", "steps", "untangle"]
 
 _SWEEPS = 24
+_MANY, _FEW_SWEEPS = 1500, 8  # boxes and passing wires; a huge drawing is combed less finely
 
+K = TypeVar("K")
 Key = str | tuple[str, str, int]
 """A box's name, or (source, kind, layer) where a long wire passes a layer."""
 
@@ -73,11 +76,10 @@ def initial_order(
     return [list(layer) for layer in layers]
 
 
-def neighbours(
-    links: Sequence[tuple[Key, Key]],
-) -> tuple[dict[Key, list[Key]], dict[Key, list[Key]]]:
-    above: dict[Key, list[Key]] = {}
-    below: dict[Key, list[Key]] = {}
+def neighbours(links: Sequence[tuple[K, K]]) -> tuple[dict[K, list[K]], dict[K, list[K]]]:
+    """What stands above and below each box."""
+    above: dict[K, list[K]] = {}
+    below: dict[K, list[K]] = {}
     for source, target in links:
         above.setdefault(target, []).append(source)
         below.setdefault(source, []).append(target)
@@ -85,9 +87,18 @@ def neighbours(
 
 
 def untangle(layers: list[list[Key]], links: Sequence[tuple[Key, Key]]) -> list[list[Key]]:
+    """The layers in an order with few crossings."""
+    keys = [key for layer in layers for key in layer]
+    number = {key: index for index, key in enumerate(keys)}  # numbers hash faster than keys
+    plain = [[number[key] for key in layer] for layer in layers]
+    ordered = _untangle(plain, [(number[a], number[b]) for a, b in links])
+    return [[keys[index] for index in layer] for layer in ordered]
+
+
+def _untangle(layers: list[list[int]], links: Sequence[tuple[int, int]]) -> list[list[int]]:
     above, below = neighbours(links)
     best, fewest = [list(layer) for layer in layers], _crossings(layers, below)
-    for sweep in range(_SWEEPS):
+    for sweep in range(_SWEEPS if sum(map(len, layers)) <= _MANY else _FEW_SWEEPS):
         down = sweep % 2 == 0
         rows = range(1, len(layers)) if down else range(len(layers) - 2, -1, -1)
         for row in rows:
@@ -100,11 +111,11 @@ def untangle(layers: list[list[Key]], links: Sequence[tuple[Key, Key]]) -> list[
     return best
 
 
-def _by_barycentre(layer: list[Key], fixed: list[Key], neighbours: Mapping[Key, list[Key]]) -> None:
+def _by_barycentre(layer: list[int], fixed: list[int], neighbours: Mapping[int, list[int]]) -> None:
     at = {key: index / max(len(fixed) - 1, 1) for index, key in enumerate(fixed)}
     own = {key: index / max(len(layer) - 1, 1) for index, key in enumerate(layer)}
 
-    def centre(key: Key) -> float:
+    def centre(key: int) -> float:
         places = [at[other] for other in neighbours.get(key, []) if other in at]
         return sum(places) / len(places) if places else own[key]
 
@@ -112,7 +123,7 @@ def _by_barycentre(layer: list[Key], fixed: list[Key], neighbours: Mapping[Key, 
 
 
 def _swap_neighbours(
-    layers: list[list[Key]], above: Mapping[Key, list[Key]], below: Mapping[Key, list[Key]]
+    layers: list[list[int]], above: Mapping[int, list[int]], below: Mapping[int, list[int]]
 ) -> None:
     at = {key: index for layer in layers for index, key in enumerate(layer)}
     for layer in layers:
@@ -129,7 +140,7 @@ def _swap_neighbours(
                 at[left], at[right] = index + 1, index
 
 
-def _crossings(layers: list[list[Key]], below: Mapping[Key, list[Key]]) -> int:
+def _crossings(layers: list[list[int]], below: Mapping[int, list[int]]) -> int:
     at = {key: index for layer in layers for index, key in enumerate(layer)}
     count = 0
     for layer in layers:

@@ -337,7 +337,7 @@
     let best = null, least = Infinity;
     for (const key of place.keys()) {
       const [a, b] = middle(key), along = (a - x) * dx + (b - y) * dy, aside = Math.abs((a - x) * dy) + Math.abs((b - y) * dx);
-      if (along > 4 && along + 2 * aside < least) { least = along + 2 * aside; best = key; }
+      if (along > 4 && 2 * along + aside < least) { least = 2 * along + aside; best = key; }
     }
     if (best) go(best);
   }
