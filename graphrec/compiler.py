@@ -72,7 +72,7 @@ def compile_recipe(
 ) -> Compiled:
     """Compile a recipe; RecipeError with every problem found when that can't be done.
 
-    `max_memory` are the bytes a model may need, without it 80 % of what this machine has.
+    `max_memory` are the bytes that training may need; without it only absurd sizes are refused.
     """
     checked = check_recipe(
         path,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
@@ -17,15 +17,17 @@ from math import prod
 from graphrec.block import Block
 from graphrec.errors import Problem
 from graphrec.graph import Graph, Node, Ref, Table
-from graphrec.recipe.model import Recipe, SequenceFeature
+from graphrec.recipe.model import Recipe
 
-__all__ = ["Size", "available", "check_memory", "parse_bytes", "sizes"]
+__all__ = ["ABSURD", "Size", "available", "check_memory", "parse_bytes", "sizes"]
 
 _STATE = {"adam": 2.0, "adamw": 2.0, "adagrad": 1.0, "rowwise_adagrad": 0.0, "sgd": 0.0}
 """Numbers the optimizer keeps for each weight of a table."""
 _COUNTS = ("blocks", "experts", "levels", "layers")
 """Parameters that say how many of what the others describe."""
 _SHOWN = 8
+ABSURD = 1 << 40
+"""Bytes that no single machine is asked for: 1 TiB."""
 _SHARE = 0.8
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
@@ -43,7 +45,9 @@ class Size:
 def sizes(graph: Graph, recipe: Recipe) -> list[Size]:
     """Bytes of tables, of dense weights by node, and of the largest activation; largest first."""
     found = [*_tables(graph, recipe), *_vectors(graph), *_weights(graph)]
-    largest = max(_activations(graph, recipe), key=lambda size: size.count, default=None)
+    largest = max(
+        _activations(graph, recipe.train.batch), key=lambda size: size.count, default=None
+    )
     if largest is not None:
         found.append(largest)
     return sorted(found, key=lambda size: (-size.count, size.name))
@@ -52,10 +56,10 @@ def sizes(graph: Graph, recipe: Recipe) -> list[Size]:
 def check_memory(graph: Graph, recipe: Recipe, bound: int | None = None) -> list[Problem]:
     """GR507 with a table of bytes per tensor, when the model needs more than `bound` bytes.
 
-    Without a bound it is 80 % of what this machine has (or of the process's own limit).
+    Without a bound only what no machine holds is refused: a recipe may be meant for a larger one.
     """
     found = sizes(graph, recipe)
-    total, limit = sum(size.count for size in found), bound or available()
+    total, limit = sum(size.count for size in found), bound or ABSURD
     if total <= limit:
         return []
     alone = (size for size in found if size.count > limit and not size.name.startswith("output"))
@@ -208,21 +212,19 @@ def _chain(reads: int, widths: list[int]) -> int:
     return sum(a * b for a, b in pairwise([reads, *widths])) if widths else 0
 
 
-def _activations(graph: Graph, recipe: Recipe) -> Iterator[Size]:
-    lengths: Mapping[str, int] = {
-        name: feature.max_len
-        for name, feature in recipe.features.items()
-        if isinstance(feature, SequenceFeature)
-    }
+def _activations(graph: Graph, batch: int) -> Iterator[Size]:
+    """Outputs of nodes for a batch; a history counts one step, since real lengths are unknown."""
     for node in graph.nodes:
         for shape in node.outputs.values():
-            dims = [_size(dim, recipe.train.batch, lengths) for dim in shape.dims]
-            path = "train.batch" if recipe.train.batch > 1_000_000 else _path(node)
+            dims = [
+                dim if isinstance(dim, int) else batch if dim == "B" else 1 for dim in shape.dims
+            ]
+            path = "train.batch" if batch > 1_000_000 else _path(node)
             text = "[" + ", ".join(f"{d:,}" for d in dims) + "]"
             yield Size(f"output of {node.name}", text, prod(dims) * 4, path)
 
 
-def _size(dim: int | str, batch: int, lengths: Mapping[str, int]) -> int:
+def _size(dim: int | str, batch: int) -> int:
     if isinstance(dim, int):
         return dim
-    return batch if dim == "B" else lengths.get(dim.removeprefix("L."), 1)
+    return batch if dim == "B" else 1

@@ -19,6 +19,7 @@ __all__ = [
     "UsageError",
     "editor_schema",
     "library_of",
+    "memory_of",
     "plugin_option",
     "recipe_options",
     "recipe_path",
@@ -83,7 +84,25 @@ def recipe_options(parser: Parser, formats: tuple[str, ...] = ("text", "json")) 
         metavar="DIR",
         help="folder that `extends` and `file()` may read from (default: the recipe's own)",
     )
+    parser.add_argument(
+        "--max-memory",
+        metavar="SIZE",
+        help="refuse a model that needs more, e.g. 8G (train: 80 %% of the machine's memory)",
+    )
+    parser.set_defaults(usage=parser.format_usage().strip())
     shared_options(parser, formats)
+
+
+def memory_of(args: argparse.Namespace) -> int | None:
+    """The bound of --max-memory in bytes, if one was given."""
+    from graphrec.build.sizes import parse_bytes
+
+    if args.max_memory is None:
+        return None
+    try:
+        return parse_bytes(args.max_memory)
+    except ValueError as error:
+        raise UsageError(f"--max-memory: {error}", args.usage) from None
 
 
 def plugin_option(parser: Parser) -> None:

@@ -10,6 +10,7 @@ from graphrec.cli.command import (
     Parser,
     UsageError,
     library_of,
+    memory_of,
     recipe_options,
     recipe_path,
 )
@@ -32,6 +33,7 @@ def _compiled(args: argparse.Namespace, trace: Trace | None = None) -> Compiled:
         library=library_of(args),
         trace=trace,
         allow_root=args.allow_root,
+        max_memory=memory_of(args),
     )
 
 

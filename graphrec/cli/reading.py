@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from graphrec.cli.command import Command, Parser, library_of, recipe_options, recipe_path
+from graphrec.cli.command import Command, Parser, library_of, memory_of, recipe_options, recipe_path
 from graphrec.cli.console import Console
 
 __all__ = ["COMMANDS"]
@@ -15,7 +15,11 @@ def _check(args: argparse.Namespace, console: Console) -> int:
 
     path = recipe_path(args.recipe)
     checked = check_recipe(
-        path, overrides=args.overrides, library=library_of(args), allow_root=args.allow_root
+        path,
+        overrides=args.overrides,
+        library=library_of(args),
+        allow_root=args.allow_root,
+        max_memory=memory_of(args),
     )
     console.problems(checked.problems, checked.reading.sources)
     errors, warnings = len(checked.errors), len(checked.problems) - len(checked.errors)
@@ -48,6 +52,7 @@ def _describe(args: argparse.Namespace, console: Console) -> int:
         overrides=args.overrides,
         library=library_of(args),
         allow_root=args.allow_root,
+        max_memory=memory_of(args),
     )
     costs, remarks = measure(compiled)
     lengths = history_lengths(compiled.recipe)

@@ -9,6 +9,7 @@ from graphrec.cli.command import (
     Command,
     Parser,
     library_of,
+    memory_of,
     plugin_option,
     recipe_options,
     recipe_path,
@@ -20,6 +21,7 @@ __all__ = ["COMMANDS"]
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:
+    from graphrec.build.sizes import available
     from graphrec.compiler import compile_recipe
 
     compiled = compile_recipe(
@@ -27,6 +29,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         overrides=args.overrides,
         library=library_of(args),
         allow_root=args.allow_root,
+        max_memory=memory_of(args) or available(),
     )
     if not console.json:
         console.problems(compiled.problems)

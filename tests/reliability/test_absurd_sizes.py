@@ -98,7 +98,9 @@ def test_composites_of_composites_are_bounded() -> None:
 
 BOMBS = {
     "aliases": "a: &a [x, x, x, x, x, x, x, x, x]\n"
-    + "".join(f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(9)),
+    + "".join(
+        f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join([f'*{chr(97 + i)}'] * 9)}]\n" for i in range(9)
+    ),
     "brackets": "a: " + "[" * 100_000,
     "braces": "{a: " * 50_000,
     "values": "a: [" + "1," * 500_000 + "]",
@@ -164,9 +166,7 @@ def test_any_number_may_be_absurd(soak: bool) -> None:
             if spot.node.id == "scalar" and spot.node.tag.endswith(":int"):
                 for size in ("1000000", "1000000000", "1000000000000000", str(2**63 - 1)):
                     mark = spot.node
-                    texts.append(
-                        text[: mark.start_mark.index] + size + text[mark.end_mark.index :]
-                    )
+                    texts.append(text[: mark.start_mark.index] + size + text[mark.end_mark.index :])
     chosen = texts if soak else rng.sample(texts, min(len(texts), 150))
     run = subprocess.run(
         [sys.executable, "-c", _CHILD],

@@ -92,5 +92,5 @@ def toy() -> Graph:
         Output("click", Ref("head.click"), "binary"),
     )
     tables = (Table("user", 1001, 16), Table("item", None, 16), Table("brand", 51, 16))
-    empty = Graph("shop", (), outputs, tables, description='Clicks & "buys" of <one> shop.')
+    empty = Graph("shop", (), outputs, tables=tables, description='Clicks & "buys" of <one> shop.')
     return empty.with_nodes(nodes)
