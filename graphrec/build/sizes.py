@@ -216,9 +216,7 @@ def _activations(graph: Graph, batch: int) -> Iterator[Size]:
     """Outputs of nodes for a batch; a history counts one step, since real lengths are unknown."""
     for node in graph.nodes:
         for shape in node.outputs.values():
-            dims = [
-                dim if isinstance(dim, int) else batch if dim == "B" else 1 for dim in shape.dims
-            ]
+            dims = [_size(dim, batch) for dim in shape.dims]
             path = "train.batch" if batch > 1_000_000 else _path(node)
             text = "[" + ", ".join(f"{d:,}" for d in dims) + "]"
             yield Size(f"output of {node.name}", text, prod(dims) * 4, path)

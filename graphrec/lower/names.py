@@ -57,4 +57,5 @@ def class_name(name: str) -> str:
     """
     words = re.findall(r"[A-Za-z0-9]+", name)
     made = "".join(word[0].upper() + word[1:] for word in words) or "Model"
-    return made if made[0].isalpha() else f"Model{made}"
+    made = made if made[0].isalpha() else f"Model{made}"
+    return f"{made}Model" if keyword.iskeyword(made) else made  # True, False, None
