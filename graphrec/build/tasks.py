@@ -96,6 +96,7 @@ class TaskBuilder:
         self.towers: dict[str, Ref | None] = {}
         self.outputs: dict[str, Output | None] = {}
         self.probabilities: dict[str, Ref] = {}
+        self._making: list[str] = []
 
     def _block(self, name: str, params: Mapping[str, Any], place: Place) -> Block:
         """A built-in block that tasks and relations are made of."""
@@ -150,13 +151,29 @@ class TaskBuilder:
 
     def output(self, name: str) -> Output:
         """The task's output; reports and raises Failed when it can't be built."""
+        if name in self._making:
+            self._report_cycle(self._making[self._making.index(name) :])
         if name not in self.outputs:
             self.outputs[name] = None
-            self.outputs[name] = self._output(name)
+            self._making.append(name)
+            try:
+                self.outputs[name] = self._output(name)
+            finally:
+                self._making.pop()
         found = self.outputs[name]
         if found is None:
             raise Failed
         return found
+
+    def _report_cycle(self, tasks: list[str]) -> None:
+        """Tasks whose probabilities are made of each other."""
+        start = tasks.index(min(tasks))
+        names = tasks[start:] + tasks[:start]
+        steps = " -> ".join(f"{n} ({self.context.line(f'tasks.{n}')})" for n in names)
+        message = f"probabilities form a cycle, each read by the one before: {steps} -> {names[0]}"
+        help = "a task's `prob` is made of other tasks' probabilities"
+        if not any(p.code == "GR401" and p.message == message for p in self.context.problems):
+            self.context.report("GR401", f"tasks.{names[0]}.prob", message, help)
 
     def _output(self, name: str) -> Output:
         task = self.context.recipe.tasks[name]

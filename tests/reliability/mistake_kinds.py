@@ -618,7 +618,7 @@ def length_missing(recipe: Recipe, rng: random.Random) -> Mistake | None:
 
 @kind("missing")
 def label_missing(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    spots = [s for s in recipe.find("tasks", "*", "label")]
+    spots = list(recipe.find("tasks", "*", "label"))
     return missing(recipe, pick(spots, rng), "label", "label")
 
 
@@ -648,8 +648,7 @@ def port_missing(recipe: Recipe, rng: random.Random) -> Mistake | None:
     spot = pick(spots, rng)
     if spot is None:
         return None
-    found = missing(recipe, spot, str(spot.path[-1]), f"{spot.path[-1]}:")
-    return found
+    return missing(recipe, spot, str(spot.path[-1]), f"{spot.path[-1]}:")
 
 
 # ---- cycles -------------------------------------------------------------------------------------
@@ -749,7 +748,7 @@ def vector_wanted(recipe: Recipe, rng: random.Random) -> Mistake | None:
 
 @kind("shape")
 def history_wanted(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    nodes = [n for n in blocks(recipe, "pooling", "self_attention")]
+    nodes = list(blocks(recipe, "pooling", "self_attention"))
     return wrong_value(
         recipe, inside(recipe, pick(nodes, rng), "in"), "all", "[B, L, D]", "sequence"
     )
@@ -800,7 +799,7 @@ def wide_logit(recipe: Recipe, rng: random.Random) -> Mistake | None:
     ]
     spot = pick([s for s in spots if s is not None and s.text == "1"], rng)
     logit = recipe.one("tasks", "*", "logit")
-    if spot is None or logit is None or not recipe.files[spot.file].count("out: 1") == 1:
+    if spot is None or logit is None or recipe.files[spot.file].count("out: 1") != 1:
         return None
     made = wrong_value(recipe, spot, "7", "[B, 7]", "[B, 1]", "sum(")
     return Mistake(made.edits, start(logit), made.culprit, made.mend)
@@ -837,7 +836,7 @@ def unequal_towers(recipe: Recipe, rng: random.Random) -> Mistake | None:
 
 @kind("shape")
 def other_query(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    spot = pick([s for s in recipe.find("groups", "*", "query", "*")], rng)
+    spot = pick(list(recipe.find("groups", "*", "query", "*")), rng)
     other = next((n for n in ("user_id", "hour") if says(recipe, n)), None)
     if spot is None or other is None:
         return None
@@ -941,8 +940,7 @@ def name_taken(recipe: Recipe, rng: random.Random) -> Mistake | None:
     if group is None:
         return None
     name = str(group.path[1])
-    made = new_node(recipe, f"{name}: {{block: mlp, in: all, hidden: [4]}}", name, "taken")
-    return made
+    return new_node(recipe, f"{name}: {{block: mlp, in: all, hidden: [4]}}", name, "taken")
 
 
 # ---- unused parts -------------------------------------------------------------------------------
@@ -1025,11 +1023,7 @@ def _line_of(recipe: Recipe, spot: Spot) -> int:
 @kind("yaml")
 def tab_indentation(recipe: Recipe, rng: random.Random) -> Mistake | None:
     spot = pick([s for s in recipe.find("graph", "*") if s.file == recipe.main], rng)
-    if (
-        spot is None
-        or spot.key.start_mark.column == 0
-        or not (spot.key.start_mark.buffer is None or True)
-    ):
+    if spot is None or spot.key.start_mark.column == 0 or not (True):
         return None
     begin = _line_of(recipe, spot)
     if recipe.files[recipe.main][begin : spot.key.start_mark.index].strip():
@@ -1054,8 +1048,7 @@ def key_twice(recipe: Recipe, rng: random.Random) -> Mistake | None:
     )
     if spot is None or key is None:
         return None
-    made = added(recipe, spot, f"{key.path[-1]}: 1", str(key.path[-1]), "line", "twice")
-    return made
+    return added(recipe, spot, f"{key.path[-1]}: 1", str(key.path[-1]), "line", "twice")
 
 
 @kind("yaml")
@@ -1232,7 +1225,7 @@ def override_without_value(recipe: Recipe, rng: random.Random) -> Mistake | None
 
 @kind("override")
 def override_node(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    name = rng.choice([n for n in recipe.names("graph")])
+    name = rng.choice(list(recipe.names("graph")))
     wrong = typo(name, rng)
     if wrong in recipe.names("graph"):
         return None
@@ -1344,8 +1337,7 @@ def head_on_a_history(recipe: Recipe, rng: random.Random) -> Mistake | None:
 @kind("task")
 def mask_twice_said(recipe: Recipe, rng: random.Random) -> Mistake | None:
     nodes = [n for n in blocks(recipe, "masknet", "mask_block") if inside(recipe, n, "aggregation")]
-    made = added(recipe, pick(nodes, rng), "reduction: 2", "reduction", "aggregation")
-    return made
+    return added(recipe, pick(nodes, rng), "reduction: 2", "reduction", "aggregation")
 
 
 # ---- relations ----------------------------------------------------------------------------------

@@ -18,8 +18,33 @@ TEXTS = [
     *keyword.kwlist,
     *("__init__", "__class__", "self", "batch", "torch", "nn", "F", "print", "None", "looked"),
     *("ﬁle", "ﬁ" * 9, "Å", "Å", "ｅｖａｌ", "a\u0301", "\u202etxt.exe", "\u2066x\u2069", "\u200b"),
-    *('"', "'", '"""', "'''", '\\"""', "\\", "\\n", "\\N{BULLET}", "{x}", "{{", "}}", "%s", "%(x)s"),
-    *("a\nb", "\n\nimport os\n", "\r\n", "\t", "# x", "'; import os; '", "a.b.c", "../..", "/", "~"),
+    *(
+        '"',
+        "'",
+        '"""',
+        "'''",
+        '\\"""',
+        "\\",
+        "\\n",
+        "\\N{BULLET}",
+        "{x}",
+        "{{",
+        "}}",
+        "%s",
+        "%(x)s",
+    ),
+    *(
+        "a\nb",
+        "\n\nimport os\n",
+        "\r\n",
+        "\t",
+        "# x",
+        "'; import os; '",
+        "a.b.c",
+        "../..",
+        "/",
+        "~",
+    ),
     *("a" * 10_000, "0", "-1", "1e9", "true", "null", "[x]", "{}", "a: b", "- a", "&a", "*a", "!x"),
     *("é", "日本語", "😀", "\u2028", "\u2029", "\ue000", "\ufffd", "a b", " a ", "$", "=", "->"),
 ]
@@ -29,7 +54,21 @@ NAMES = [
     *("self", "batch", "looked", "first", "torch", "nn", "F", "TABLES", "LOOKUPS", "ALL", "FIT"),
     *("Embeddings", "Batch", "Tensor", "MLP", "print", "None_", "_", "__", "__class__", "__dict__"),
     *("embeddings", "first_order", "head", "rel", "weight", "bias", "fields", "linear", "values"),
-    *("query", "keys", "mask", "length", "logits", "probs", "y", "A", "a", "_a", "a_", "a__b", "x" * 100),
+    *(
+        "query",
+        "keys",
+        "mask",
+        "length",
+        "logits",
+        "probs",
+        "y",
+        "A",
+        "a",
+        "_a",
+        "a_",
+        "a__b",
+        "x" * 100,
+    ),
 ]
 RECIPE = """\
 graphrec: 1
@@ -47,9 +86,19 @@ graph:
 tasks:
   click: {label: @LABEL@, in: deep, sample_weight: @WEIGHT@}
   buy: {label: @LABEL2@, logit: sum(fm) + sum(seen)}
-meta: {@META@: @META@}
+meta: {x: @META@}
 """
-FREE = ("NAME", "DESCRIPTION", "COLUMN1", "COLUMN2", "COLUMN3", "COLUMN4", "NOTE", "LABEL2", "LABEL")
+FREE = (
+    "NAME",
+    "DESCRIPTION",
+    "COLUMN1",
+    "COLUMN2",
+    "COLUMN3",
+    "COLUMN4",
+    "NOTE",
+    "LABEL2",
+    "LABEL",
+)
 FREE += ("WEIGHT", "META")
 PLAIN_NAMES = {"PLAIN": "user", "OTHER": "tags", "TABLE": "tags"}
 
@@ -87,7 +136,9 @@ def batch(plain: str, other: str) -> Batch:
     )
 
 
-def run(made: Compiled, names: dict[str, str]) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
+def run(
+    made: Compiled, names: dict[str, str]
+) -> tuple[list[torch.Tensor], dict[str, torch.Tensor]]:
     module = made.module().eval()
     return list(module.state_dict().values()), module(batch(names["PLAIN"], names["OTHER"]))
 

@@ -47,18 +47,69 @@ def place(tmp_path: Path) -> Path:
 def attempts(inside: Path, ending: str) -> Iterator[str]:
     """Ways to write a path that leaves the folder."""
     outside = inside.parents[1] / "outside"
-    tails = [f"secret.{ending}", f"./secret.{ending}", f"x/../secret.{ending}", f"//secret.{ending}"]
+    tails = [
+        f"secret.{ending}",
+        f"./secret.{ending}",
+        f"x/../secret.{ending}",
+        f"//secret.{ending}",
+    ]
     tails += [f"./x/.././secret.{ending}", f"secret.{ending}/."]
-    heads = ["..", "../..", "../../outside", "sub/../..", "sub/deep/../../..", "./..", "../recipes/.."]
+    heads = [
+        "..",
+        "../..",
+        "../../outside",
+        "sub/../..",
+        "sub/deep/../../..",
+        "./..",
+        "../recipes/..",
+    ]
     heads += ["up", "up/..", "out", "twice", "sub/deep/up", "loop", "loop/..", "/", "//", "/."]
-    heads += [str(outside), f"/{outside}", f"{inside}/../../outside", f"{inside}/out", str(inside.parent)]
-    heads += ["~", "~root", "~/..", "$HOME", "%2e%2e", "..%2f", "..\\", "..\\..\\", "\\\\host\\share"]
-    heads += ["file:///etc", "http://127.0.0.1:9", "/proc/self/cwd/..", "/proc/self/root", "/dev/fd/0"]
-    heads += [". .", "...", "..;", "../.", ".././", "sub/./../../", "sub//..//..", "nul/../..", " .."]
+    heads += [
+        str(outside),
+        f"/{outside}",
+        f"{inside}/../../outside",
+        f"{inside}/out",
+        str(inside.parent),
+    ]
+    heads += [
+        "~",
+        "~root",
+        "~/..",
+        "$HOME",
+        "%2e%2e",
+        "..%2f",
+        "..\\",
+        "..\\..\\",
+        "\\\\host\\share",
+    ]
+    heads += [
+        "file:///etc",
+        "http://127.0.0.1:9",
+        "/proc/self/cwd/..",
+        "/proc/self/root",
+        "/dev/fd/0",
+    ]
+    heads += [
+        ". .",
+        "...",
+        "..;",
+        "../.",
+        ".././",
+        "sub/./../../",
+        "sub//..//..",
+        "nul/../..",
+        " ..",
+    ]
     for head, tail in itertools.product(heads, tails):
         yield f"{head}/{tail}"
     yield from (f"out.{ending}", "/etc/passwd", "/etc/hostname", "/dev/zero", "/dev/stdin", "loop")
-    yield from (f"..\u2215secret.{ending}", f"．．/secret.{ending}", f"secret.{ending}\u200b", ".", "..")
+    yield from (
+        f"..\u2215secret.{ending}",
+        f"．．/secret.{ending}",
+        f"secret.{ending}\u200b",
+        ".",
+        "..",
+    )
     yield from ("", " ", "/", "sub", "up", "out", "\u0000", f"own.txt\u0000/../secret.{ending}")
 
 

@@ -1,0 +1,106 @@
+"""R9: the same recipe gives the same bytes, over hash seeds, declaration orders and processes."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from mistakes import ROOT, recipes
+
+from graphrec.compiler import compile_recipe
+from graphrec.recipe.reader import read_yaml
+
+NAMES = ("shop", "deepfm", "dbmtl_masknet", "kuairand_mmoe_din", "pepnet", "esmm", "fusion_tower")
+NAMES += ("dlrm", "everything", "ple", "next_action", "autodis")
+
+_CHILD = """
+import sys, hashlib
+from graphrec.compiler import compile_recipe
+for name in sys.argv[1:]:
+    print(hashlib.sha256(compile_recipe(name).source.text.encode()).hexdigest())
+"""
+
+
+def plain(text: str) -> tuple[str, list[str]]:
+    """The code, and its comments without the lines of the recipe that it came from.
+
+    A comment with a longer number may stand above its line, so the two are told apart.
+    """
+    comments = re.findall(r"#.*", re.sub(r"(recipe|[a-z_]+\.yaml):\d+", "recipe", text))
+    return ast.unparse(ast.parse(text)), comments
+
+
+def shuffled(value: Any, rng: random.Random, path: tuple[str, ...] = ()) -> Any:
+    """The same recipe with its maps in another order, and its lists without an order too."""
+    if isinstance(value, dict):
+        items = [(k, shuffled(v, rng, (*path, k))) for k, v in value.items()]
+        rng.shuffle(items)
+        return dict(items)
+    if isinstance(value, list):
+        made = [shuffled(v, rng, (*path, "*")) for v in value]
+        if path in (("features",), ("features+",), ("relations",)):
+            rng.shuffle(made)
+        return made
+    return value
+
+
+def _values(text: str) -> Any:
+    tree, _ = read_yaml(text, "recipe.yaml")
+    assert tree is not None
+    return tree.plain()
+
+
+def test_a_hundred_compiles(tmp_path: Path) -> None:
+    """Each time with the families, names, nodes, tasks, relations in another order."""
+    rng = random.Random(7)
+    count = 0
+    for recipe in recipes():
+        if recipe.name not in NAMES:
+            continue
+        for name, text in recipe.files.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        first = compile_recipe(tmp_path / recipe.main)
+        for _ in range(9):
+            for name, text in recipe.files.items():
+                changed = shuffled(_values(text), rng)
+                (tmp_path / name).write_text(json.dumps(changed), encoding="utf-8")
+            again = compile_recipe(tmp_path / recipe.main)
+            assert plain(again.source.text) == plain(first.source.text), recipe.name
+            count += 1
+    assert count >= 100
+
+
+def test_every_hash_seed_gives_the_same_bytes() -> None:
+    paths = [str(ROOT / "recipes" / f"{name}.yaml") for name in NAMES if name != "everything"]
+    seen = set()
+    for seed in ("0", "1", "77", "4294967295"):
+        run = subprocess.run(
+            [sys.executable, "-c", _CHILD, *paths],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+        )
+        assert run.returncode == 0, run.stderr
+        seen.add(run.stdout)
+    assert len(seen) == 1
+
+
+def test_nothing_of_the_machine_is_in_the_code(tmp_path: Path) -> None:
+    """Neither the folder, nor the date, nor the directory one works in."""
+    text = (ROOT / "recipes" / "deepfm_criteo.yaml").read_text(encoding="utf-8")
+    sources = set()
+    for folder in (tmp_path / "a", tmp_path / "b" / "c"):
+        folder.mkdir(parents=True)
+        path = folder / "deepfm_criteo.yaml"
+        path.write_text(text)
+        sources.add(compile_recipe(path).source.text)
+    (source,) = sources
+    assert str(tmp_path) not in source
+    assert not re.search(r"20\d\d-\d\d", source)
