@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphrec.build.context import Bundle, Context, Failed, Place
 from graphrec.build.features import Features
@@ -71,7 +71,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         return Built(None, tuple(context.problems))
     graph = Graph(
         name=recipe.name,
-        nodes=topological((*sources, *nodes.values())),
+        nodes=topological((*sources, *(_with_former_name(recipe, n) for n in nodes.values()))),
         outputs=tuple(outputs),
         exports=exports,
         tables=tuple(features.tables[name] for name in sorted(features.tables)),
@@ -112,6 +112,14 @@ def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:
             elif isinstance(value, Ref):
                 found.append(value)
     return tuple(dict.fromkeys(found))
+
+
+def _with_former_name(recipe: Recipe, node: Node) -> Node:
+    """The node with its former name, if the recipe's node it comes from says `was:`."""
+    spec = recipe.graph.get(node.origin)
+    if not isinstance(spec, NodeSpec) or spec.was is None:
+        return node
+    return replace(node, was=spec.was + node.name[len(node.origin) :])
 
 
 def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Node]:

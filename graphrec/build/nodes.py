@@ -122,7 +122,6 @@ class PlainNodes(ExpressionBuilder):
                 span=self.context.key(place.path),
                 origin=place.origin,
                 shares=self._shared(name, block, spec, place) if spec and spec.share else None,
-                was=spec.was if spec else None,
                 note=spec.note if spec else None,
             ),
             place,

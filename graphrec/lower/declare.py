@@ -92,6 +92,13 @@ def constructor(state: State) -> None:
             _construct(state, node)
         elif isinstance(node.op, Group) and dropout(node.op):
             _construct_dropout(state, node, node.op)
+    former = {
+        state.attributes.take(node.name): node.was.replace(".", "_")
+        for node in state.graph.nodes
+        if node.was and isinstance(node.op, Block) and not node.shares
+    }
+    if former:
+        writer.assign("", Call(state.use("renamed"), [Raw("self"), former]), 8, "former names")
     writer.assign("", Call("initialize", [Raw("self")], {"seed": state.graph.seed}), 8)
     writer.line()
 

@@ -28,6 +28,7 @@ from graphrec.nn.interaction import (
 from graphrec.nn.looked import Looked
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
 from graphrec.nn.regularize import VariationalDropout
+from graphrec.nn.renames import renamed
 from graphrec.nn.seeding import initialize
 from graphrec.nn.sequence import (
     DIN,
@@ -85,4 +86,5 @@ __all__ = [
     "activation",
     "functions",
     "initialize",
+    "renamed",
 ]

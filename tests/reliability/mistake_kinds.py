@@ -1023,7 +1023,7 @@ def _line_of(recipe: Recipe, spot: Spot) -> int:
 @kind("yaml")
 def tab_indentation(recipe: Recipe, rng: random.Random) -> Mistake | None:
     spot = pick([s for s in recipe.find("graph", "*") if s.file == recipe.main], rng)
-    if spot is None or spot.key.start_mark.column == 0 or not (True):
+    if spot is None or spot.key.start_mark.column == 0:
         return None
     begin = _line_of(recipe, spot)
     if recipe.files[recipe.main][begin : spot.key.start_mark.index].strip():
