@@ -15,7 +15,7 @@ from graphrec.recipe.expressions import ExpressionError, parse_expression
 __all__ = ["ExpressionBuilder"]
 
 
-MAX_NODES = 20_000
+MAX_NODES = 10_000
 """Nodes of a graph, copies included; the largest models known have hundreds."""
 
 

@@ -78,7 +78,7 @@ CODES: Mapping[str, str] = {
     "GR401": "relations form a cycle",
     "GR402": "nodes or groups form a cycle",
     "GR403": "a node that nothing reads",
-    "GR404": "modifiers of a node that don't go together",
+    "GR404": "blocks that use each other without end",
     "GR405": "a group, feature or composite that nothing reads",
     "GR406": "a task that can't be related",
     "GR407": "a graph that is too large",
