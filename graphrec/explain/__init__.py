@@ -2,8 +2,8 @@
 
 The pages are Markdown beside this file, one file for each family of codes. In an example the fence
 says `wrong` or `right`, and perhaps the name of a file: without one it is what a recipe says on
-top of `EXAMPLE_BASE`; `sh` are commands, run where `rows.yaml` and `rows.csv` are. A test runs them all:
-wrong ones give their code, right ones nothing.
+top of `EXAMPLE_BASE`; `sh` are commands, run where `rows.yaml` and `rows.csv` are. A test runs all
+of them: wrong ones give their code, right ones nothing.
 """
 
 from __future__ import annotations
