@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import resource
 import sys
 import time
 from pathlib import Path
@@ -106,7 +105,7 @@ def main() -> None:
             slowest, worst = took, data.decode("utf-8", "replace")
         if len(wrong) > 5:
             break
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    memory = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
     found = {"fine": fine, "slowest": slowest, "worst": worst, "memory": memory, "wrong": wrong}
     print(json.dumps({**found, "torch": "torch" in sys.modules}))
 

@@ -149,7 +149,7 @@ for line in sys.stdin:
     if took > slowest:
         slowest, worst = took, text
     fine += not checked.errors
-used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+used = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) // 1024
 print(json.dumps([slowest, fine, used, worst, "torch" in sys.modules]))
 """
 
