@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -63,10 +63,18 @@ def given_paths(block: Composite, node: str, place: Place) -> dict[str, str]:
     body = block.graph[node]
     if isinstance(body, str):
         return {}
-    used = {k: v[1:] for k, v in body.items() if isinstance(v, str) and v.startswith("$")}
+    used = {key: names[0] for key, value in body.items() if (names := list(_names(value)))}
     if place.inside:  # a composite in a composite: what its own parameters were given
         return {key: place.given.get(name, place.path) for key, name in used.items()}
     return {key: f"{place.path}.{name}" for key, name in used.items()}
+
+
+def _names(value: Any) -> Iterator[str]:
+    if isinstance(value, str) and value.startswith("$"):
+        yield value[1:]
+    elif isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _names(inner)
 
 
 def substitute(
@@ -108,4 +116,9 @@ def _report(
 
 
 def _value(value: Any, params: Mapping[str, Any]) -> Any:
-    return params[value[1:]] if isinstance(value, str) and value.startswith("$") else value
+    """The value with every `$param` in it replaced, as a whole value or element."""
+    if isinstance(value, str):
+        return params[value[1:]] if value.startswith("$") else value
+    if isinstance(value, Mapping):
+        return {key: _value(inner, params) for key, inner in value.items()}
+    return [_value(inner, params) for inner in value] if isinstance(value, list | tuple) else value

@@ -33,11 +33,7 @@ class NodeBuilder(PlainNodes):
         made = {}
         for key in keys:
             inner = replace(place, keys=(key, *place.keys))
-            shared = (
-                f"{spec.share}.{key}"
-                if spec.share and f"{spec.share}.{key}" in self.nodes
-                else spec.share
-            )
+            shared = self.shared_copy(spec.share, key)
             made[key] = self._parallel(
                 f"{name}.{key}", copy.model_copy(update={"share": shared}), scope, inner
             )
@@ -99,10 +95,11 @@ class NodeBuilder(PlainNodes):
         count = spec.parallel
         keys = tuple(f"p{i}" for i in range(count)) if isinstance(count, int) else count
         copy = spec.model_copy(update={"parallel": None, "join": None})
-        made = {
-            k: self._repeat(f"{name}.{k}", copy, scope, replace(place, keys=(k, *place.keys)))
-            for k in keys
-        }
+        made = {}
+        for k in keys:
+            own = copy.model_copy(update={"share": self.shared_copy(spec.share, k)})
+            there = replace(place, keys=(k, *place.keys))
+            made[k] = self._repeat(f"{name}.{k}", own, scope, there)
         if spec.join is None:
             return Bundle(made)
         refs = [scope.one(v, f"{name}.{k}", f"{place.path}.join") for k, v in made.items()]
@@ -121,8 +118,9 @@ class NodeBuilder(PlainNodes):
         value: Value | None = None
         for step in range(spec.repeat):
             step_name = f"{name}.s{step}"
-            if step and spec.tied:
-                copy = copy.model_copy(update={"share": f"{name}.s0"})
+            tied = bool(step) and spec.tied
+            share = f"{name}.s0" if tied else self.shared_copy(spec.share, f"s{step}")
+            copy = copy.model_copy(update={"share": share})
             fed = (
                 {}
                 if value is None

@@ -194,14 +194,33 @@ class PlainNodes(ExpressionBuilder):
                     else value
                 )
             inner = scope.inner(values)
+            if spec.share and not self._parts(spec.share):
+                raise self.context.fail(
+                    "GR313",
+                    f"{place.path}.share",
+                    f"`{spec.share}` is no `{block.block}`: weights can't be shared",
+                    "give both nodes the same block and parameters",
+                )
             for part, body in substitute(block, params, spec.kernel, place, self.context).items():
                 inside = f"{place.inside or place.origin}.{part}"
                 given = given_paths(block, part, place)
                 there = replace(place, inside=inside, given=given)
+                if isinstance(body, NodeSpec) and (body.share or spec.share):
+                    whose = f"{name}.{body.share}" if body.share else f"{spec.share}.{part}"
+                    body = body.model_copy(update={"share": whose})
                 inner.values[part] = self.add(f"{name}.{part}", body, inner, there)
             return inner.resolve(block.output, place.path)
         finally:
             self._depth -= 1
+
+    def _parts(self, name: str) -> bool:
+        """Whether nodes stand inside or below `name`: copies, steps, parts of a composite."""
+        return any(node.startswith(f"{name}.") for node in self.nodes)
+
+    def shared_copy(self, share: str | None, key: str) -> str | None:
+        """The copy or step `key` of the node whose weights are used, if it has such."""
+        copy = f"{share}.{key}"
+        return copy if share and (copy in self.nodes or self._parts(copy)) else share
 
     def _concat(self, name: str, refs: tuple[Ref, ...], scope: Scope, place: Place) -> Ref:
         return self.join(name, "concat", list(refs), scope, place)

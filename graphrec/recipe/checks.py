@@ -12,11 +12,13 @@ from graphrec.recipe.model import (
     CrossFeature,
     DenseFeature,
     IdFeature,
+    NodeSpec,
     PairedGroup,
     Relation,
     SequenceFeature,
     Task,
 )
+from graphrec.recipe.names import node_name
 from graphrec.recipe.training import Balance, Data, Optim, Optimizer, Schedule, Train
 
 __all__ = ["BALANCE_SETTINGS", "CHECKS", "OPTIMIZER_SETTINGS", "SCHEDULE_SETTINGS"]
@@ -97,6 +99,9 @@ def _bucket(feature: BucketFeature, path: str) -> Iterator[Problem]:
 
 def _cross(feature: CrossFeature, path: str) -> Iterator[Problem]:
     yield from _looked(feature, path)
+    if feature.column is not None:
+        what = "a cross has no column: its values come from the features in `of`"
+        yield _clash(f"{path}.column", what)
     if feature.vocab.name != "hash":
         what = f"expected hash(N), got `{feature.vocab}`"
         yield _wrong(f"{path}.vocab", what, "combinations are hashed")
@@ -148,6 +153,20 @@ def _twice(names: tuple[str, ...], path: str) -> Iterator[Problem]:
 
 def _paired(group: PairedGroup, path: str) -> Iterator[Problem]:
     yield from _twice(group.query, f"{path}.query")
+
+
+def _node(node: NodeSpec, path: str) -> Iterator[Problem]:
+    for word in ("each", "parallel"):
+        names = getattr(node, word)
+        if names == ():
+            yield _wrong(f"{path}.{word}", "expected one name or more, got an empty list")
+        for i, name in enumerate(names if isinstance(names, tuple) else ()):
+            why = node_name(name, task=True)
+            if why is not None:
+                yield Problem("GR320", f"`{name[:60]}`: {why}", path=f"{path}.{word}.{i}")
+    why = node_name(node.was) if node.was is not None else None
+    if why is not None:
+        yield Problem("GR320", f"`{node.was}` was no name of a node: {why}", path=f"{path}.was")
 
 
 # ---- tasks ------------------------------------------------------------------------------------
@@ -274,6 +293,7 @@ CHECKS: Mapping[type, Callable[[Any, str], Iterator[Problem]]] = {
     DenseFeature: _dense,
     SequenceFeature: _sequence,
     PairedGroup: _paired,
+    NodeSpec: _node,
     Task: _task,
     Relation: _relation,
     Train: _train,

@@ -1405,3 +1405,12 @@ def relation_of_a_logit(recipe: Recipe, rng: random.Random) -> Mistake | None:
         return None
     first, second = str(logits[0].path[1]), str(logits[1].path[1])
     return _relation(recipe, f"{first} -> {second}", first, "`in:`")
+
+
+@kind("cycle")
+def probability_of_itself(recipe: Recipe, rng: random.Random) -> Mistake | None:
+    spot = pick(recipe.find("tasks", "*", "prob"), rng)
+    if spot is None:
+        return None
+    name = str(spot.path[1])
+    return wrong_value(recipe, spot, f"{spot.text} * {name}.prob", name, "cycle")
