@@ -119,18 +119,14 @@ def check_recipe(
 
 
 def _target(recipe: Recipe) -> Target:
-    keys = recipe.origin.values if recipe.origin else {}
-    said = {
-        path: span
-        for path, span in keys.items()
-        if path.startswith("kernels.") and span.file is None
-    }
+    spans = recipe.origin.values if recipe.origin else {}
+    said = (path for path, span in spans.items() if span.file is None)
     wishes = KernelWishes(
         default=recipe.kernels.default,
         by_block=recipe.kernels.by_block,
         by_node=recipe.kernels.by_node,
         strict=recipe.kernels.policy == "strict",
-        overridden=frozenset(path.removeprefix("kernels.") for path in said),
+        overridden=frozenset(path for path in said if path.startswith(("graph.", "kernels."))),
     )
     return Target.here(precision=recipe.train.precision, wishes=wishes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -24,7 +25,7 @@ from graphrec.shapes import Shape, ShapeError
 __all__ = ["PlainNodes"]
 
 
-class PlainNodes(ExpressionBuilder):
+class PlainNodes(ExpressionBuilder, ABC):
     """Adds nodes to a graph under construction; `add` is in `modifiers`, which come first."""
 
     def __init__(self, scope: Scope, task_names: tuple[str, ...]) -> None:
@@ -35,9 +36,9 @@ class PlainNodes(ExpressionBuilder):
         self.judged: set[str] = set()
         """Nodes of the recipe whose block and parameters were looked at."""
 
+    @abstractmethod
     def add(self, name: str, spec: NodeSpec | str, scope: Scope, place: Place) -> Value:
         """Build one entry of a `graph:`; returns what its name means."""
-        raise NotImplementedError
 
     # ---- the node itself ----------------------------------------------------------------------
 

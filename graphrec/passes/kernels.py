@@ -1,7 +1,8 @@
 """Which kernel each node runs: asked -> chosen, and why.
 
-Precedence: `-o` on the kernels section > the node's `kernel:` > `by_node` (most specific glob) >
-`by_block` > `default`. `auto` is torch until measurements say otherwise.
+Precedence: the node's `kernel:` > `by_node` (most specific glob) > `by_block` > `default`; in this
+order first among what `-o` says, then among what the files say. `auto` is torch until measurements
+say otherwise.
 """
 
 from __future__ import annotations
@@ -36,13 +37,13 @@ def asked_kernel(node: Node, wishes: KernelWishes) -> str:
         reverse=True,
     )
     ladder = [
-        *((f"by_node.{glob}", wishes.by_node[glob]) for glob in globs),
-        (f"by_block.{node.label}", wishes.by_block.get(node.label, "")),
-        ("default", wishes.default),
+        (f"graph.{node.origin}.kernel", node.kernel.asked if node.kernel else ""),
+        *((f"kernels.by_node.{glob}", wishes.by_node[glob]) for glob in globs),
+        (f"kernels.by_block.{node.label}", wishes.by_block.get(node.label, "")),
+        ("kernels.default", wishes.default),
     ]
-    own = ("kernel", node.kernel.asked if node.kernel else "")
-    forced = [kernel for place, kernel in ladder if place in wishes.overridden and kernel]
-    return next(kernel for kernel in (*forced, own[1], *(k for _, k in ladder), "auto") if kernel)
+    forced = [kernel for place, kernel in ladder if place in wishes.overridden]
+    return next(kernel for kernel in (*forced, *(k for _, k in ladder), "auto") if kernel)
 
 
 def _choose(node: Node, target: Target) -> KernelChoice:

@@ -43,10 +43,10 @@ def tables(graph: Graph, target: Target) -> Graph:
 
 
 def _first(lookup: Lookup, width: int) -> Lookup:
-    """The same column with one weight per value (numbers: a weight each)."""
+    """The same column with one weight per value, pooled alike (numbers: a weight each)."""
     if lookup.table is None:
         return Lookup(lookup.column, "scaled", width, width=lookup.width)
-    return replace(lookup, dim=width, pool="sum" if lookup.pool else None)
+    return replace(lookup, dim=width)
 
 
 def _first_table(table: Table, width: int) -> Table:

@@ -106,6 +106,11 @@ def asked(graph: Graph) -> dict[str, str]:
             {"a": "triton", "b": "triton", "top": "triton"},
         ),
         ("", ("graph.b.kernel=triton",), {"a": "torch", "b": "triton", "top": "auto"}),
+        (
+            "",
+            ("kernels.default=triton", "graph.b.kernel=torch"),
+            {"a": "triton", "b": "torch", "top": "triton"},
+        ),
     ],
 )
 def test_precedence_of_wishes(

@@ -31,7 +31,6 @@ Rows = dict[str, Tensor | list[Tensor]]
 """Inputs by name: ids [B], numbers [B, 1], or one tensor of ids per row."""
 
 
-Pool = Callable[[Tensor, int], Tensor]
 Activate = Callable[[Tensor], Tensor] | None
 """None: Dice, which has weights."""
 
@@ -81,15 +80,15 @@ class Features(nn.Module):
         return [torch.cat(parts, dim=1) for parts in zip(*columns, strict=True)]
 
     def linear(self, rows: Rows) -> Tensor:
-        """Sum over the features, and over all values of one, of their weights (times the number)."""
-        terms = [_embed(table, rows[name], torch.sum) for name, table in self.first_order.items()]
+        """Sum over the features of their weights (times the number; several values: their mean)."""
+        terms = [_embed(table, rows[name]) for name, table in self.first_order.items()]
         return torch.stack(terms).sum(0)
 
 
-def _embed(table: nn.Module, x: Tensor | list[Tensor], pool: Pool = torch.mean) -> Tensor:
+def _embed(table: nn.Module, x: Tensor | list[Tensor]) -> Tensor:
     if isinstance(x, list):
         none = torch.zeros_like(table.weight[0])
-        return torch.stack([pool(table(ids), 0) if len(ids) else none for ids in x])
+        return torch.stack([table(ids).mean(0) if len(ids) else none for ids in x])
     if isinstance(table, nn.Embedding) and x.is_floating_point():
         return x * table.weight
     embedded: Tensor = table(x)

@@ -57,7 +57,7 @@ FIRST_ORDER = [
     Lookup("hour", table="hour"),
     Lookup("item_id", table="item_id"),
     Dense("price", dim=1, init="zeros"),
-    Lookup("tags", table="tags", pool="sum"),
+    Lookup("tags", table="tags", pool="mean"),
     Lookup("user_id", table="user_id"),
 ]
 ALL = (
