@@ -51,11 +51,12 @@ def _wide(parts: Parts) -> str:
     source = parts.groups.wide(name, parts.model)
     parts.model.text("wide_init_fn")
     if "wide_init_fn" in parts.model:
-        what = "wide_init_fn has no counterpart: .linear starts at normal(0.01)"
+        what = "wide_init_fn has no counterpart: .linear starts at zero"
         parts.model.remark("wide_init_fn", what)
     dim = parts.model.integer("wide_embedding_dim", 4)
-    what = f"wide_embedding_dim {dim}: only the sum of a wide vector is read, so .linear has 1"
-    parts.draft.notes.add(parts.model.place("wide_embedding_dim"), what)
+    if dim != 1:
+        what = f"wide_embedding_dim {dim}: only the sum of a wide vector is read, so .linear has 1"
+        parts.draft.notes.add(parts.model.place("wide_embedding_dim"), what)
     return f"{source.group}.linear"
 
 
@@ -212,7 +213,11 @@ def _wukong(parts: Parts) -> Answer:
 def _xdeepfm(parts: Parts) -> Answer:
     dim = parts.model.integer("wide_embedding_dim", 4) or 4
     name = "wide" if "wide" in parts.groups.names else parts.groups.names[0]
-    parts.model.text("wide_init_fn")
+    if "wide_init_fn" in parts.model:
+        what = (
+            "wide_init_fn has no counterpart: wide features start at normal(0.01)"
+        )
+        parts.model.remark("wide_init_fn", what)
     wide = parts.groups.wide_tables(name, dim, None, parts.model)
     _equal_widths(parts, wide)
     cin = parts.sub("cin")
