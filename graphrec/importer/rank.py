@@ -214,9 +214,7 @@ def _xdeepfm(parts: Parts) -> Answer:
     dim = parts.model.integer("wide_embedding_dim", 4) or 4
     name = "wide" if "wide" in parts.groups.names else parts.groups.names[0]
     if "wide_init_fn" in parts.model:
-        what = (
-            "wide_init_fn has no counterpart: wide features start at normal(0.01)"
-        )
+        what = "wide_init_fn has no counterpart: wide features start at normal(0.01)"
         parts.model.remark("wide_init_fn", what)
     wide = parts.groups.wide_tables(name, dim, None, parts.model)
     _equal_widths(parts, wide)
