@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 __all__ = ["KernelWishes", "Target"]
 
@@ -22,17 +23,25 @@ class KernelWishes:
 
 @dataclass(frozen=True)
 class Target:
-    """A device to compile for, the modules it has, the arithmetic, and the kernels wished for."""
+    """A device to compile for, the modules it has, the arithmetic, and the kernels wished for.
+
+    `purpose` `inference` allows what needs no gradients: the weights are those of training.
+    """
 
     device: str = "cpu"
     modules: frozenset[str] = frozenset()
     precision: str = "fp32"
     wishes: KernelWishes = KernelWishes()
+    purpose: Literal["train", "inference"] = "train"
 
     @classmethod
     def here(
-        cls, device: str = "cpu", precision: str = "fp32", wishes: KernelWishes | None = None
+        cls,
+        device: str = "cpu",
+        precision: str = "fp32",
+        wishes: KernelWishes | None = None,
+        purpose: Literal["train", "inference"] = "train",
     ) -> Target:
         """This machine's packages; CPU unless a device is named, so bytes are the same anywhere."""
         modules = frozenset(m for m in ("triton", "fbgemm_gpu") if importlib.util.find_spec(m))
-        return cls(device, modules, precision, wishes or KernelWishes())
+        return cls(device, modules, precision, wishes or KernelWishes(), purpose)

@@ -20,6 +20,7 @@ are due. So `auto` does not choose them until they have been timed.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TritonMLP"]
 
+_MODULES = {
+    "TritonMLP": "mlp",
+}
+"""Layer -> the module that has it: imported when asked for."""
+
 
 def __getattr__(name: str) -> Any:
-    if name != "TritonMLP":
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from graphrec.kernels.mlp import TritonMLP
-
-    return TritonMLP
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

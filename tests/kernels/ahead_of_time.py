@@ -1,8 +1,8 @@
 """Compile every kernel for real GPUs on a machine that has none, as its launcher would launch it.
 
-    python tests/kernels/ahead_of_time.py cuda:80 cuda:90
+    python tests/kernels/ahead_of_time.py cuda:80 cuda:90 [--of linear_act]
 
-prints one line a kernel and exits 1 if one spills registers, wants more shared memory than a block
+compiles what tests/kernels/cases lists, prints one line a kernel and exits 1 if one spills registers, wants more shared memory than a block
 may have, or multiplies matrices without tensor cores where they are due; and if a kernel that was
 planted to do so is not found. A stub driver answers the question which GPU is there, Triton's run
 becomes "compile only", and the ordinary launchers run on meta tensors: so grid code, types,
@@ -12,14 +12,16 @@ process.
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import triton
@@ -28,10 +30,10 @@ from triton.backends.driver import DriverBase
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from graphrec.kernels.ops.linear_act import FROM_INPUT, FUSED
-from graphrec.kernels.triton import linear_act, tiles
-from graphrec.kernels.triton.tiles import Tile
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from case import Case
 
+FOLDER = Path(__file__).parent / "cases"
 SHARED = {80: 163 << 10, 86: 99 << 10, 89: 99 << 10, 90: 227 << 10}
 """Bytes of shared memory that one block may have, by compute capability."""
 
@@ -65,74 +67,8 @@ class StubDriver(DriverBase):
         return None
 
 
-class Case(NamedTuple):
-    """One launch to compile; `planted` ones are wrong on purpose and must be found."""
-
-    name: str
-    cores: bool
-    launch: Callable[[], object]
-    planted: bool = False
-
-
-def forward(
-    tile: Tile,
-    act: str,
-    dtype: torch.dtype,
-    depth: int = 432,
-    columns: int = 256,
-    ieee: bool = False,
-) -> Case:
-    def launch() -> None:
-        torch.set_float32_matmul_precision("highest" if ieee else "high")
-        shapes = (4096, depth), (columns, depth), (columns,)
-        x, weight, bias = (torch.empty(s, dtype=dtype, device="meta") for s in shapes)
-        linear_act.forward(x, weight, bias, act, act in FROM_INPUT, tile)
-
-    size = "x".join(str(n) for n in tile)
-    name = f"forward {act} {depth}x{columns} {kind(dtype)}{' ieee' if ieee else ''} {size}"
-    return Case(name, not ieee, launch)
-
-
-def backward(act: str, dtype: torch.dtype, columns: int) -> Case:
-    def launch() -> None:
-        grad = torch.empty((4096, columns), dtype=dtype, device="meta")
-        linear_act.backward(grad, grad, act, need_bias=True)
-
-    return Case(f"backward {act} {columns} {kind(dtype)}", False, launch)
-
-
-def kind(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def cases() -> Iterator[Case]:
-    """Every tile with every activation; fp16 and exact fp32 with the longest epilogue only."""
-    for dtype in (torch.bfloat16, torch.float32):
-        table = {tile for *_, tile in tiles.FORWARD[dtype.itemsize]}
-        for act in FUSED:
-            yield from (forward(tile, act, dtype) for tile in sorted(table))
-            yield from (backward(act, dtype, columns) for columns in (256, 100))
-        yield from (forward(tile, "gelu", dtype, depth=37, columns=100) for tile in sorted(table))
-    for tile in sorted({tile for *_, tile in tiles.FORWARD[2]}):
-        yield forward(tile, "gelu", torch.float16)
-    yield backward("gelu", torch.float16, 256)
-    for tile in sorted({tile for *_, tile in tiles.FORWARD[4]}):
-        yield forward(tile, "gelu", torch.float32, ieee=True)
-    yield from planted()
-
-
-def planted() -> Iterator[Case]:
-    """Kernels that must be found wrong: too many registers, too much memory, no tensor cores."""
-    for case in (
-        forward(Tile(64, 128, 64, 2, 4), "gelu", torch.bfloat16),
-        forward(Tile(16, 64, 64, 4, 28), "none", torch.bfloat16),
-        forward(Tile(16, 64, 32, 4, 2), "none", torch.float32, ieee=True)._replace(cores=True),
-    ):
-        yield case._replace(name=f"planted: {case.name}", planted=True)
-
-
-def compile_all(target: GPUTarget) -> Iterator[tuple[Case, Any]]:
-    """Every case with its compiled kernel."""
+def compile_all(target: GPUTarget, cases: list[Case]) -> Iterator[tuple[Case, Any]]:
+    """Every case with each kernel that its launch compiles."""
     kernels: list[Any] = []
     run = JITFunction.run
 
@@ -144,12 +80,13 @@ def compile_all(target: GPUTarget) -> Iterator[tuple[Case, Any]]:
     driver.set_active(StubDriver(target))  # for good: there is no driver to go back to
     JITFunction.run = only_compile
     try:
-        for case in cases():
+        for case in cases:
             kernels.clear()
             case.launch()
-            if len(kernels) != 1:
-                raise RuntimeError(f"{case.name}: {len(kernels)} launches instead of one")
-            yield case, kernels[0]
+            if len(kernels) != case.launches:
+                raise RuntimeError(f"{case.name}: {len(kernels)} launches, not {case.launches}")
+            for kernel in kernels:
+                yield case, kernel
     finally:
         JITFunction.run = run
 
@@ -199,19 +136,27 @@ def judge(kernel: Any, cores: bool, arch: int) -> tuple[str, list[str]]:
     return f"{registers:3d} registers {shared:6d} shared {vectors:3d} vectors {used}", wrong
 
 
-def main(targets: list[str]) -> int:
+def main(targets: list[str], of: list[str]) -> int:
     failed = 0
-    for target in targets or ["cuda:80", "cuda:90"]:
+    names = of or sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+    cases = [case for name in names for case in importlib.import_module(f"cases.{name}").cases()]
+    for target in targets:
         backend, arch = target.split(":")
         start, count = time.perf_counter(), 0
-        for case, kernel in compile_all(GPUTarget(backend, int(arch), 32)):
+        wrong_of: dict[str, bool] = {}
+        for case, kernel in compile_all(GPUTarget(backend, int(arch), 32), cases):
             needs, wrong = judge(kernel, case.cores, int(arch))
-            count, failed = count + 1, failed + (bool(wrong) != case.planted)
+            count, wrong_of[case.name] = count + 1, wrong_of.get(case.name, False) or bool(wrong)
             print(f"{target} {case.name:60s} {needs} {'; '.join(wrong)}", flush=True)
+        failed += sum(wrong_of[case.name] != case.planted for case in cases)
         print(f"{target}: {count} kernels in {time.perf_counter() - start:.1f} s", flush=True)
     print("FAILED" if failed else "OK", failed)
     return int(failed > 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("targets", nargs="*", default=["cuda:80", "cuda:90"])
+    parser.add_argument("--of", action="append", default=[], help="a file of tests/kernels/cases")
+    arguments = parser.parse_args()
+    sys.exit(main(arguments.targets, arguments.of))

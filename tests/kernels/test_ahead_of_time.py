@@ -11,11 +11,13 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
+OPERATORS = sorted(path.stem for path in (HERE / "cases").glob("[a-z]*.py"))
 
 
+@pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("target", ["cuda:80", "cuda:90"])
 def test_every_kernel_compiles_within_its_limits(
-    target: str, pytestconfig: pytest.Config, tmp_path: Path
+    target: str, operator: str, pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
     if importlib.util.find_spec("triton") is None:
         pytest.skip("needs triton")
@@ -25,7 +27,7 @@ def test_every_kernel_compiles_within_its_limits(
     environment = {**os.environ, "TRITON_CACHE_DIR": str(folder)}
     environment.pop("TRITON_INTERPRET", None)
     done = subprocess.run(
-        [sys.executable, str(HERE / "ahead_of_time.py"), target],
+        [sys.executable, str(HERE / "ahead_of_time.py"), target, "--of", operator],
         cwd=HERE.parent.parent,
         env=environment,
         capture_output=True,
@@ -34,4 +36,4 @@ def test_every_kernel_compiles_within_its_limits(
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    assert "planted" in done.stdout and done.stdout.count("\n") > 100, done.stdout[-2000:]
+    assert "planted" in done.stdout and done.stdout.count("\n") > 10, done.stdout[-2000:]

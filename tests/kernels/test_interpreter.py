@@ -1,4 +1,4 @@
-"""Runs tests/kernels/interpreter in a process of its own, where Triton's interpreter is on."""
+"""Runs each file of tests/kernels/interpreter in a process of its own, where Triton's interpreter is on."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
+FOLDER = Path(__file__).parent / "interpreter"
 
 
-def test_the_kernels_in_the_interpreter() -> None:
+@pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("test_*.py")))
+def test_the_kernels_in_the_interpreter(name: str) -> None:
     if importlib.util.find_spec("triton") is None:
         pytest.skip("needs triton")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "interpreter")],
-        cwd=HERE.parent.parent,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER / name)],
+        cwd=FOLDER.parent.parent.parent,
         env={**os.environ, "TRITON_INTERPRET": "1", "GRAPHREC_KERNELS": "triton"},
         capture_output=True,
         text=True,
@@ -28,5 +29,5 @@ def test_the_kernels_in_the_interpreter() -> None:
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
-    assert passed is not None and int(passed[1]) > 80, done.stdout[-2000:]
+    assert passed is not None and int(passed[1]) > 5, done.stdout[-2000:]
     assert "skipped" not in done.stdout, done.stdout[-2000:]

@@ -5,7 +5,9 @@ By hand: TRITON_INTERPRET=1 GRAPHREC_KERNELS=triton python -m pytest tests/kerne
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,11 +43,14 @@ class Launches(list[str]):
 
 @pytest.fixture(autouse=True)
 def launches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Launches]:
-    """Names of launched kernels; a test in which none was launched ran the torch path: it fails."""
-    from graphrec.kernels.triton import linear_act
+    """Names of launched kernels (all are called `..._kernel`); a test in which none was launched ran the torch path: it fails."""
+    from graphrec.kernels import triton
 
     seen = Launches()
-    for name in ("forward_kernel", "slope_kernel"):
-        monkeypatch.setattr(linear_act, name, seen.spy(name, getattr(linear_act, name)))
+    for found in pkgutil.iter_modules(triton.__path__):
+        module = importlib.import_module(f"{triton.__name__}.{found.name}")
+        for name, kernel in vars(module).copy().items():
+            if name.endswith("_kernel"):
+                monkeypatch.setattr(module, name, seen.spy(name, kernel))
     yield seen
     assert seen, "no Triton kernel was launched"

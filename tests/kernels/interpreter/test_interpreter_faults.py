@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from functools import partial
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -14,11 +10,10 @@ import triton
 import triton.language as tl
 from agreement import check_mlp
 from interpreter_watch import watch
+from planting import plant
 from triton.runtime.errors import InterpreterError
 
 from graphrec.kernels.ops.linear_act import linear_act, linear_act_backward
-from graphrec.kernels.triton import activations
-from graphrec.kernels.triton import linear_act as triton_linear_act
 from graphrec.nn.dense import MLP
 
 LINEAR = "graphrec.kernels.triton.linear_act"
@@ -52,28 +47,6 @@ FAULTS = [
     ("the slope of leaky_relu", ACTIVATIONS, "0.01, kept.dtype", "0.011, kept.dtype"),
     ("a constant of gelu", ACTIVATIONS, "tl.erf(x * 0.7071067811865476)", "tl.erf(x * 0.7071)"),
 ]
-
-
-def load(name: str, text: str, folder: Path) -> ModuleType:
-    """A module of that name from other text; Triton reads kernels from their file."""
-    path = folder / f"{name.rpartition('.')[2]}.py"
-    path.write_text(text)
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def plant(name: str, old: str, new: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the operators find the changed kernels where they look for the real ones."""
-    for module in (activations, triton_linear_act):  # in this order: the second imports the first
-        text = Path(str(module.__file__)).read_text()
-        if module.__name__ == name:
-            assert text.count(old) == 1, f"{text.count(old)} x {old!r}"
-            text = text.replace(old, new)
-        changed = load(module.__name__, text, folder)
-        monkeypatch.setitem(sys.modules, module.__name__, changed)
 
 
 def layer(depth: int, columns: int, act: str, kind: type[MLP]) -> MLP:
