@@ -12,8 +12,9 @@ from graphrec.build.scope import Scope
 from graphrec.errors import suggestion
 from graphrec.graph import Ref
 from graphrec.recipe.model import Composite, NodeSpec
+from graphrec.shapes import Shape, ShapeError
 
-__all__ = ["Binder"]
+__all__ = ["Binder", "joined_shape"]
 
 
 class Binder:
@@ -172,10 +173,19 @@ class Binder:
             except Failed:
                 failed = True  # the next one may be wrong too
         if failed:
+            if len(refs) > 1 and not port.variadic:
+                self._judge_ranks(refs, scope, path)
             raise Failed
         if not refs:
             raise self.context.fail("GR206", path, "an empty list has nothing to read")
         return refs[0] if len(refs) == 1 and not port.variadic else tuple(refs)
+
+    def _judge_ranks(self, refs: list[Ref], scope: Scope, path: str) -> None:
+        """What is known of a list may be wrong in itself: vectors beside a history."""
+        try:
+            joined_shape(tuple(refs), scope)
+        except ShapeError as error:
+            self.context.report("GR501", path, str(error))
 
     def _element(self, text: str, port: Port, scope: Scope, path: str, place: Place) -> list[Ref]:
         """What one element of a list gives: all of a bundle where the port takes many."""
@@ -183,6 +193,25 @@ class Binder:
         if port.variadic and isinstance(value, Bundle) and not set(place.keys) & set(value.items):
             return [scope.one(v, f"{text}.{k}", path) for k, v in value.items.items()]
         return [scope.one(value, text, path, place.keys)]
+
+
+def joined_shape(value: Ref | tuple[Ref, ...], scope: Scope) -> Shape:
+    """Shape of a port; several references into one tensor are concatenated, last dimension."""
+    if isinstance(value, Ref):
+        return scope.shape(value)
+    shapes = [scope.shape(ref) for ref in value]
+    first = shapes[0]
+    for ref, shape in zip(value[1:], shapes[1:], strict=True):
+        if shape.dims[:-1] != first.dims[:-1]:
+            mend = ""
+            if first.is_jagged != shape.is_jagged:
+                history = ref if shape.is_jagged else value[0]
+                mend = f"; make one vector of `{history}` first, with pooling or attention"
+            raise ShapeError(
+                f"can't concatenate `{value[0]}` {first} and `{ref}` {shape}:"
+                f" they differ before the last dimension{mend}"
+            )
+    return shapes[0].resize(sum(shape.width for shape in shapes))
 
 
 def _wanted(ports: tuple[Port, ...]) -> str:

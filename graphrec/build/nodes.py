@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from graphrec.block import Block, TaskNames
-from graphrec.build.bind import Binder
+from graphrec.build.bind import Binder, joined_shape
 from graphrec.build.composites import check_parameters, given_paths, substitute
 from graphrec.build.context import Bundle, Failed, Place, Value
 from graphrec.build.express import ExpressionBuilder
@@ -20,7 +20,7 @@ from graphrec.errors import Problem, suggestion
 from graphrec.graph import KernelChoice, Node, Ref
 from graphrec.recipe.findings import from_pydantic
 from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec
-from graphrec.shapes import Shape, ShapeError
+from graphrec.shapes import ShapeError
 
 __all__ = ["PlainNodes"]
 
@@ -104,7 +104,7 @@ class PlainNodes(ExpressionBuilder, ABC):
             shapes = {
                 port: tuple(scope.shape(ref) for ref in value)
                 if port in variadic and isinstance(value, tuple)
-                else _joined(value, scope)
+                else joined_shape(value, scope)
                 for port, value in inputs.items()
             }
             positional, named = block.spread(shapes)
@@ -229,22 +229,3 @@ class PlainNodes(ExpressionBuilder, ABC):
 
 def _without(given: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in given.items() if name not in names}
-
-
-def _joined(value: Ref | tuple[Ref, ...], scope: Scope) -> Shape:
-    """Shape of a port; several references into one tensor are concatenated, last dimension."""
-    if isinstance(value, Ref):
-        return scope.shape(value)
-    shapes = [scope.shape(ref) for ref in value]
-    first = shapes[0]
-    for ref, shape in zip(value[1:], shapes[1:], strict=True):
-        if shape.dims[:-1] != first.dims[:-1]:
-            mend = ""
-            if first.is_jagged != shape.is_jagged:
-                history = ref if shape.is_jagged else value[0]
-                mend = f"; make one vector of `{history}` first, with pooling or attention"
-            raise ShapeError(
-                f"can't concatenate `{value[0]}` {first} and `{ref}` {shape}:"
-                f" they differ before the last dimension{mend}"
-            )
-    return shapes[0].resize(sum(shape.width for shape in shapes))

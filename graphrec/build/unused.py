@@ -95,13 +95,18 @@ def _unreadable_words(context: Context) -> set[str]:
 
 
 def _words_of(context: Context, path: str) -> set[str]:
-    """The words on the lines of a part."""
+    """The words on the lines of a part, from its first line to the last of what is inside."""
     origin = context.recipe.origin
     span = origin.values.get(path) if origin else None
     if origin is None or span is None or span.file is None:
         return set()
+    inside = [
+        max(at.end_line, at.line)
+        for key, at in origin.values.items()
+        if (key == path or key.startswith(f"{path}.")) and at.file == span.file
+    ]
     lines = origin.sources.get(span.file, "").splitlines()
-    text = "\n".join(lines[span.line - 1 : max(span.end_line, span.line)])
+    text = "\n".join(lines[span.line - 1 : max(inside)])
     return set(re.findall(r"[A-Za-z_][A-Za-z0-9_]*", text))
 
 

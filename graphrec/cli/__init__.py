@@ -25,6 +25,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from graphrec.cli import (
@@ -52,11 +53,6 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("what there is", (*shipped.COMMANDS, *checking.COMMANDS)),
     ("this machine", machine.COMMANDS),
 )
-
-_BUG = """
-graphrec: internal error. This is a bug in graphrec, not in your recipe: please report it with the
-lines above, the command, and what `graphrec doctor` prints."""
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (see the module's text)."""
@@ -112,9 +108,12 @@ def _failed(error: Exception, console: Console) -> int:
     import traceback
 
     traceback.print_exception(error)
-    sys.stderr.write(_BUG.strip() + "\n")
-    if console.json:
-        console.problems([Problem("GR003", f"internal error: {type(error).__name__}: {error}")])
+    where = traceback.extract_tb(error.__traceback__)[-1].filename
+    ours = Path(__file__).resolve().parents[1] in Path(where).resolve().parents
+    who = "a bug in graphrec, not in your recipe" if ours else f"an error in {where}, or behind it"
+    help = "please report it with the lines above, the command, and what `graphrec doctor` prints"
+    said = f"internal error: {type(error).__name__}: {error} ({who})"
+    console.problems([Problem("GR003", said, help=help if ours else "")])
     return 70
 
 

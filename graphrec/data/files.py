@@ -84,7 +84,7 @@ def vocabulary_file(feature: IdFeature) -> Any:
         return pa.array(read_vocabulary(path), pa.large_string())
     except (OSError, ValueError) as fault:
         said = f"vocabulary {path} of feature `{feature.name}`: {fault}"
-        raise bad_data("GR709", said, "one value a line, each once") from None
+        raise bad_data("GR120", said, "one value a line, each once") from None
 
 
 def fingerprint(files: Iterable[Path]) -> str:

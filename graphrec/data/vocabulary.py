@@ -79,7 +79,7 @@ class ListedRows:
         self._order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._order]
         if len(values) and bool((self._hashes[1:] == self._hashes[:-1]).any()):
-            raise bad_data("GR709", "two values of a vocabulary have the same 64-bit hash")
+            raise bad_data("GR120", "two values of a vocabulary have the same 64-bit hash")
         numbers, rows = canonical_integers(values)
         order = np.argsort(numbers, kind="stable")
         self._numbers, self._number_rows = numbers[order], rows[order]

@@ -140,8 +140,7 @@ def _recipe(
     tree: Tree, path: str, overrides: list[Override], files: Files, report: Report
 ) -> Recipe | None:
     for override in overrides:
-        # below a parent that can't be read only settings are known
-        if not report.is_broken("extends") or override.parts[0] in _SETTINGS:
+        if not report.is_broken("extends") or _is_known(override, tree):
             tree = _override(tree, override, report)
     _check_top(tree, path, report)
     tree = completed(tree, report)
@@ -155,6 +154,14 @@ def _recipe(
     assert recipe.origin is not None
     origin = recipe.origin.model_copy(update={"sources": files.texts})
     return _without(recipe, report).model_copy(update={"origin": origin})
+
+
+def _is_known(override: Override, tree: Tree) -> bool:
+    """Whether it can be judged although the parent can't be read: settings, and what is here."""
+    section = override.parts[0]
+    if section in _SETTINGS or section not in KEYS:
+        return True
+    return len(override.parts) > 2 and tree.at(".".join(override.parts[:2])) is not None
 
 
 def _override(tree: Tree, override: Override, report: Report) -> Tree:

@@ -131,10 +131,13 @@ def load(folder: Path) -> Checkpoint:
         ) from None
     except (ValueError, RecursionError):
         raise _damaged(path, "it is not JSON") from None
+    if isinstance(body, dict) and type(form := body.get("format")) is int and form != FORMAT:
+        # before the hash: another version may hash otherwise
+        said = f"{path}: format {form}, this version of graphrec reads {FORMAT}"
+        raise CheckpointError(Problem("GR804", said))
     if not isinstance(body, dict) or body.pop("sha256", None) is None or _text(body) != text:
         raise _damaged(path, "its content is not what was saved (sha256 differs)")
-    if body.pop("format") != FORMAT:
-        raise CheckpointError(Problem("GR804", f"{path}: written by another version of graphrec"))
+    del body["format"]
     files, recipe = body.pop("files"), body.pop("recipe")
     return Checkpoint(folder, Position(**body), recipe, files)
 

@@ -335,4 +335,4 @@ def test_bad_vocabulary_files(recipe_of, parquet, tmp_path: Path, text, words) -
     path.unlink()
     if text is not None:
         path.write_bytes(text.encode("latin-1"))
-    refused(recipe, "GR709", str(path), words)
+    refused(recipe, "GR120", str(path), words)
