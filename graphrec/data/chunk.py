@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +25,10 @@ class Ragged:
     """Rows of different lengths: `values` [T, ...], `offsets` [B + 1], `weights` [T] or None.
 
     The columns of one sequence hold the same `offsets` object, so that work on them is done once.
+    Where every step of a history has several ids, `values` are the steps, Ragged themselves.
     """
 
-    values: Array
+    values: Array | Ragged
     offsets: Array
     weights: Array | None = None
 
@@ -58,17 +59,17 @@ class Chunk:
         """Rows start..stop, views where possible."""
         offsets: dict[int, Array] = {}
 
-        def cut(value: Array | Ragged) -> Array | Ragged:
+        def cut(value: Array | Ragged, start: int, stop: int) -> Array | Ragged:
             if not isinstance(value, Ragged):
                 return value[start:stop]
             first, last = int(value.offsets[start]), int(value.offsets[stop])
             new = offsets.setdefault(id(value.offsets), value.offsets[start : stop + 1] - first)
             weights = None if value.weights is None else value.weights[first:last]
-            return Ragged(value.values[first:last], new, weights)
+            return Ragged(cut(value.values, first, last), new, weights)
 
         return Chunk(
             stop - start,
-            {name: cut(value) for name, value in self.features.items()},
+            {name: cut(value, start, stop) for name, value in self.features.items()},
             *({n: v[start:stop] for n, v in part.items()} for part in self._flat()),
         )
 
@@ -80,8 +81,7 @@ class Chunk:
         first = chunks[0]
         offsets: dict[int, Array] = {}
 
-        def join(name: str) -> Array | Ragged:
-            values: list[Any] = [chunk.features[name] for chunk in chunks]
+        def join(values: list[Any]) -> Array | Ragged:
             if not isinstance(values[0], Ragged):
                 return np.concatenate(values)
             key = id(values[0].offsets)
@@ -89,12 +89,12 @@ class Chunk:
                 offsets[key] = offsets_of(np.concatenate([np.diff(v.offsets) for v in values]))
             weights = None if values[0].weights is None else [v.weights for v in values]
             joined = None if weights is None else np.concatenate(weights)
-            return Ragged(np.concatenate([v.values for v in values]), offsets[key], joined)
+            return Ragged(join([v.values for v in values]), offsets[key], joined)
 
         parts = zip(*(chunk._flat() for chunk in chunks), strict=True)
         return Chunk(
             sum(chunk.num_rows for chunk in chunks),
-            {name: join(name) for name in first.features},
+            {n: join([chunk.features[n] for chunk in chunks]) for n in first.features},
             *({n: np.concatenate([p[n] for p in part]) for n in part[0]} for part in parts),
         )
 
@@ -115,7 +115,9 @@ class Chunk:
             if id(value.offsets) not in lengths:
                 lengths[id(value.offsets)] = tensor(np.diff(value.offsets))
             weights = None if value.weights is None else tensor(value.weights)
-            return Jagged(tensor(value.values), lengths[id(value.offsets)], weights)
+            # of several ids a step the values are Jagged themselves
+            values = cast(torch.Tensor, feature(value.values))
+            return Jagged(values, lengths[id(value.offsets)], weights)
 
         lengths: dict[int, torch.Tensor] = {}
         return Batch(
@@ -144,6 +146,8 @@ class _Picker:
             self.known[key] = (ragged_index(starts, lengths), offsets_of(lengths))
         steps, offsets = self.known[key]
         weights = None if value.weights is None else value.weights.take(steps)
+        if isinstance(value.values, Ragged):
+            return Ragged(_Picker(steps).take(value.values), offsets, weights)
         return Ragged(value.values.take(steps, axis=0), offsets, weights)
 
 

@@ -13,11 +13,14 @@ import pyarrow.types as pt
 
 from graphrec.data.chunk import Array, offsets_of, ragged_index
 from graphrec.data.faults import Faults, bad_data
+from graphrec.data.plan import Field
 
 __all__ = [
     "Lists",
     "at_row",
     "cell",
+    "steps_of",
+    "ids_of_steps",
     "kind_of",
     "lists_of",
     "numbers_of",
@@ -140,14 +143,20 @@ class Lists:
         return Lists(self.values.take(pa.array(ragged_index(starts, kept))), offsets_of(kept))
 
 
-def lists_of(array: Any, sep: str | None, column: str, *, single: bool) -> Lists:
+def lists_of(
+    array: Any, sep: str | None, column: str, *, single: bool, nested: bool = False
+) -> Lists:
     """Several values a row, from a list column or texts with `sep`; null is an empty list.
 
-    With `single` a column of plain values counts as lists of one. Raises DataError otherwise.
+    With `single` a column of plain values counts as lists of one; with `nested` the values may be
+    lists again. Raises DataError otherwise.
     """
     kind = kind_of(array.type)
-    if kind.startswith("lists of lists"):
-        raise bad_data("GR704", f"column `{column}` holds {kind}: one level of lists is understood")
+    if kind.startswith("lists of lists") and not nested:
+        help_text = "for several ids at a step, give the id `pool:`; for a vector, its `width:`"
+        raise bad_data(
+            "GR704", f"column `{column}` holds {kind}, but one list is needed", help_text
+        )
     if kind.startswith("lists of"):
         lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
         return Lists(array.flatten(), offsets_of(lengths))
@@ -167,6 +176,18 @@ def lists_of(array: Any, sep: str | None, column: str, *, single: bool) -> Lists
         return Lists(array.drop_null(), offsets_of(lengths))
     help_text = 'say how the text is split: sep: "|"' if kind == "text" else ""
     raise bad_data("GR711", f"column `{column}` holds {kind}, but lists are needed", help_text)
+
+
+def steps_of(field: Field, array: Any) -> Lists:
+    """The steps of a history's column, cut to the longest that is kept."""
+    assert field.sequence is not None
+    lists = lists_of(array, field.sep, field.column, single=False, nested=field.nested)
+    return lists.cut(field.sequence.max_len, field.sequence.keep)
+
+
+def ids_of_steps(field: Field, steps: Lists) -> Lists:
+    """The ids of every step of a history: values [ids], offsets [T + 1]."""
+    return lists_of(steps.values, field.feature.sep, field.column, single=True)
 
 
 def rows_of_steps(mask: Array, offsets: Array) -> Array:

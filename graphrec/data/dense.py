@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from graphrec.data.chunk import Array, Ragged
-from graphrec.data.columns import Lists, at_row, cell, kind_of, lists_of, numbers_of
-from graphrec.data.faults import Faults, bad_data
+from graphrec.data.columns import Lists, at_row, kind_of, lists_of, numbers_of
+from graphrec.data.faults import Faults
 from graphrec.data.plan import Field
 from graphrec.recipe.model import BucketFeature, DenseFeature
 
@@ -21,13 +21,11 @@ Scale = tuple[Array, Array]
 def dense(
     field: Field, array: Any, lists: Lists | None, scale: Scale | None, faults: Faults
 ) -> Array | Ragged:
-    """A dense column, transformed: float32 [B, width], or Ragged [T, 1] in a sequence."""
+    """A dense column, transformed: float32 [B, width], or Ragged [T, width] in a sequence."""
     feature = field.feature
     assert isinstance(feature, DenseFeature)
-    if lists is None:
-        values = vectors(field, array, faults)
-    elif feature.width > 1:
-        raise bad_data("GR704", f"column `{field.column}`: a history of vectors can't be read yet")
+    if lists is None or field.nested:
+        values = vectors(field, array, faults, lists)
     else:
         report = at_row(faults, array, lists.offsets, field.column)
         values = numbers_of(lists.values, feature.default, field.column, report)[:, None]
@@ -40,26 +38,31 @@ def dense(
     return result if lists is None else Ragged(result, lists.offsets)
 
 
-def vectors(field: Field, array: Any, faults: Faults) -> Array:
-    """Numbers [B, width] with nulls replaced by the default, not yet transformed."""
+def vectors(field: Field, array: Any, faults: Faults, steps: Lists | None = None) -> Array:
+    """Numbers [B, width] with nulls replaced by the default, not yet transformed.
+
+    With `steps`, the column's lists, a vector for each of them: [T, width].
+    """
     feature = field.feature
     assert isinstance(feature, DenseFeature)
     column, width = field.column, feature.width
-    is_list = kind_of(array.type).startswith("lists")
-    if width == 1 and not is_list and field.sep is None:
+    cells, sep = (array, field.sep) if steps is None else (steps.values, feature.sep)
+    is_list = kind_of(cells.type).startswith("lists")
+    if width == 1 and not is_list and sep is None:
         report = at_row(faults, array, None, column)
-        return numbers_of(array, feature.default, column, report)[:, None]
-    lists = lists_of(array, field.sep, column, single=width == 1)
-    report = at_row(faults, array, lists.offsets, column)
-    flat = numbers_of(lists.values, feature.default, column, report)
+        return numbers_of(cells, feature.default, column, report)[:, None]
+    lists = lists_of(cells, sep, column, single=width == 1)
+    rows = lists.offsets if steps is None else lists.offsets[steps.offsets]
+    flat = numbers_of(lists.values, feature.default, column, at_row(faults, array, rows, column))
     lengths = lists.lengths
     full = lengths == width
     if full.all():
         return flat.reshape(len(lengths), width)
-    valid = array.is_valid().to_numpy(zero_copy_only=False)
-    if field.sep is not None and width == 1:
+    valid = cells.is_valid().to_numpy(zero_copy_only=False)
+    if sep is not None and width == 1:
         valid &= lengths > 0
-    faults.add(~full & valid, column, f"has not {width} numbers", lambda i: cell(array, i))
+    report = at_row(faults, array, None if steps is None else steps.offsets, column)
+    report(~full & valid, f"has not {width} numbers")
     values = np.full((len(lengths), width), feature.default, flat.dtype)
     values[full] = flat[np.repeat(full, lengths)].reshape(-1, width)
     return values

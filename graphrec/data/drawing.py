@@ -111,9 +111,23 @@ class Columns:
         offsets, kinds = steps
         sequence, base = f.sequence, _base(f)
         assert sequence is not None
+        inner: Array | None = None
+        if f.nested:
+            # In text one step without an id would look like no step.
+            least = 0 if f.sep is None else 1
+            sizes = (
+                np.full(len(kinds), f.feature.width)
+                if isinstance(f.feature, DenseFeature)
+                else random.integers(least, 4, len(kinds))
+            )
+            inner, kinds = offsets_of(sizes), np.repeat(kinds, sizes)
         if not isinstance(f.feature, IdFeature):
-            return _listed(f, pa.array(_raw_numbers(f, random.normal(size=len(kinds)))[0]), offsets)
+            numbers = pa.array(_raw_numbers(f, random.normal(size=len(kinds)))[0])
+            return _listed(f, numbers, offsets, inner)
         values = self._values(base, kinds, random)
+        if inner is not None:
+            drawn.steps[f.key] = (base, values, inner[offsets])
+            return _listed(f, self._raw(base, values), offsets, inner)
         drawn.steps[f.key] = (base, values, offsets)
         known = sequence.name in drawn.matches
         if not known and base in self._targets and self.domains[base] >= _LARGE:
@@ -257,11 +271,16 @@ def _raw_numbers(f: Field, latent: Array) -> tuple[Array, Array]:
     return forms[name](latent).astype(np.float32), latent
 
 
-def _listed(f: Field, values: Any, offsets: Array) -> Any:
-    """A list column, or texts where the recipe says `sep`."""
-    lists = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
-    if f.sep is None:
-        return lists
+def _listed(f: Field, values: Any, offsets: Array, inner: Array | None = None) -> Any:
+    """A list column, or texts where the recipe says `sep`; with `inner` lists of lists."""
+    if inner is not None:
+        values = _joined(values, inner, f.feature.sep)
+    return _joined(values, offsets, f.sep)
+
+
+def _joined(values: Any, offsets: Array, sep: str | None) -> Any:
+    if sep is None:
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
     plain = values.cast(values.type.value_type) if pa.types.is_dictionary(values.type) else values
     texts = pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), plain.cast(pa.string()))
-    return pc.binary_join(texts, f.sep)
+    return pc.binary_join(texts, sep)

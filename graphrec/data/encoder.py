@@ -11,7 +11,16 @@ import pyarrow as pa
 
 from graphrec.data import dense as numeric
 from graphrec.data.chunk import Array, Chunk, Ragged
-from graphrec.data.columns import Lists, at_row, cell, lists_of, numbers_of, rows_of_steps
+from graphrec.data.columns import (
+    Lists,
+    at_row,
+    cell,
+    ids_of_steps,
+    lists_of,
+    numbers_of,
+    rows_of_steps,
+    steps_of,
+)
 from graphrec.data.counts import Counts
 from graphrec.data.faults import Faults, bad_data
 from graphrec.data.fit import learn
@@ -107,8 +116,7 @@ class Encoder:
                 lists = self._lists(field, array) if field.form == "multi" else None
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
             else:
-                lists = lists_of(array, field.sep, field.column, single=False)
-                lists = lists.cut(field.sequence.max_len, field.sequence.keep)
+                lists = steps_of(field, array)
                 histories.setdefault(field.sequence.name, []).append((field, array, lists))
         for history in histories.values():
             _align(history, faults)
@@ -139,15 +147,26 @@ class Encoder:
         if isinstance(feature, DenseFeature):
             return numeric.dense(field, array, lists, self.learned.scales.get(field.stats), faults)
         assert field.table is not None
-        if isinstance(feature, BucketFeature):
-            edges, rows = self.learned.edges[field.stats], self.rows[field.table]
-            found = numeric.cut(field, array, edges, rows, faults, lists)
-        else:
-            found = self._ids(field, array, lists, faults, counts)
+        if field.nested and lists is not None:
+            steps = ids_of_steps(field, lists)
+            row_ids = Lists(steps.values, steps.offsets[lists.offsets])
+            found = self._rows(field, array, row_ids, faults, counts)
+            return Ragged(Ragged(found, steps.offsets), lists.offsets)
+        found = self._rows(field, array, lists, faults, counts)
         if lists is None:
             return found
         weights = self._weights(field, table, lists, faults) if field.weights else None
         return Ragged(found, lists.offsets, weights)
+
+    def _rows(
+        self, field: Field, array: Any, lists: Lists | None, faults: Faults, counts: Counts
+    ) -> Array:
+        """Rows of the field's table: buckets of numbers, or places in a vocabulary."""
+        feature = field.feature
+        if isinstance(feature, BucketFeature):
+            edges, rows = self.learned.edges[field.stats], self.rows[str(field.table)]
+            return numeric.cut(field, array, edges, rows, faults, lists)
+        return self._ids(field, array, lists, faults, counts)
 
     def _ids(
         self, field: Field, array: Any, lists: Lists | None, faults: Faults, counts: Counts

@@ -12,7 +12,16 @@ import pyarrow.compute as pc
 import pyarrow.types as pt
 
 from graphrec.data.chunk import Array
-from graphrec.data.columns import at_row, kind_of, lists_of, numbers_of, plain, valid_utf8
+from graphrec.data.columns import (
+    at_row,
+    ids_of_steps,
+    kind_of,
+    lists_of,
+    numbers_of,
+    plain,
+    steps_of,
+    valid_utf8,
+)
 from graphrec.data.dense import Scale, vectors
 from graphrec.data.faults import Faults, bad_data
 from graphrec.data.files import vocabulary_file
@@ -117,11 +126,11 @@ def _values(fields: list[Field], table: Any, faults: Faults) -> list[tuple[Any, 
 
 def _counted(f: Field, array: Any) -> tuple[Any, Array]:
     """Distinct values of a column and how often each occurs; nulls count for the default."""
-    if f.form != "single":
-        lists = lists_of(array, f.sep, f.column, single=f.form == "multi")
-        if f.sequence is not None:
-            lists = lists.cut(f.sequence.max_len, f.sequence.keep)
-        array = lists.values
+    if f.sequence is not None:
+        lists = steps_of(f, array)
+        array = ids_of_steps(f, lists).values if f.nested else lists.values
+    elif f.form == "multi":
+        array = lists_of(array, f.sep, f.column, single=True).values
     default = f.feature.default
     if pt.is_dictionary(array.type):
         codes = array.indices.drop_null().to_numpy(zero_copy_only=False)

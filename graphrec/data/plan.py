@@ -46,6 +46,15 @@ class Field:
         )
 
     @property
+    def nested(self) -> bool:
+        """Whether every step of a history is itself a list: pooled ids, or a vector."""
+        if self.sequence is None:
+            return False
+        if isinstance(self.feature, DenseFeature):
+            return self.feature.width > 1
+        return self.feature.pool is not None
+
+    @property
     def stats(self) -> str:
         """Name under which edges and statistics are kept: history and target share them."""
         return self.feature.name
