@@ -86,7 +86,11 @@ class Kernel:
     """One implementation of a block, with the conditions under which it may be chosen.
 
     `allow` maps a parameter to the values the kernel knows; `limit` maps one to its largest value
-    (for a list, each element); `needs` are importable modules; `devices` those it runs on.
+    (for a list, each element); `needs` are importable modules; `devices` those it runs on. `splits`
+    says that the layer keeps the promises of `Block.splits` and `Block.spreads`; torch's always do.
+    `together` is a function `module:name` that computes several nodes of equal settings at once,
+    from the list of their layers and, for each port, the list of their inputs or the one they all
+    read; `layer` is then the torch layer.
     """
 
     layer: str
@@ -95,6 +99,8 @@ class Kernel:
     precisions: tuple[str, ...] = ("fp32", "bf16", "fp16")
     allow: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     limit: Mapping[str, int] = field(default_factory=dict)
+    splits: bool = False
+    together: str = ""
 
     def refusal(
         self, block: Block, device: str, precision: str, modules: frozenset[str]
@@ -140,6 +146,12 @@ class Block(BaseModel):
     block_name: ClassVar[str] = ""
     is_loss: ClassVar[bool] = False
     """Whether the output is a term of the loss, a number (`Shape(())`): a root, as a task is."""
+    is_concat: ClassVar[bool] = False
+    """Whether the output is the inputs side by side, and nothing else."""
+    splits: ClassVar[tuple[str, ...]] = ()
+    """Ports that also take a `graphrec.nn.Split`, which their layer gives to a Linear first."""
+    spreads: ClassVar[tuple[str, ...]] = ()
+    """Ports where, in evaluation, one row may stand for all the rows of the other ports."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from graphrec.block import Block
 from graphrec.blocks.dense import MLP, Concat, Linear
+from graphrec.blocks.discretize import Autodis
 from graphrec.blocks.gating import Epnet, MaskBlock, Masknet, Ppnet
 from graphrec.blocks.interaction import (
     CIN,
@@ -32,6 +33,7 @@ __all__ = ["PRIMITIVES"]
 PRIMITIVES: tuple[type[Block], ...] = (
     AITM,
     AttentionScores,
+    Autodis,
     Bilinear,
     CIN,
     Concat,

@@ -14,6 +14,9 @@ from graphrec.shapes import Shape, ShapeError
 __all__ = ["MLP", "Concat", "Linear"]
 
 FUSED_ACTIVATIONS = ("relu", "gelu", "leaky_relu", "none", "sigmoid", "silu", "tanh")
+FUSED_NORMS = ("none", "layer")
+WIDEST_NORM = 4096
+"""What the Triton kernels know; a row that one of them normalises must fit its registers."""
 
 
 class MLP(Perceptron):
@@ -25,9 +28,21 @@ class MLP(Perceptron):
             "graphrec.kernels:TritonMLP",
             devices=("cuda",),
             needs=("triton",),
-            allow={"norm": ("none",), "dropout": (0.0,), "activation": FUSED_ACTIVATIONS},
+            allow={"norm": FUSED_NORMS, "activation": FUSED_ACTIVATIONS},
+            limit={"hidden": WIDEST_NORM},
+            splits=True,
+        ),
+        "stacked": Kernel(
+            "graphrec.nn:MLP",
+            together="graphrec.kernels.stacked_towers:stacked",
+            allow={
+                "norm": ("none", "layer"),
+                "activation": FUSED_ACTIVATIONS,
+                "hidden_outputs": (False,),
+            },
         ),
     }
+    splits: ClassVar[tuple[str, ...]] = ("x",)
     hidden: Widths = ()
     """Widths of the hidden layers."""
     bias: bool = True
@@ -68,6 +83,7 @@ class Linear(Settings):
     """x W^T + b."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Linear"}
+    splits: ClassVar[tuple[str, ...]] = ("x",)
     out: PositiveInt
     """Width of the output."""
     bias: bool = True
@@ -86,6 +102,7 @@ class Concat(Settings):
     """The inputs side by side, on the last dimension."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Concat"}
+    is_concat: ClassVar[bool] = True
 
     def infer(self, *xs: Shape) -> Shape:
         return concatenated(xs)

@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from graphrec.block import Kernel, Widths
 from graphrec.blocks.common import Activation, Norm, Perceptron, Rate, Settings, expect_vector
+from graphrec.blocks.dense import FUSED_ACTIVATIONS, FUSED_NORMS, WIDEST_NORM
 from graphrec.shapes import Shape
 
 __all__ = ["Epnet", "MaskBlock", "Masknet", "Ppnet"]
@@ -22,7 +23,17 @@ def _one_of(aggregation: int | None, reduction: float | None) -> None:
 class MaskBlock(Settings):
     """A vector masked by another, then Linear, layer norm and ReLU (Wang et al., 2021)."""
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:MaskBlock"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:MaskBlock",
+        "triton": Kernel(
+            "graphrec.kernels:TritonMaskBlock",
+            devices=("cuda",),
+            needs=("triton",),
+            limit={"hidden": WIDEST_NORM},
+        ),
+    }
+    splits: ClassVar[tuple[str, ...]] = ("mask",)
+    spreads: ClassVar[tuple[str, ...]] = ("x", "mask")
     hidden: PositiveInt
     """Width of the output."""
     aggregation: PositiveInt | None = None
@@ -52,7 +63,17 @@ class MaskBlock(Settings):
 class Masknet(Perceptron):
     """Instance-guided masks: mask blocks side by side or in series (MaskNet; Wang et al., 2021)."""
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:MaskNet"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:MaskNet",
+        "triton": Kernel(
+            "graphrec.kernels:TritonMaskNet",
+            devices=("cuda",),
+            needs=("triton",),
+            allow={"norm": FUSED_NORMS, "activation": FUSED_ACTIVATIONS},
+            limit={"hidden": WIDEST_NORM, "top": WIDEST_NORM},
+        ),
+    }
+    splits: ClassVar[tuple[str, ...]] = ("x",)
     blocks: PositiveInt
     """Number of mask blocks."""
     hidden: PositiveInt
@@ -94,7 +115,16 @@ class Masknet(Perceptron):
 class Epnet(Settings):
     """A vector scaled by a gate that reads a domain and the vector (PEPNet; Chang et al., 2023)."""
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:EPNet"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:EPNet",
+        "triton": Kernel(
+            "graphrec.kernels:TritonEPNet",
+            devices=("cuda",),
+            needs=("triton",),
+        ),
+    }
+    splits: ClassVar[tuple[str, ...]] = ("x", "domain")
+    spreads: ClassVar[tuple[str, ...]] = ("x", "domain")
     hidden: PositiveInt
     """Width of the gate's middle layer."""
     gamma: PositiveFloat = 2.0
@@ -112,7 +142,18 @@ class Epnet(Settings):
 class Ppnet(Settings):
     """A perceptron whose layers are scaled by gates (PEPNet; Chang et al., 2023)."""
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:PPNet"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:PPNet",
+        "triton": Kernel(
+            "graphrec.kernels:TritonPPNet",
+            devices=("cuda",),
+            needs=("triton",),
+            allow={"norm": FUSED_NORMS, "activation": FUSED_ACTIVATIONS},
+            limit={"hidden": WIDEST_NORM},
+        ),
+    }
+    splits: ClassVar[tuple[str, ...]] = ("x", "domain")
+    spreads: ClassVar[tuple[str, ...]] = ("x", "domain")
     hidden: Annotated[Widths, Field(min_length=1)]
     """Widths of the layers."""
     gate_hidden: PositiveInt

@@ -70,6 +70,7 @@ class Cross(_CrossLayer):
     """(w . x) x0 + b + x, one layer of DCN (Wang et al., 2017); stack with `repeat`, `carry: x`."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Cross"}
+    spreads: ClassVar[tuple[str, ...]] = ("x0", "x")
 
     def args(self, x0: Shape, x: Shape) -> dict[str, Any]:
         return {"in_features": x.width}
@@ -78,7 +79,16 @@ class Cross(_CrossLayer):
 class CrossV2(_CrossLayer):
     """x0 * (W x + b) + x, one layer of DCN V2 (Wang et al., 2021); stack like cross."""
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:CrossV2"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:CrossV2",
+        "triton": Kernel(
+            "graphrec.kernels:TritonCrossV2",
+            devices=("cuda",),
+            needs=("triton",),
+        ),
+    }
+    splits: ClassVar[tuple[str, ...]] = ("x0", "x")
+    spreads: ClassVar[tuple[str, ...]] = ("x0", "x")
     rank: PositiveInt | None = None
     """W as a product of two matrices of this rank; without it W is full."""
 

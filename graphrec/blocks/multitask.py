@@ -17,7 +17,7 @@ from graphrec.blocks.common import (
     expect_same,
     expect_vector,
 )
-from graphrec.blocks.dense import concatenated
+from graphrec.blocks.dense import FUSED_ACTIVATIONS, concatenated
 from graphrec.shapes import Shape, ShapeError
 
 __all__ = ["AITM", "PLE", "FusionTower", "Mmoe", "RelationMLP"]
@@ -32,11 +32,22 @@ LevelLayers = Annotated[
 ]
 """Layer widths for all levels, or a list of them per level."""
 
+_PLAIN = {"norm": ("none",), "dropout": (0.0,), "activation": FUSED_ACTIVATIONS}
+"""What experts must be for a kernel that computes them together."""
+_MMOE = {**_PLAIN, "gate_norm": ("none",), "gate_activation": FUSED_ACTIVATIONS}
+
 
 class Mmoe(Perceptron):
     """Experts shared by all gates, mixed by each in its own way (Ma et al., 2018)."""
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:MMoE"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:MMoE",
+        "triton": Kernel(
+            "graphrec.kernels:TritonMMoE", devices=("cuda",), needs=("triton",), allow=_MMOE
+        ),
+        "stacked": Kernel("graphrec.kernels:StackedMMoE", allow=_MMOE),
+    }
+    splits: ClassVar[tuple[str, ...]] = ("x",)
     experts: PositiveInt
     """Number of experts."""
     hidden: Layers
@@ -75,7 +86,14 @@ class Mmoe(Perceptron):
 class PLE(Perceptron):
     """Experts of each task and shared ones, extracted level by level (Tang et al., 2020)."""
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:PLE"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:PLE",
+        "triton": Kernel(
+            "graphrec.kernels:TritonPLE", devices=("cuda",), needs=("triton",), allow=_PLAIN
+        ),
+        "stacked": Kernel("graphrec.kernels:StackedPLE", allow=_PLAIN),
+    }
+    splits: ClassVar[tuple[str, ...]] = ("x",)
     levels: PositiveInt
     """Number of extraction levels."""
     gates: Names
@@ -131,6 +149,7 @@ class RelationMLP(Perceptron):
     """A task's tower beside its parents' outputs, through an MLP (DBMTL; Wang et al., 2019)."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:RelationMLP"}
+    splits: ClassVar[tuple[str, ...]] = ("xs",)
     hidden: Layers = (32,)
     """Layers of the MLP."""
     bias: bool = True
@@ -168,6 +187,7 @@ class FusionTower(Perceptron):
     """user * item, an optional MLP, and one Linear split into the outputs."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:FusionTower"}
+    spreads: ClassVar[tuple[str, ...]] = ("user", "item")
     outputs: Annotated[dict[Name, PositiveInt], Field(min_length=1)]
     """Outputs by name with their number of classes (1 for a logit)."""
     hidden: Widths = ()

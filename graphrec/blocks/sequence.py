@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from graphrec.block import Kernel, Widths
 from graphrec.blocks.common import Perceptron, Settings, expect_keys
+from graphrec.blocks.dense import FUSED_ACTIVATIONS
 from graphrec.shapes import B, Shape, ShapeError
 
 __all__ = [
@@ -57,7 +58,17 @@ class _Scored(Perceptron):
 class Din(_Scored):
     """Target attention with softmax of MLP([q, s, q - s, q * s]) (DIN; Zhou et al., 2018)."""
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:DIN"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:DIN",
+        "triton": Kernel(
+            "graphrec.kernels:TritonDIN",
+            devices=("cuda",),
+            needs=("triton",),
+            allow={"norm": ("none",), "dropout": (0.0,), "activation": FUSED_ACTIVATIONS},
+            splits=True,
+        ),
+    }
+    spreads: ClassVar[tuple[str, ...]] = ("keys",)
 
     def infer(self, query: Shape, keys: Shape, mask: Shape | None = None) -> Shape:
         return Shape((B, expect_keys(keys, mask, query)))
@@ -67,6 +78,7 @@ class AttentionScores(_Scored):
     """The weights of target attention, one per step, for weighted_sum."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:AttentionScores"}
+    spreads: ClassVar[tuple[str, ...]] = ("keys",)
     softmax: bool = True
     """false gives the scores as they are."""
 
@@ -82,6 +94,7 @@ class WeightedSum(Settings):
     """Sum over the steps of weight times value."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:WeightedSum"}
+    spreads: ClassVar[tuple[str, ...]] = ("values",)
 
     def infer(self, weights: Shape, values: Shape) -> Shape:
         width = expect_keys(values, None)
@@ -99,6 +112,7 @@ class DotAttention(Settings):
     """Target attention with softmax of the inner products of query and steps."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:DotAttention"}
+    spreads: ClassVar[tuple[str, ...]] = ("keys",)
 
     def infer(self, query: Shape, keys: Shape, mask: Shape | None = None) -> Shape:
         return Shape((B, expect_keys(keys, mask, query)))
@@ -124,7 +138,15 @@ class Pooling(Settings):
 class SelfAttention(Settings):
     """Multi-head attention among the steps, then their mean (Vaswani et al., 2017)."""
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:SelfAttention"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:SelfAttention",
+        "triton": Kernel(
+            "graphrec.kernels:TritonSelfAttention",
+            devices=("cuda",),
+            needs=("triton",),
+            limit={"head_width": 128},
+        ),
+    }
     width: PositiveInt = 512
     """Width of queries, keys, values and the output."""
     heads: PositiveInt = 8
@@ -137,6 +159,11 @@ class SelfAttention(Settings):
     """A layer norm before the mean."""
     pool: Literal["mean", "none"] = "mean"
     """The mean of the steps, or every step for a block that reads steps."""
+
+    @property
+    def head_width(self) -> int:
+        """Width of one head."""
+        return self.width // self.heads
 
     @model_validator(mode="after")
     def _heads_fit(self) -> SelfAttention:
@@ -162,6 +189,7 @@ class MultiWindowDin(_Scored):
     """Target attention in windows of the history, side by side with the query."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:MultiWindowDIN"}
+    spreads: ClassVar[tuple[str, ...]] = ("keys",)
     windows: Layers
     """Lengths of the windows, from the first step kept."""
     keep: Literal["first", "last"] | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +85,18 @@ class Encoder:
     def save(self, folder: Path) -> None:
         """Write vocab/<table>.parquet and stats.json into `folder`."""
         save(self.learned, folder)
+
+    def only(self, keys: Collection[str]) -> Encoder:
+        """The same for these entries of `Batch.features` alone: no labels, no columns beside them.
+
+        A bad cell is an error, whatever `data.bad_rows` says: no row is left out.
+        """
+        made = copy(self)
+        strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
+        made.recipe = self.recipe.model_copy(update={"data": strict})
+        made.plan = self.plan.only(keys)
+        made._targets = Targets(made.plan)
+        return made
 
     def encode(self, table: Any) -> Batch:
         """The batch of an Arrow table or record batch with the recipe's columns.

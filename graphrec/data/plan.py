@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,6 +87,16 @@ class Plan:
     def columns(self) -> tuple[str, ...]:
         """Names of the columns to read, sorted."""
         return tuple(sorted(self.uses))
+
+    def only(self, keys: Collection[str]) -> Plan:
+        """What these entries of `Batch.features` need, and nothing beside them."""
+        fields = tuple(f for f in self.fields if f.key in keys)
+        crosses = tuple(c for c in self.crosses if c.key in keys)
+        read = [(f, f.key) for f in fields]
+        read += [(part, cross.key) for cross in crosses for part in cross.parts]
+        uses = {field.column: f"feature `{key}`" for field, key in reversed(read)}
+        uses |= {f.weights: f"the weights of feature `{f.key}`" for f in fields if f.weights}
+        return Plan(fields, crosses, {}, {}, {}, uses)
 
     def ids(self) -> frozenset[str]:
         """Columns that are read as text from CSV and as dictionaries from Parquet."""

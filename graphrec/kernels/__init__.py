@@ -24,12 +24,42 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from graphrec.kernels.attention import TritonSelfAttention
+    from graphrec.kernels.cross import TritonCrossV2
+    from graphrec.kernels.gating import TritonEPNet, TritonMaskBlock, TritonMaskNet, TritonPPNet
     from graphrec.kernels.mlp import TritonMLP
+    from graphrec.kernels.multitask import TritonMMoE, TritonPLE
+    from graphrec.kernels.sequence import TritonDIN
+    from graphrec.kernels.stacked import StackedMMoE, StackedPLE
 
-__all__ = ["TritonMLP"]
+__all__ = [
+    "StackedMMoE",
+    "StackedPLE",
+    "TritonCrossV2",
+    "TritonDIN",
+    "TritonEPNet",
+    "TritonMLP",
+    "TritonMMoE",
+    "TritonMaskBlock",
+    "TritonMaskNet",
+    "TritonPLE",
+    "TritonPPNet",
+    "TritonSelfAttention",
+]
 
 _MODULES = {
+    "TritonDIN": "sequence",
+    "TritonSelfAttention": "attention",
     "TritonMLP": "mlp",
+    "TritonCrossV2": "cross",
+    "TritonEPNet": "gating",
+    "TritonMaskBlock": "gating",
+    "TritonMaskNet": "gating",
+    "TritonPPNet": "gating",
+    "TritonMMoE": "multitask",
+    "TritonPLE": "multitask",
+    "StackedMMoE": "stacked",
+    "StackedPLE": "stacked",
 }
 """Layer -> the module that has it: imported when asked for."""
 

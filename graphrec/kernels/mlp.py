@@ -4,27 +4,36 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from graphrec.kernels.ops.linear_act import FUSED, linear_act
+from graphrec.kernels.linear import act_of_linear, act_of_norm
+from graphrec.kernels.ops.linear_norm_act import WIDEST
+from graphrec.kernels.ops.reference import FUSED
 from graphrec.nn.dense import MLP, Dense
+from graphrec.nn.split import Split
 
 __all__ = ["TritonDense", "TritonMLP"]
 
 
 class TritonDense(Dense):
-    """A `Dense` that computes Linear, bias and activation in `graphrec::linear_act`.
+    """A `Dense` that is one operator: `graphrec::linear_act`, or with a layer norm
+    `graphrec::linear_norm_act`; dropout follows in torch.
 
-    With a norm, or an activation that the operator does not know, it is a plain `Dense`.
+    With a batch norm, a layer norm wider than 4096, an activation that the operators do not know,
+    or a `Split` as input it is a plain `Dense`.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.norm is not None or self.activation not in FUSED:
+    def forward(self, x: Tensor | Split) -> Tensor:
+        norm = self.norm if isinstance(self.norm, nn.LayerNorm) else None
+        fits = self.norm is None or (norm is not None and self.out_features <= WIDEST)
+        if isinstance(x, Split) or not fits or self.activation not in FUSED:
             return super().forward(x)
-        rows, weight, bias = _autocast(x.reshape(-1, x.shape[-1]), self.weight, self.bias)
-        y: Tensor = linear_act(rows, weight, bias, self.activation, torch.is_grad_enabled())[0]
-        y = y.reshape(*x.shape[:-1], self.out_features)
+        if norm is None:
+            weight, bias = self.affine()
+            x = x if self.ready is None else x.to(weight.dtype)
+            y = act_of_linear(x, weight, bias, self.activation)
+        else:
+            y = act_of_norm(x, self.weight, self.bias, norm, self.activation)
         return y if self.dropout is None else self.dropout(y)
 
 
@@ -36,14 +45,3 @@ class TritonMLP(MLP):
     """
 
     layer: ClassVar[type[Dense]] = TritonDense
-
-
-def _autocast(
-    x: Tensor, weight: Tensor, bias: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    # A custom operator is unknown to autocast; a Linear would be cast.
-    device = x.device.type
-    if device == "meta" or not torch.is_autocast_enabled(device) or x.dtype == torch.float64:
-        return x, weight, bias
-    dtype = torch.get_autocast_dtype(device)
-    return x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)

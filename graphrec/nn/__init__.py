@@ -12,6 +12,7 @@ from graphrec.nn.attention import SelfAttention
 from graphrec.nn.batch import Batch, Jagged
 from graphrec.nn.contrast import InfoNCE
 from graphrec.nn.dense import MLP, Linear
+from graphrec.nn.discretize import AutoDiscretization
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.gating import EPNet, MaskBlock, MaskNet, PPNet
 from graphrec.nn.interaction import (
@@ -27,6 +28,7 @@ from graphrec.nn.interaction import (
 )
 from graphrec.nn.looked import Looked
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
+from graphrec.nn.prepare import prepare
 from graphrec.nn.regularize import VariationalDropout
 from graphrec.nn.renames import renamed
 from graphrec.nn.seeding import initialize
@@ -38,6 +40,7 @@ from graphrec.nn.sequence import (
     Pooling,
     WeightedSum,
 )
+from graphrec.nn.split import Split
 from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table
 
 __all__ = [
@@ -47,6 +50,7 @@ __all__ = [
     "AutoDis",
     "Batch",
     "BatchNorm",
+    "AutoDiscretization",
     "Bilinear",
     "CGC",
     "CIN",
@@ -79,6 +83,7 @@ __all__ = [
     "RelationMLP",
     "SENet",
     "SelfAttention",
+    "Split",
     "Table",
     "VariationalDropout",
     "WeightedSum",
@@ -86,5 +91,6 @@ __all__ = [
     "activation",
     "functions",
     "initialize",
+    "prepare",
     "renamed",
 ]

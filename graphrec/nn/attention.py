@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import Linear
+from graphrec.nn.products import product
+from graphrec.nn.ready import Ready
 from graphrec.nn.segments import as_jagged, longest, places, segment_sum
 
 __all__ = ["SelfAttention"]
@@ -52,6 +56,7 @@ class SelfAttention(nn.Module):
         self.positions = (
             nn.Parameter(torch.empty(positions, in_features)) if positions is not None else None
         )
+        self.ready: nn.ModuleList | None = None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -93,12 +98,24 @@ class SelfAttention(nn.Module):
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:
         """Q, K, V [T, width]. Two Linears in a row are one: their product costs no steps."""
+        if self.ready is not None:
+            return tuple(part(x).to(x.dtype) for part in self.ready)
+        return tuple(product(x, weight, bias) for weight, bias in self._products())
+
+    def _products(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of Q, K and V."""
         weights = self.in_proj.weight.chunk(3)
         biases = self.in_proj.bias.chunk(3)
-        return tuple(
-            F.linear(x, weight @ first.weight, weight @ first.bias + bias)
+        return [
+            (weight @ first.weight, weight @ first.bias + bias)
             for weight, bias, first in zip(weights, biases, (self.q, self.k, self.v), strict=True)
-        )
+        ]
+
+    def make_ready(self, dtype: torch.dtype | None) -> Sequence[nn.Module]:
+        """Multiply the Linears that follow each other once, see `graphrec.nn.prepare`."""
+        made = [(w.to(dtype or w.dtype), b.to(dtype or b.dtype)) for w, b in self._products()]
+        self.ready = nn.ModuleList(Ready(weight, bias) for weight, bias in made)
+        return (self.ready, self.q, self.k, self.v, self.in_proj)
 
     def _heads(self, x: Tensor, at: Tensor, num_rows: int, length: int) -> Tensor:
         padded = x.new_zeros(num_rows * length, x.shape[1]).index_copy_(0, at, x)

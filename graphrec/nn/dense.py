@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphrec.nn.activations import BatchNorm, activation
 from graphrec.nn.batch import Jagged
+from graphrec.nn.ready import Ready
+from graphrec.nn.split import Split, linear
 
 __all__ = ["MLP", "Dense", "Linear"]
 
@@ -26,15 +27,32 @@ class Linear(nn.Linear):
 
     def __init__(self, in_features: int, out: int, bias: bool = True) -> None:
         super().__init__(in_features, out, bias)
+        self.ready: Ready | None = None
 
     def reset_parameters(self) -> None:
         """Draw new weights."""
         _draw(self.weight, self.bias, "none")
 
-    def forward(self, x: Tensor | Jagged) -> Tensor | Jagged:  # type: ignore[override]
+    def make_ready(self, dtype: torch.dtype | None) -> Sequence[nn.Module]:
+        """Make the copy of the weights for inference, see `graphrec.nn.prepare`."""
+        self.ready = _ready(self.weight, self.bias, dtype)
+        return (self.ready,)
+
+    def affine(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias; in a prepared module the copy's."""
+        used = self if self.ready is None else self.ready
+        return used.weight, used.bias
+
+    def forward(self, x: Tensor | Jagged | Split) -> Tensor | Jagged:  # type: ignore[override]
         if isinstance(x, Jagged):
-            return x.replace(F.linear(x.values, self.weight, self.bias))
-        return F.linear(x, self.weight, self.bias)
+            return x.replace(self._product(x.values))
+        return self._product(x)
+
+    def _product(self, x: Tensor | Split) -> Tensor:
+        if self.ready is None:
+            return linear(x, self.weight, self.bias)
+        y: Tensor = self.ready(x)
+        return y.to(_dtype(x))
 
 
 class Dense(nn.Module):
@@ -65,22 +83,51 @@ class Dense(nn.Module):
         # In place: its input is made here and read by nobody else, not even by a gradient.
         self.act = _activation(activation, out_features)
         self.dropout = nn.Dropout(dropout) if dropout else None
+        self.ready: Ready | None = None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new weights; the norm and the activation reset themselves."""
         _draw(self.weight, self.bias, self.activation)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.finish(F.linear(x, self.weight, self.bias))
+    def make_ready(self, dtype: torch.dtype | None) -> Sequence[nn.Module]:
+        """Make the copy of the weights for inference, with the batch norm in it; no dropout."""
+        weight: Tensor = self.weight
+        bias: Tensor | None = self.bias
+        if isinstance(self.norm, BatchNorm):
+            weight, bias = _folded(self.norm, weight, bias)
+        self.ready, self.dropout = _ready(weight, bias, dtype), None
+        return (self.ready,)
+
+    def affine(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias of the Linear before `finish`; in a prepared module the copy's."""
+        used = self if self.ready is None else self.ready
+        return used.weight, used.bias
+
+    def forward(self, x: Tensor | Split) -> Tensor:
+        if self.ready is not None:
+            return self.finish(self.ready(x))
+        return self.finish(linear(x, self.weight, self.bias))
 
     def finish(self, x: Tensor) -> Tensor:
         """Everything after the Linear; may overwrite `x` [..., out_features]."""
+        if self.ready is not None:
+            return self._finish_ready(x)
         if self.norm is not None:
             x = self.norm(x)
         if self.act is not None:
             x = self.act(x)
         return x if self.dropout is None else self.dropout(x)
+
+    def _finish_ready(self, x: Tensor) -> Tensor:
+        """`finish` without the norm that is folded; parameters of norm and activation are wide."""
+        if self.norm is not None and not isinstance(self.norm, BatchNorm):
+            x = self.norm(x.to(self.weight.dtype))
+        if self.act is None:
+            return x
+        wide = any(True for _ in self.act.parameters())
+        y: Tensor = self.act(x.to(self.weight.dtype) if wide else x)
+        return y
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
@@ -137,19 +184,47 @@ class MLP(nn.Module):
             if reset is not None:
                 reset()
 
-    def forward(self, x: Tensor | Jagged) -> Tensor | Jagged | tuple[Tensor | Jagged, ...]:
-        outputs = self._run(x.values if isinstance(x, Jagged) else x)
+    def forward(self, x: Tensor | Jagged | Split) -> Tensor | Jagged | tuple[Tensor | Jagged, ...]:
+        values = x.values if isinstance(x, Jagged) else x
+        outputs = self._run(values)
+        if self._is_ready():
+            outputs = [y.to(_dtype(values)) for y in outputs]
         kept = [x.replace(y) for y in outputs] if isinstance(x, Jagged) else outputs
         return tuple(kept) if self.hidden_outputs else kept[-1]
 
-    def _run(self, x: Tensor) -> list[Tensor]:
-        outputs = []
+    def _run(self, x: Tensor | Split) -> list[Tensor]:
+        outputs: list[Tensor] = []
         for layer in self.layers:
-            x = layer(x)
-            outputs.append(x)
+            y: Tensor = layer(x)
+            outputs.append(y)
+            x = y
         if self.out is not None:
-            outputs.append(F.linear(x, self.out.weight, self.out.bias))
+            outputs.append(self.out(x))
         return outputs
+
+    def _is_ready(self) -> bool:
+        return any(getattr(layer, "ready", None) is not None for layer in self.layers)
+
+
+def _dtype(x: Tensor | Split) -> torch.dtype:
+    return x.candidates.dtype if isinstance(x, Split) else x.dtype
+
+
+def _ready(weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> Ready:
+    narrow = None if bias is None else bias.to(dtype or bias.dtype)
+    return Ready(weight.to(dtype or weight.dtype), narrow)
+
+
+def _folded(norm: BatchNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Weight and bias of the Linear that computes Linear and batch norm in evaluation."""
+    scale = torch.rsqrt(norm.running_var.double() + norm.eps)
+    shift = -norm.running_mean.double() if bias is None else bias.double() - norm.running_mean
+    if norm.weight is not None and norm.bias is not None:
+        scale = scale * norm.weight
+        shift = shift * scale + norm.bias
+    else:
+        shift = shift * scale
+    return (weight * scale.unsqueeze(1)).to(weight.dtype), shift.to(weight.dtype)
 
 
 def _norm(name: str, width: int) -> nn.Module | None:

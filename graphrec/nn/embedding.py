@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from graphrec.nn.gather import Part, gather
-from graphrec.nn.looked import Looked, Place
-from graphrec.nn.native import RowKernel, choose
+from graphrec.nn.layout import Group, Layout, width_of
+from graphrec.nn.looked import Looked
+from graphrec.nn.native import KERNELS, RowKernel, choose
 from graphrec.nn.packing import Bank, Pack, banks_of, packs_of
 from graphrec.nn.pieces import PiecewiseModule
 from graphrec.nn.reading import Features, bag, embed_numbers, jagged, plain, rows_of
-from graphrec.nn.tables import AutoDis, Column, Dense, Lookup, Table, sized
+from graphrec.nn.tables import Column, Dense, Table, sized
 
 __all__ = ["Embeddings"]
 
@@ -25,8 +27,9 @@ class Embeddings(PiecewiseModule):
     (`named_parameters` shows `packed_16`, one tensor for all trainable tables of width 16), but
     `state_dict` has one tensor a table, `<table>.weight` [rows, dim], `<column>.weight`
     [width, dim] for the learned vectors of numbers, and `<column>.w`, `.m`, `.meta` for AutoDis.
-    Gradients of packed tables are sparse. `kernel` says what runs on the CPU: `auto` (the compiled
-    kernel of graphrec.nn.native if this machine can have it), `native` (or an error) or `torch`.
+    Gradients of packed tables are sparse. `kernel` (`auto`, `native`, `fbgemm`, `torch`) says what
+    runs on the CPU, here and in the tables' optimizer; see `graphrec.nn.native.choose`. With
+    `draw=False` weights are whatever memory held, until `reset` (which `initialize` calls).
 
     >>> shop = Embeddings([Table("item", rows=11, dim=2)], [Lookup("bought", table="item")])
     >>> shop({"bought": torch.tensor([1, 10, 1])}).concat(["bought"]).shape, list(shop.state_dict())
@@ -38,20 +41,22 @@ class Embeddings(PiecewiseModule):
         tables: Sequence[Table],
         lookups: Sequence[Column],
         rows: Mapping[str, int] | None = None,
+        *,
+        kernel: str = "auto",
+        draw: bool = True,
     ) -> None:
         super().__init__()
-        self.kernel = "auto"
+        if kernel not in KERNELS:
+            raise ValueError(f"kernel `{kernel}` of tables is none of {', '.join(KERNELS)}")
+        self.kernel = kernel
         columns = sorted(lookups, key=lambda lookup: lookup.column)
         self.packs: list[Pack] = packs_of(sized(tables, rows), columns)
         self.banks: list[Bank] = banks_of(columns)
         self.pieces = tuple(p for pack in self.packs for p in pack.pieces)
         self.pieces += tuple(p for bank in self.banks for p in bank.pieces)
         _check(columns, [piece.key for piece in self.pieces])
-        dense = [c for c in columns if isinstance(c, Dense) and c.dim is None]
-        self._steps = [column for column in dense if column.sequence]
-        # Columns of one bank are neighbours among the raw numbers: each bank reads a view.
-        self._numbers: list[Dense | AutoDis] = [c for bank in self.banks for c in bank.columns]
-        self._numbers += [column for column in dense if not column.sequence]
+        self._columns = [column.column for column in columns]
+        self._dense = [c for c in columns if isinstance(c, Dense) and c.dim is None]
         for pack in self.packs:
             weight = torch.empty(pack.rows, pack.dim, dtype=pack.dtype)
             self.register_parameter(pack.name, nn.Parameter(weight, requires_grad=pack.trainable))
@@ -60,112 +65,110 @@ class Embeddings(PiecewiseModule):
         for bank in self.banks:
             for name, shape in bank.shapes.items():
                 self.register_parameter(name, nn.Parameter(torch.empty(shape)))
-        self._places, self._raw = self._layout()
-        self.reset_parameters()
+        self._layout = Layout.of(self.packs, self.banks, self._dense)
+        self._parts: dict[frozenset[str], Layout] = {}
+        if draw:
+            self.reset_parameters()
+        else:
+            self._fill_bounds()
 
     def reset(self, seed: int) -> None:
         """Draw new weights: each table from `seed` and its own name, whatever else is declared."""
         super().reset(seed)
+        self._fill_bounds()
+
+    def _fill_bounds(self) -> None:
+        # With every reset, so that a module made on the meta device is whole after `to_empty`.
         for pack in self.packs:
-            # Here, so that a module made on the meta device is whole after `to_empty` and `reset`.
             self.get_buffer(f"bounds_{pack.name}").copy_(pack.bounds())
 
-    def forward(self, features: Features) -> Looked:
-        """Look every column up once; ids are rows of their table."""
+    def forward(
+        self, features: Features, partial: bool = False, like: Looked | None = None
+    ) -> Looked:
+        """Look every column up once; ids are rows of their table.
+
+        With `partial` columns that the features lack are left out, and unknown to the result.
+        `like` is what another collection made of the same features: rows that both read are found
+        once.
+        """
         if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
             # Compiled graphs have no sparse gradients: look up between them. Not a decorator,
             # which would import torch._dynamo, over a second, for everyone.
-            eager: Callable[[Features], Looked]
+            eager: Callable[[Features, bool, Looked | None], Looked]
             eager = torch.compiler.disable(self._look_up)  # type: ignore[no-untyped-call]
-            return eager(features)
-        return self._look_up(features)
+            return eager(features, partial, like)
+        return self._look_up(features, partial, like)
 
-    def _look_up(self, features: Features) -> Looked:
+    def _look_up(self, features: Features, partial: bool, like: Looked | None) -> Looked:
+        layout = self._layout_of(features) if partial else self._layout
         sources: dict[str, Tensor] = {}
         lengths: dict[str, Tensor] = {}
+        known = {} if like is None else like.parts
+        parts: dict[Any, Part] = {}
         for pack in self.packs:
-            weight = self.get_parameter(pack.name)
-            kernel = None if torch.compiler.is_compiling() else choose(self.kernel, weight)[0]
-            parts = self._parts(pack, features, lengths, kernel)
-            if parts:
-                read = gather(weight, list(parts.values()), kernel)
-                wide = {name: len(group) * pack.dim for name, group in _groups(pack).items()}
-                for name, values in zip(parts, read, strict=True):
-                    sources[name] = values.view(-1, wide[name])
-        for column in self._steps:
+            groups = layout.groups[pack.name]
+            if groups:
+                weight = self.get_parameter(pack.name)
+                kernel = None if torch.compiler.is_compiling() else choose(self.kernel, weight)[0]
+                for group in groups:
+                    lengths.update(_lengths(group, features))
+                    if group.key in known:
+                        parts[group.key] = known[group.key]
+                    else:
+                        parts[group.key] = self._part(pack, group, features, kernel)
+                read = gather(weight, [parts[group.key] for group in groups], kernel)
+                for group, values in zip(groups, read, strict=True):
+                    sources[group.source] = values.view(-1, len(group.lookups) * pack.dim)
+        for column in layout.steps:
             steps = jagged(features, column.column)
             sources[f"steps/{column.column}"] = steps.values.reshape(-1, column.width)
             lengths[column.column] = steps.lengths
-        if self._numbers:
-            numbers = [plain(features, c.column).reshape(-1, _width(c)) for c in self._numbers]
+        if layout.numbers:
+            numbers = [plain(features, c.column).reshape(-1, width_of(c)) for c in layout.numbers]
             sources["raw"] = numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
-        for bank in self.banks:
-            first, last = bank.columns[0].column, bank.columns[-1].column
-            x = sources["raw"][:, self._raw[first].start : self._raw[last].stop]
-            weights = [self.get_parameter(name) for name in bank.shapes]
-            sources[bank.name] = embed_numbers(bank, weights, x)
-        return Looked(sources, self._places, self._raw, lengths)
+        for part in layout.banks:
+            first, last = part.bank.columns[0].column, part.bank.columns[-1].column
+            x = sources["raw"][:, layout.raw[first].start : layout.raw[last].stop]
+            weights: list[Tensor] = [self.get_parameter(name) for name in part.bank.shapes]
+            if part.rows is not None:
+                weights = [w[list(r)] for w, r in zip(weights, part.rows.values(), strict=True)]
+            sources[part.bank.name] = embed_numbers(part.bank, weights, x)
+        return Looked(sources, layout.places, layout.raw, lengths, parts)
 
-    def _parts(
-        self,
-        pack: Pack,
-        features: Features,
-        lengths: dict[str, Tensor],
-        kernel: RowKernel | None,
-    ) -> dict[str, Part]:
-        """What to read from a pack, by the name of the source it becomes."""
-        parts: dict[str, Part] = {}
-        bounds, at = self.get_buffer(f"bounds_{pack.name}"), 0
-        for name, group in _groups(pack).items():
-            limits, at = bounds[:, at : at + len(group)], at + len(group)
-            if group[0].pool is not None:
-                lookup = group[0].column
-                values = jagged(features, lookup)
-                if group[0].sequence:  # several ids a step: steps of rows, ids of steps
-                    lengths[lookup] = values.lengths
-                    values = jagged({lookup: values.values}, lookup)
-                parts[name] = bag(values, limits, group[0], kernel)
-            elif group[0].sequence:
-                steps = [jagged(features, lookup.column) for lookup in group]
-                lengths.update((c.column, s.lengths) for c, s in zip(group, steps, strict=True))
-                parts[name] = Part(rows_of([step.values for step in steps], limits, group, kernel))
-            else:
-                ids = [plain(features, lookup.column) for lookup in group]
-                parts[name] = Part(rows_of(ids, limits, group, kernel))
-        return parts
+    def _layout_of(self, features: Features) -> Layout:
+        """The layout of the columns that are there, made once for each set of them."""
+        present = frozenset(name for name in self._columns if name in features)
+        found = self._parts.get(present)
+        if found is None:
+            found = Layout.of(self.packs, self.banks, self._dense, present)
+            if not torch.compiler.is_exporting():  # an export must not change the module
+                self._parts[present] = found
+        return found
 
-    def _layout(self) -> tuple[dict[str, Place], dict[str, Place]]:
-        """Places of all columns in their sources, and of raw numbers among the raw ones."""
-        places: dict[str, Place] = {}
-        raw = _line("raw", [(column.column, _width(column)) for column in self._numbers])
-        places.update(raw)
-        for pack in self.packs:
-            for name, group in _groups(pack).items():
-                places.update(_line(name, [(lookup.column, pack.dim) for lookup in group]))
-        for column in self._steps:
-            places.update(_line(f"steps/{column.column}", [(column.column, column.width)]))
-        for bank in self.banks:
-            places.update(_line(bank.name, [(column.column, bank.dim) for column in bank.columns]))
-        return places, raw
+    def _part(self, pack: Pack, group: Group, features: Features, kernel: RowKernel | None) -> Part:
+        """What to read from a pack for these columns."""
+        bounds, at, lookups = self.get_buffer(f"bounds_{pack.name}"), group.at, group.lookups
+        if at[-1] - at[0] + 1 == len(at):
+            bounds = bounds[:, at[0] : at[-1] + 1]
+        else:
+            bounds = bounds.index_select(1, torch.tensor(at, device=bounds.device))
+        if lookups[0].pool is not None:
+            name = lookups[0].column
+            values = jagged(features, name)
+            if lookups[0].sequence:  # several ids a step: steps of rows, ids of steps
+                values = jagged({name: values.values}, name)
+            return bag(values, bounds, lookups[0], kernel)
+        if lookups[0].sequence:
+            steps = [jagged(features, lookup.column) for lookup in lookups]
+            return Part(rows_of([step.values for step in steps], bounds, lookups, kernel))
+        ids = [plain(features, lookup.column) for lookup in lookups]
+        return Part(rows_of(ids, bounds, lookups, kernel))
 
 
-def _groups(pack: Pack) -> dict[str, list[Lookup]]:
-    """Columns that are read together, by the name of their source."""
-    singles = {pack.name: pack.singles} if pack.singles else {}
-    sequences = {f"{pack.name}/{name}": found for name, found in pack.sequences.items()}
-    return {**singles, **sequences, **{f"{pack.name}/{c.column}": [c] for c in pack.bags}}
-
-
-def _line(source: str, widths: Sequence[tuple[str, int]]) -> dict[str, Place]:
-    places, start = {}, 0
-    for name, width in widths:
-        places[name] = Place(source, start, start + width)
-        start += width
-    return places
-
-
-def _width(column: Dense | AutoDis) -> int:
-    return column.width if isinstance(column, Dense) else 1
+def _lengths(group: Group, features: Features) -> dict[str, Tensor]:
+    """Steps in every row of each history among the columns."""
+    names = [lookup.column for lookup in group.lookups if lookup.sequence]
+    return {name: jagged(features, name).lengths for name in names}
 
 
 def _check(columns: Sequence[Column], keys: Sequence[str]) -> None:

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from graphrec.nn.batch import Jagged
+from graphrec.nn.split import beside, one_row, rows
 
 __all__ = [
+    "beside",
     "clip",
     "concat",
     "cos",
@@ -24,8 +26,10 @@ __all__ = [
     "mask",
     "max",
     "mean",
+    "one_row",
     "relu",
     "reshape",
+    "rows",
     "sigmoid",
     "slice",
     "softmax",

@@ -42,7 +42,7 @@ def _read(weight: Tensor, part: Part, kernel: RowKernel | None) -> Tensor:
         return _single(functional.embedding(part.rows, weight))
     rows = part.rows
     if _single(weight[:0]).dtype != weight.dtype:
-        weight = _single(functional.embedding(rows, weight))
+        weight = _read(weight, Part(rows), kernel)
         rows = torch.arange(rows.shape[0], device=rows.device)
     starts = part.lengths.cumsum(0) - part.lengths
     scale = None if part.scale is None else part.scale.to(weight.dtype)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 
 from graphrec.nn.dense import MLP, Dense, Linear
+from graphrec.nn.split import Split, beside, whole
 
 __all__ = ["EPNet", "GateNU", "MaskBlock", "MaskNet", "PPNet"]
 
@@ -25,7 +27,7 @@ class MaskBlock(nn.Module):
         self.hidden = Linear(in_features, hidden)
         self.norm = nn.LayerNorm(hidden)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | Split) -> Tensor:
         factors = self.project(torch.relu(self.aggregate(mask)))
         return torch.relu(self.norm(self.hidden(x * factors)))
 
@@ -37,6 +39,10 @@ class MaskNet(nn.Module):
     [B, hidden]. Give the width of the masks' middle as `aggregation`, or as `reduction` times the
     block's input width. Wang et al., MaskNet, 2021.
     """
+
+    block: ClassVar[type[MaskBlock]] = MaskBlock
+    perceptron: ClassVar[type[MLP]] = MLP
+    """What it is made of; a kernel with other parts is a subclass."""
 
     def __init__(
         self,
@@ -59,15 +65,15 @@ class MaskNet(nn.Module):
         widths = [in_features, *[hidden if serial else in_features] * (blocks - 1)]
         self.norm = nn.LayerNorm(in_features)
         self.blocks = nn.ModuleList(
-            MaskBlock(width, in_features, hidden, aggregation or max(1, int(reduction * width)))
+            self.block(width, in_features, hidden, aggregation or max(1, int(reduction * width)))
             for width in widths
         )
         self.serial = serial
         width = hidden if serial else blocks * hidden
-        self.top = MLP(width, top, activation, norm, dropout, bias) if top else None
+        self.top = self.perceptron(width, top, activation, norm, dropout, bias) if top else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self.norm(x)
+    def forward(self, x: Tensor | Split) -> Tensor:
+        y: Tensor = self.norm(whole(x))
         if self.serial:
             for block in self.blocks:
                 y = block(y, x)
@@ -85,8 +91,12 @@ class GateNU(nn.Module):
         super().__init__()
         self.hidden, self.out, self.gamma = Linear(in_features, hidden), Linear(hidden, out), gamma
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor | Split) -> Tensor:
         return self.gamma * torch.sigmoid(self.out(torch.relu(self.hidden(x))))
+
+    def scale(self, features: Tensor, x: Tensor | Split) -> Tensor:
+        """`features` [B, out] times the factors."""
+        return features * self.forward(x)
 
 
 class EPNet(nn.Module):
@@ -95,15 +105,17 @@ class EPNet(nn.Module):
     Chang et al., PEPNet, KDD 2023.
     """
 
+    gate_layer: ClassVar[type[GateNU]] = GateNU
+    """What the gate is; a kernel with another is a subclass."""
+
     def __init__(
         self, in_features: int, domain_features: int, hidden: int, gamma: float = 2.0
     ) -> None:
         super().__init__()
-        self.gate = GateNU(domain_features + in_features, hidden, in_features, gamma)
+        self.gate = self.gate_layer(domain_features + in_features, hidden, in_features, gamma)
 
-    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
-        scaled: Tensor = x * self.gate(torch.cat([domain, x.detach()], dim=1))
-        return scaled
+    def forward(self, x: Tensor | Split, domain: Tensor | Split) -> Tensor:
+        return self.gate.scale(whole(x), beside(domain, x.detach()))
 
 
 class PPNet(nn.Module):
@@ -111,6 +123,10 @@ class PPNet(nn.Module):
 
     The gates read the domain and (without gradient) x. Chang et al., PEPNet, KDD 2023.
     """
+
+    layer: ClassVar[type[Dense]] = Dense
+    gate_layer: ClassVar[type[GateNU]] = GateNU
+    """What it is made of; a kernel with other parts is a subclass."""
 
     def __init__(
         self,
@@ -126,15 +142,17 @@ class PPNet(nn.Module):
         super().__init__()
         widths = [in_features, *hidden]
         self.layers = nn.ModuleList(
-            Dense(width, out, activation, norm, dropout)
+            self.layer(width, out, activation, norm, dropout)
             for width, out in zip(widths, hidden, strict=False)
         )
         self.gates = nn.ModuleList(
-            GateNU(domain_features + in_features, gate_hidden, out, gamma) for out in hidden
+            self.gate_layer(domain_features + in_features, gate_hidden, out, gamma)
+            for out in hidden
         )
 
-    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
-        context = torch.cat([domain, x.detach()], dim=1)
+    def forward(self, x: Tensor | Split, domain: Tensor | Split) -> Tensor:
+        context = beside(domain, x.detach())
+        y = x
         for layer, gate in zip(self.layers, self.gates, strict=True):
-            x = layer(x) * gate(context)
-        return x
+            y = cast(GateNU, gate).scale(layer(y), context)
+        return whole(y)

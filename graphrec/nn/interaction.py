@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.functions import concat
+from graphrec.nn.split import Split, whole
 
 __all__ = [
     "CIN",
@@ -98,9 +99,9 @@ class CrossV2(nn.Module):
             self.v = Linear(rank, in_features)
         self.rank = rank
 
-    def forward(self, x0: Tensor, x: Tensor) -> Tensor:
+    def forward(self, x0: Tensor | Split, x: Tensor | Split) -> Tensor:
         mixed = self.w(x) if self.rank is None else self.v(self.u(x))
-        return torch.addcmul(x, x0, mixed)
+        return torch.addcmul(whole(x), whole(x0), mixed)
 
 
 class CIN(nn.Module):

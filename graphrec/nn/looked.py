@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from graphrec.nn.batch import Jagged
+from graphrec.nn.gather import Part
 
 __all__ = ["Looked", "Place"]
 
@@ -35,7 +36,9 @@ class Looked:
         places: Mapping[str, Place],
         raw: Mapping[str, Place],
         lengths: Mapping[str, Tensor],
+        parts: Mapping[Any, Part] | None = None,
     ) -> None:
+        self.parts = parts or {}  # what was read, by `Group.key`, for others that read the same
         self._sources, self._places, self._raw, self._lengths = sources, places, raw, lengths
         self._kept: dict[tuple[bool, tuple[str, ...]], Tensor] = {}
 

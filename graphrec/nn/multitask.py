@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.nn.dense import MLP, Linear
+from graphrec.nn.split import Split, beside
 
-__all__ = ["AITM", "CGC", "MMoE", "PLE", "FusionTower", "RelationMLP"]
+__all__ = ["AITM", "CGC", "MMoE", "PLE", "FusionTower", "RelationMLP", "mix", "mix_all"]
 
 
 class Named(nn.Module):
@@ -29,7 +30,7 @@ class Named(nn.Module):
         return self.get_submodule(name)
 
 
-def _mix(logits: Tensor, experts: Sequence[Tensor]) -> Tensor:
+def mix(logits: Tensor, experts: Sequence[Tensor]) -> Tensor:
     """Sum over k of softmax(logits)_k [B, K] times expert k [B, D]."""
     # A batched product with one row per matrix is far slower than these few passes.
     first, *rest = torch.split(torch.softmax(logits, dim=1), 1, dim=1)
@@ -39,11 +40,11 @@ def _mix(logits: Tensor, experts: Sequence[Tensor]) -> Tensor:
     return mixed
 
 
-def _mix_all(logits: Sequence[Tensor], experts: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """`_mix` for several gates over the same experts; one batched product from two gates on."""
-    if len(logits) == 1:
-        return (_mix(logits[0], experts),)
-    weights = torch.softmax(torch.stack(list(logits), dim=1), dim=2)
+def mix_all(logits: Tensor, experts: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """`mix` for gates [B, T, K] over the same experts; one batched product from two gates on."""
+    if logits.shape[1] == 1:
+        return (mix(logits[:, 0], experts),)
+    weights = torch.softmax(logits, dim=2)
     return torch.bmm(weights, torch.stack(list(experts), dim=1)).unbind(1)
 
 
@@ -85,12 +86,14 @@ class MMoE(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         experts = [expert(x) for expert in self.experts]
-        return _mix_all([self._logits(name, x) for name in self.names], experts)
+        return mix_all(self.logits(x), experts)
 
-    def _logits(self, name: str, x: Tensor) -> Tensor:
-        read = x if self.gate_mlps is None else self.gate_mlps[name](x)
-        logits: Tensor = self.gates[name](read)
-        return logits
+    def logits(self, x: Tensor) -> Tensor:
+        """What the gates say, [B, T, experts]."""
+        mlps = self.gate_mlps
+        reads = [x if mlps is None else mlps[name](x) for name in self.names]
+        gates = [self.gates[name] for name in self.names]
+        return torch.stack([gate(read) for gate, read in zip(gates, reads, strict=True)], dim=1)
 
 
 class CGC(nn.Module):
@@ -139,9 +142,9 @@ class CGC(nn.Module):
         for name, x in zip(self.names, xs, strict=True):
             own = [expert(x) for expert in self.experts[name].children()]
             every += own
-            outputs.append(_mix(self.gates[name](x), [*own, *common]))
+            outputs.append(mix(self.gates[name](x), [*own, *common]))
         if self.shared_gate is not None:
-            shared = _mix(self.shared_gate(shared), [*every, *common])
+            shared = mix(self.shared_gate(shared), [*every, *common])
         return tuple(outputs), shared
 
 
@@ -214,8 +217,8 @@ class RelationMLP(MLP):
     Wang et al., Deep Bayesian Multi-Target Learning, 2019.
     """
 
-    def forward(self, *xs: Tensor) -> Tensor:  # type: ignore[override]
-        mixed: Tensor = super().forward(torch.cat(xs, dim=1))  # type: ignore[assignment]
+    def forward(self, *xs: Tensor | Split) -> Tensor:  # type: ignore[override]
+        mixed: Tensor = super().forward(beside(*xs))  # type: ignore[assignment]
         return mixed
 
 
@@ -238,7 +241,7 @@ class AITM(nn.Module):
         passed = [info(parent) for info, parent in zip(self.info, parents, strict=True)]
         seen = torch.stack([own, *passed], dim=1)
         scores = (self.query(seen) * self.key(seen)).sum(-1) / math.sqrt(seen.shape[-1])
-        return _mix(scores, self.value(seen).unbind(1))
+        return mix(scores, self.value(seen).unbind(1))
 
 
 class FusionTower(nn.Module):

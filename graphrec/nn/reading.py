@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from graphrec.nn.batch import Jagged
+from graphrec.nn.discretize import soft_buckets
 from graphrec.nn.gather import Part
 from graphrec.nn.native import RowKernel
 from graphrec.nn.packing import Bank
@@ -95,10 +95,7 @@ def embed_numbers(bank: Bank, weights: Sequence[Tensor], x: Tensor) -> Tensor:
     first = bank.columns[0]
     if isinstance(first, AutoDis):
         w, m, meta = weights
-        h = functional.leaky_relu(x[:, :, None] * w)  # [B, columns, channels]
-        z = torch.einsum("bni,noi->bno", h, m) + first.skip * h
-        shares = torch.softmax(z / first.temperature, dim=-1)
-        return torch.einsum("bnc,ncd->bnd", shares, meta).flatten(1)
+        return soft_buckets(x, w, m, meta, first.skip, first.temperature).flatten(1)
     (weight,) = weights
     if all(piece.shape[0] == 1 for piece in bank.pieces):
         return (x[:, :, None] * weight).flatten(1)

@@ -1,13 +1,14 @@
 """Layers over histories: target attention, windows, pooling. Jagged inside, no padding.
 
 Keys are a `Jagged` (values [T, D]) or fields [B, N, D]; a query is [B, Dq] with Dq <= D and counts
-as padded with zeros. A row without steps gives zeros.
+as padded with zeros. A row without steps gives zeros. In evaluation one row of keys may stand for
+the same history in all rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,9 @@ from torch import Tensor, nn
 
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import MLP, Dense, Linear
+from graphrec.nn.one_history import attended, is_one
+from graphrec.nn.one_history import scores as scores_of_one
+from graphrec.nn.products import goes_to_onednn, product
 from graphrec.nn.segments import (
     as_jagged,
     padded,
@@ -53,18 +57,23 @@ def _score(
     first, *rest = (cast(Dense, layer) for layer in mlp.layers)
     width = query.shape[1]
     of_query, of_keys, of_product = parts
-    z = F.linear(query, of_query[:, :width], first.bias).index_select(0, rows)
+    z = F.linear(query.to(of_query.dtype), of_query[:, :width], first.affine()[1])
+    z = z.index_select(0, rows)
     # Autocast leaves in-place operations alone, so they get its type from the first product.
     keys, query = keys.to(z.dtype), query.to(z.dtype)
-    product = query.index_select(0, rows) * keys[:, :width]
-    z.addmm_(keys, of_keys.to(z.dtype).t())
-    z.addmm_(product, of_product[:, :width].to(z.dtype).t())
+    met = query.index_select(0, rows) * keys[:, :width]
+    of_met = of_product[:, :width]
+    if goes_to_onednn(keys, of_keys):
+        z = product(torch.cat([keys, met], 1), torch.cat([of_keys, of_met], 1)).add_(z)
+    else:
+        z.addmm_(keys, of_keys.to(z.dtype).t())
+        z.addmm_(met, of_met.to(z.dtype).t())
     z = first.finish(z)
     for layer in rest:
         z = layer(z)
     assert mlp.out is not None
     scores: Tensor = mlp.out(z[:count])
-    return scores
+    return scores if first.ready is None else scores.to(steps.values.dtype)
 
 
 def _scoring(
@@ -74,16 +83,17 @@ def _scoring(
     norm: str,
     dropout: float | Sequence[float],
     bias: bool,
+    kind: type[MLP] = MLP,
 ) -> MLP:
     """An MLP to one number; `bias` is that of its hidden layers."""
-    mlp = MLP(in_features, hidden, activation, norm, dropout, bias, out=1)
+    mlp = kind(in_features, hidden, activation, norm, dropout, bias, out=1)
     if not bias:
         mlp.out = Linear(hidden[-1], 1)
     return mlp
 
 
 def _first_weight(mlp: MLP) -> Tensor:
-    return cast(Dense, mlp.layers[0]).weight
+    return cast(Dense, mlp.layers[0]).affine()[0]
 
 
 class _Scorer(nn.Module):
@@ -94,6 +104,9 @@ class _Scorer(nn.Module):
     [H, 4 D], so a checkpoint is that of the textbook layer. Batch statistics count real steps, and
     with norm_padding `include` also the padding up to the longest history of the batch.
     """
+
+    perceptron: ClassVar[type[MLP]] = MLP
+    """What scores; a kernel with other layers is a subclass."""
 
     def __init__(
         self,
@@ -109,14 +122,22 @@ class _Scorer(nn.Module):
         super().__init__()
         if query_features > key_features:
             raise ValueError(f"a query of width {query_features} for keys of {key_features}")
-        self.mlp = _scoring(4 * key_features, hidden, activation, norm, dropout, bias)
+        common = (activation, norm, dropout, bias)
+        self.mlp = _scoring(4 * key_features, hidden, *common, self.perceptron)
         self.norm_padding = norm_padding
 
     def scores(self, query: Tensor, steps: Jagged, rows: Tensor) -> Tensor:
         """The scores of all steps, [T]."""
-        query_part, key_part, difference, product = _first_weight(self.mlp).chunk(4, dim=1)
-        parts = (query_part + difference, key_part - difference, product)
+        parts = self._parts()
         return _score(self.mlp, query, steps, rows, parts, self.norm_padding).squeeze(-1)
+
+    def scores_of_one(self, query: Tensor, steps: Tensor) -> Tensor:
+        """The scores of one history's steps [L, D] for every query, [B, L]."""
+        return scores_of_one(self.mlp, query, steps, self._parts())
+
+    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        query_part, key_part, difference, product = _first_weight(self.mlp).chunk(4, dim=1)
+        return query_part + difference, key_part - difference, product
 
 
 class DIN(_Scorer):
@@ -128,6 +149,8 @@ class DIN(_Scorer):
 
     def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor:
         steps = as_jagged(keys)
+        if is_one(query, steps):
+            return attended(self.scores_of_one(query, steps.values), steps.values)
         rows = steps.rows()
         scores = self.scores(query, steps, rows)
         return segment_softmax_sum(scores, steps.values, rows, steps.num_rows)
@@ -154,6 +177,8 @@ class AttentionScores(_Scorer):
 
     def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor | Jagged:
         steps = as_jagged(keys)
+        if is_one(query, steps):
+            return self._of_one(query, steps, keys)
         rows = steps.rows()
         scores = self.scores(query, steps, rows)
         if self.softmax:
@@ -162,12 +187,22 @@ class AttentionScores(_Scorer):
             return keys.replace(scores.unsqueeze(-1))
         return scores.reshape(*keys.shape[:2], 1)
 
+    def _of_one(self, query: Tensor, steps: Jagged, keys: Tensor | Jagged) -> Tensor | Jagged:
+        scores = self.scores_of_one(query, steps.values)
+        if self.softmax:
+            scores = torch.softmax(scores, dim=1)
+        if isinstance(keys, Jagged):
+            return Jagged(scores.reshape(-1, 1), keys.lengths.expand(query.shape[0]))
+        return scores.unsqueeze(-1)
+
 
 class WeightedSum(nn.Module):
     """Sum of w_t v_t over the steps of a row; weights [T, 1], values [T, D], result [B, D]."""
 
     def forward(self, weights: Tensor | Jagged, values: Tensor | Jagged) -> Tensor:
         factors, steps = as_jagged(weights), as_jagged(values)
+        if steps.num_rows == 1:
+            return factors.values.view(factors.num_rows, steps.values.shape[0]) @ steps.values
         return segment_sum(factors.values * steps.values, steps.rows(), steps.num_rows)
 
 
@@ -176,8 +211,10 @@ class DotAttention(nn.Module):
 
     def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor:
         steps = as_jagged(keys)
-        rows = steps.rows()
         met = steps.values[:, : query.shape[1]]
+        if is_one(query, steps):
+            return attended(query @ met.t(), steps.values)
+        rows = steps.rows()
         scores = (query.index_select(0, rows) * met).sum(-1)
         return segment_softmax_sum(scores, steps.values, rows, steps.num_rows)
 
@@ -240,6 +277,8 @@ class MultiWindowDIN(nn.Module):
         rows = steps.rows()
         key_part, product, query_part = _first_weight(self.mlp).chunk(3, dim=1)
         parts = (query_part, key_part, product)
+        if is_one(query, steps):
+            return self._of_one(query, steps, rows, parts)
         weights = self.act(_score(self.mlp, query, steps, rows, parts, self.norm_padding))
         place, lengths = self._cut(steps, rows)
         # One window more than there are takes what is cut.
@@ -248,9 +287,27 @@ class MultiWindowDIN(nn.Module):
         at = rows * (num_windows + 1) + torch.where(place < 0, num_windows, window)
         sums = segment_sum(weights * steps.values, at, num_rows * (num_windows + 1))
         sums = sums.reshape(num_rows, num_windows + 1, self.key_features)[:, :num_windows]
-        sizes = torch.tensor(self.windows, device=place.device)
-        counts = torch.minimum(lengths.unsqueeze(-1) - (self.ends - sizes), sizes).clamp(min=1)
-        means = (sums / counts.unsqueeze(-1)).flatten(1)
+        means = (sums / self._counts(lengths).unsqueeze(-1)).flatten(1)
+        return self._with_query(means, query)
+
+    def _of_one(
+        self, query: Tensor, steps: Jagged, rows: Tensor, parts: tuple[Tensor, Tensor, Tensor]
+    ) -> Tensor:
+        weights = self.act(scores_of_one(self.mlp, query, steps.values, parts))  # [B, L]
+        place, lengths = self._cut(steps, rows)
+        window = torch.searchsorted(self.ends, place, right=True)
+        numbers = torch.arange(len(self.windows), device=place.device).unsqueeze(1)
+        member = (window == numbers) & (place >= 0)  # [windows, L]
+        shares = member / self._counts(lengths).t()
+        means = (weights.unsqueeze(1) * shares).flatten(0, 1) @ steps.values
+        return self._with_query(means.reshape(query.shape[0], -1), query)
+
+    def _counts(self, lengths: Tensor) -> Tensor:
+        """Steps in every window of every row, at least 1, [B, windows]."""
+        sizes = torch.tensor(self.windows, device=lengths.device)
+        return torch.minimum(lengths.unsqueeze(-1) - (self.ends - sizes), sizes).clamp(min=1)
+
+    def _with_query(self, means: Tensor, query: Tensor) -> Tensor:
         padded = F.pad(query, (0, self.key_features - query.shape[1]))
         return torch.cat([means, padded.to(means.dtype)], dim=1)
 

@@ -16,6 +16,7 @@ from graphrec.data import Encoder, Loader, Source, open_data, open_files
 from graphrec.errors import CheckpointError, DataError, Problem
 from graphrec.library import BUILTIN, Library
 from graphrec.recipe.model import Recipe
+from graphrec.target import Purpose
 from graphrec.train import checkpoint
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.evaluation import Evaluator, eval_record
@@ -46,7 +47,11 @@ class Trained:
 
 
 def load_run(
-    run_dir: str | Path, wanted: str | int | None = None, *, library: Library = BUILTIN
+    run_dir: str | Path,
+    wanted: str | int | None = None,
+    *,
+    library: Library = BUILTIN,
+    purpose: Purpose = "train",
 ) -> Trained:
     """The model of a run folder, in evaluation on the device there is.
 
@@ -57,7 +62,9 @@ def load_run(
     info = read_info(folder)
     # Vocabularies that came from files are in the run folder now: the files are not needed.
     fitted = [f"features.{name}.vocab=fit" for name in info["vocabulary_files"]]
-    compiled = compile_recipe(folder / "recipe.yaml", overrides=fitted, library=library)
+    compiled = compile_recipe(
+        folder / "recipe.yaml", overrides=fitted, library=library, purpose=purpose
+    )
     found = choose_checkpoint(compiled.recipe, folder, wanted)
     if found.recipe != info["recipe"]:
         raise CheckpointError(

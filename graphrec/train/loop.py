@@ -163,6 +163,8 @@ def _write_folder(
         finished=False,
     )
     write_text(run.folder / "recipe.yaml", canonical(compiled.recipe))
+    if compiled.lock is not None:  # what is evaluated later runs the kernels of the training
+        write_text(run.folder / compiled.lock.name, compiled.lock.read_text(encoding="utf-8"))
     write_text(run.folder / "model.py", compiled.source.text)
     write_text(run.folder / "graph.svg", svg(compiled.graph))
 

@@ -12,10 +12,10 @@ from graphrec.nn.embedding import Embeddings
 from graphrec.nn.pieces import Piece, PiecewiseModule
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Train
-from graphrec.train.dense import load_optimizer_state, make_dense, optimizer_state
+from graphrec.train.dense import DenseOptimizer, Group, load_optimizer_state, optimizer_state
 from graphrec.train.groups import Settings, node_of, node_settings
 from graphrec.train.schedules import factor, needs_total
-from graphrec.train.sparse import RowOptimizer
+from graphrec.train.sparse import Change, RowOptimizer, update_rows
 
 __all__ = ["Optimizers", "PackedTable", "make_optimizers"]
 
@@ -42,7 +42,7 @@ class Optimizers:
 
     def __init__(
         self,
-        dense: torch.optim.Optimizer | None,
+        dense: DenseOptimizer | None,
         dense_pieces: Mapping[nn.Parameter, tuple[Piece, ...]],
         tables: tuple[PackedTable, ...],
         train: Train,
@@ -53,7 +53,7 @@ class Optimizers:
         self.pending = 0
         self._pieces, self._train, self._total = dense_pieces, train, total
         self._parameters = [*dense_pieces, *(table.parameter for table in tables)]
-        self._rates = [group["lr"] for group in dense.param_groups] if dense else []
+        self._rates = [group.lr for group in dense.groups] if dense else []
 
     @property
     def factor(self) -> float:
@@ -81,15 +81,18 @@ class Optimizers:
         if self._train.clip is not None:
             nn.utils.clip_grad_norm_(self._pieces, self._train.clip)
         if self.dense is not None:
-            for group, base in zip(self.dense.param_groups, self._rates, strict=True):
-                group["lr"] = base * rate
+            for group, base in zip(self.dense.groups, self._rates, strict=True):
+                group.lr = base * rate
             self.dense.step()
         self.updates += 1
-        for table in self.tables:
-            grad = table.parameter.grad
-            if grad is not None:
-                rows, values, lr = grad._indices()[0], grad._values(), table.lr * rate
-                table.rows.update(rows, values, lr, table.weight_decay, self.updates)
+        update_rows(
+            [
+                Change(table.rows, table.parameter.grad, table.lr * rate, table.weight_decay)
+                for table in self.tables
+                if table.parameter.grad is not None
+            ],
+            self.updates,
+        )
         self.discard()
         return True
 
@@ -195,17 +198,14 @@ def make_optimizers(
 
 def _dense(
     pieces: Mapping[nn.Parameter, tuple[Piece, ...]], settings: Mapping[str, Settings], train: Train
-) -> torch.optim.Optimizer | None:
+) -> DenseOptimizer | None:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter, parts in pieces.items():
         own = settings[node_of(parts[0].key)]
         rates = _rates(own, train.lr.dense, train.optim.dense.weight_decay)
         groups.setdefault(rates, []).append(parameter)
-    found = [
-        {"params": parameters, "lr": lr, "weight_decay": weight_decay}
-        for (lr, weight_decay), parameters in groups.items()
-    ]
-    return make_dense(train.optim.dense, found) if found else None
+    found = [Group(parameters, *rates) for rates, parameters in groups.items()]
+    return DenseOptimizer(train.optim.dense, found) if found else None
 
 
 def _rates(own: Settings, lr: float, weight_decay: float) -> tuple[float, float]:

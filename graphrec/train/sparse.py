@@ -6,17 +6,18 @@ Repeats are summed first, in the order of the batch, so a step is exact and dete
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graphrec.nn.native import RowKernel, choose
+from graphrec.nn.native import RowKernel, TableStep, choose
+from graphrec.nn.native.fbgemm import choose_fbgemm
 from graphrec.recipe.training import Optimizer
 
-__all__ = ["RowOptimizer", "merge"]
+__all__ = ["Change", "RowOptimizer", "merge", "update_rows", "update_together"]
 
 
 def merge(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -41,6 +42,8 @@ class RowOptimizer:
         if settings.name not in self._rules:
             raise ValueError(f"optimizer `{settings.name}` is for dense parameters, not for tables")
         self.weight, self.settings, self.kernel = weight, settings, kernel
+        if kernel == "fbgemm":  # say now what it can't do
+            choose_fbgemm(kernel, weight, settings.name, settings.weight_decay)
         dim = 1 if settings.name == "rowwise_adagrad" else weight.shape[1]
         names = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ()}.get(settings.name, ("sum",))
         self.slots: Mapping[str, Tensor] = {
@@ -54,7 +57,14 @@ class RowOptimizer:
         """One update from gradients `values` [N, dim] of `rows` [N]; `step` counts from 1."""
         kernel, _ = choose(self.kernel, self.weight)
         if kernel is not None:
-            self._native(kernel, rows, values, lr, weight_decay, step)
+            table = self.table_step(values, lr, weight_decay, step)
+            update_together(kernel, self.settings, rows, [table])
+            return
+        fbgemm = choose_fbgemm(self.kernel, self.weight, self.settings.name, weight_decay)
+        if fbgemm is not None and rows.numel():
+            given = list(self.slots.values()), rows.contiguous(), values.contiguous()
+            fbgemm.update(self.settings.name, self.weight, *given, lr=lr, eps=self.settings.eps)
+            torch.autograd.graph.increment_version(self.weight)
             return
         rows, grad = merge(rows, values)
         weight = self.weight.detach()
@@ -64,27 +74,10 @@ class RowOptimizer:
         new = self._rules[self.settings.name](self, rows, grad, old, lr, step)
         weight.index_copy_(0, rows, new.to(weight.dtype))
 
-    def _native(
-        self,
-        kernel: RowKernel,
-        rows: Tensor,
-        values: Tensor,
-        lr: float,
-        weight_decay: float,
-        step: int,
-    ) -> None:
-        kernel.update(
-            self.settings.name,
-            self.weight,
-            list(self.slots.values()),
-            rows.contiguous(),
-            values.contiguous(),
-            lr=self._size(lr, step),
-            weight_decay=weight_decay,
-            eps=self.settings.eps,
-            betas=self.settings.betas,
-        )
-        torch.autograd.graph.increment_version(self.weight)
+    def table_step(self, values: Tensor, lr: float, weight_decay: float, step: int) -> TableStep:
+        """This table's part of an update by the native kernel."""
+        slots, grads = list(self.slots.values()), values.to(self.weight.dtype).contiguous()
+        return TableStep(self.weight, slots, grads, self._size(lr, step), weight_decay)
 
     def _size(self, lr: float, step: int) -> float:
         """The step size: Adam's with its bias correction."""
@@ -124,3 +117,51 @@ class RowOptimizer:
         "rowwise_adagrad": _rowwise_adagrad,
         "adam": _adam,
     }
+
+
+class Change(NamedTuple):
+    """What one table is updated with: its sparse gradient [R, dim], uncoalesced, and its rates."""
+
+    optimizer: RowOptimizer
+    grad: Tensor
+    lr: float
+    weight_decay: float
+
+
+@torch.no_grad()
+def update_rows(changes: Iterable[Change], step: int) -> None:
+    """One update of several tables; those that were read at the same rows are updated together."""
+    together: list[tuple[RowKernel, Optimizer, Tensor, list[TableStep]]] = []
+    for change in changes:
+        optimizer, settings = change.optimizer, change.optimizer.settings
+        rows, values = change.grad._indices()[0], change.grad._values()
+        kernel, _ = choose(optimizer.kernel, optimizer.weight)
+        if kernel is None:
+            optimizer.update(rows, values, change.lr, change.weight_decay, step)
+            continue
+        table = optimizer.table_step(values, change.lr, change.weight_decay, step)
+        for known, theirs, found, tables in together:
+            if known is kernel and theirs == settings and _same(found, rows):
+                tables.append(table)
+                break
+        else:
+            together.append((kernel, settings, rows, [table]))
+    for kernel, settings, rows, tables in together:
+        update_together(kernel, settings, rows, tables)
+
+
+def update_together(
+    kernel: RowKernel, settings: Optimizer, rows: Tensor, tables: Sequence[TableStep]
+) -> None:
+    """One update of tables that were all read at `rows`, by the native kernel."""
+    name, eps, betas = settings.name, settings.eps, settings.betas
+    kernel.update(name, rows.contiguous(), tables, eps=eps, betas=betas)
+    for table in tables:
+        torch.autograd.graph.increment_version(table.weight)
+
+
+def _same(one: Tensor, two: Tensor) -> bool:
+    if one.shape != two.shape:
+        return False
+    # Tables of different widths are mostly read by one plan, which is the same memory.
+    return one.data_ptr() == two.data_ptr() or torch.equal(one, two)

@@ -59,6 +59,10 @@ EXAMPLES = (
     Example("attention_scores", [vector(5), steps(5)], {"hidden": [7, 4], "activation": "silu"}),
     Example("attention_scores", [vector(5), fields(3, 5)], {"hidden": [4]}, "fields"),
     Example("attention_scores", [vector(5), steps(5)], {"hidden": [4], "softmax": False}, "plain"),
+    Example("autodis", [vector(5)], {"dim": 4, "channels": 6}),
+    Example(
+        "autodis", [vector(2)], {"dim": 3, "channels": 2, "temperature": 0.5, "skip": 0.0}, "sharp"
+    ),
     Example("bilinear", [fields(4, 3)]),
     Example("bilinear", [fields(4, 3)], {"kind": "all"}, "all"),
     Example("bilinear", [fields(4, 3)], {"kind": "each"}, "each"),

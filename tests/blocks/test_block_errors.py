@@ -128,8 +128,9 @@ def test_arguments_leave_out_what_is_default() -> None:
         ({}, "cuda", {"triton"}, None),
         ({}, "cpu", {"triton"}, "no CUDA device"),
         ({}, "cuda", set(), "triton is not installed"),
-        ({"norm": "layer"}, "cuda", {"triton"}, "no kernel for norm `layer`"),
-        ({"dropout": 0.1}, "cuda", {"triton"}, "no kernel for dropout `0.1`"),
+        ({"norm": "batch"}, "cuda", {"triton"}, "no kernel for norm `batch`"),
+        ({"norm": "layer", "dropout": 0.1}, "cuda", {"triton"}, None),
+        ({"hidden": [64, 5000]}, "cuda", {"triton"}, "hidden (64, 5000) is above 4096"),
         ({"activation": "dice"}, "cuda", {"triton"}, "no kernel for activation `dice`"),
     ],
 )

@@ -13,7 +13,8 @@ import torch
 from torch.library import opcheck
 
 from graphrec.kernels import TritonMLP
-from graphrec.kernels.ops.linear_act import FROM_INPUT, FUSED, linear_act, linear_act_backward
+from graphrec.kernels.ops.linear_act import linear_act, linear_act_backward
+from graphrec.kernels.ops.reference import FROM_INPUT, FUSED
 from graphrec.kernels.triton import tiles
 from graphrec.nn.activations import ACTIVATIONS
 from graphrec.nn.batch import Jagged

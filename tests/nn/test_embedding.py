@@ -166,6 +166,69 @@ def test_the_gradient_of_a_table_is_sparse_over_the_rows_read() -> None:
     assert sorted(grad._indices()[0].tolist()) == [0, 1, 1, 2, 2, 999_999]
 
 
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["item", "price", "h.item", "h.price"],
+        ["bought", "user", "small", "half", "tags", "halves"],
+        ["pair", "h.user", "h.tags", "wide"],
+        ["still", "age", "auto"],
+        ["means"],
+    ],
+    ids=lambda names: "-".join(names),
+)
+def test_a_part_of_the_columns(names: list[str], kernel: str) -> None:
+    """A request has columns of the user only, its candidates have those of the items."""
+    module, x = make(), features()
+    module.kernel = kernel
+    x["strange"] = x["item"]
+    wanted = expected(module.state_dict(), x)
+    part = {name: x[name] for name in [*names, "strange"]}
+    for _ in range(2):  # the second time with the layout that was kept
+        looked = module(part, partial=True)
+        for name in names:
+            torch.testing.assert_close(looked.concat([name]), wanted[name], msg=name)
+    with pytest.raises(KeyError, match="`weighed` was not looked up; known here: "):
+        looked.concat(["weighed"])
+    with pytest.raises(KeyError, match="the batch has no column"):
+        module(part)
+    looked = module(x, partial=True)
+    torch.testing.assert_close(looked.concat(["age", "auto"]), module(x).concat(["age", "auto"]))
+
+
+def test_gradients_of_a_part_of_the_columns() -> None:
+    module, x = make(), features()
+    names = ["user", "age", "bought"]
+    module({name: x[name] for name in names}, partial=True).concat(names).sum().backward()
+    found = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    assert sorted(found) == ["packed_4", "vectors_4"]
+    piece = {piece.key: piece for piece in module.pieces}["wide.weight"]
+    assert not found["vectors_4"][piece.start : piece.stop].any()
+    counts = found["packed_4"].to_dense()[:, 0]
+    assert counts.tolist()[:11] == [1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]
+
+
+@pytest.mark.parametrize("kernel", ["auto", "torch"])
+def test_rows_read_by_two_collections_are_found_once(kernel: str) -> None:
+    """First-order weights and embeddings of the same columns; other tables, other rows."""
+    tables = [Table(t.name, rows=t.rows, dim=1, init="normal(1)") for t in TABLES[:2]]
+    columns = [c for c in COLUMNS if isinstance(c, Lookup) and c.table in ("item", "user")]
+    one = Embeddings([TABLES[0], TABLES[1]], columns, ROWS, kernel=kernel)
+    two = Embeddings(tables, columns, ROWS, kernel=kernel)
+    small = Embeddings(tables[1:], [c for c in columns if c.table == "user"], ROWS, kernel=kernel)
+    x = features()
+    looked = one(x)
+    again, alone = two(x, like=looked), two(x)
+    assert [again.parts[key] is part for key, part in looked.parts.items()] == [True] * 6
+    for column in columns:
+        name = [column.column]
+        assert torch.equal(again.concat(name), alone.concat(name))
+        if column.table == "user":
+            assert torch.equal(small(x, like=looked).concat(name), small(x).concat(name))
+    assert again.sequence(["h.item"]).lengths is LENGTHS
+
+
 def test_neighbours_are_views_and_answers_are_kept() -> None:
     module = make()
     looked = module(features())
@@ -305,6 +368,8 @@ class Wrapped(torch.nn.Module):
     def forward(self, x: dict[str, Tensor | Jagged]) -> Tensor:
         looked = self.embeddings(x)
         out: Tensor = looked.concat(["item", "tags", "means", "age", "auto"])
+        part = self.embeddings({"age": x["age"], "item": x["item"]}, partial=True)
+        out = out + part.concat(["age", "item"]).sum()
         return out + looked.sequence(["h.item"]).values.sum()
 
 
@@ -312,6 +377,12 @@ def test_export() -> None:
     module, x = Wrapped().eval(), features()
     program = torch.export.export(module, (x,))
     torch.testing.assert_close(program.module()(x), module(x))
+
+
+def test_unknown_kernels_are_refused() -> None:
+    with pytest.raises(ValueError, match="kernel `magic` of tables is none of auto, native"):
+        Embeddings([], [], kernel="magic")
+    assert Embeddings([], [], kernel="torch").kernel == "torch"
 
 
 WRONG: list[tuple[list[Table], list[Column], str]] = [

@@ -14,7 +14,9 @@ from graphrec.nn.embedding import Embeddings
 from graphrec.nn.native import RULES, RowKernel
 from graphrec.nn.tables import Lookup, Table
 from graphrec.recipe.training import Optimizer
-from graphrec.train.sparse import RowOptimizer
+from graphrec.train.sparse import Change, RowOptimizer, update_rows
+
+BETAS = (0.9, 0.999)
 
 
 @pytest.fixture
@@ -78,6 +80,71 @@ def test_updates_equal_those_of_torch(
 
 
 @pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("count", "rows", "dim"), [(600, 50, 16), (5000, 3000, 1), (999, 40, 70)])
+def test_updates_of_bfloat16_equal_those_of_torch(
+    kernel: RowKernel, rule: str, count: int, rows: int, dim: int
+) -> None:
+    """A sum in another order may fall to the other side of a rounding: one unit in the last place."""
+    weight, batches = draw(count, rows, dim)
+    batches = [(chosen, grads.bfloat16()) for chosen, grads in batches[:1]]
+    mine = run("native", rule, weight.bfloat16(), batches)
+    theirs = run("torch", rule, weight.bfloat16(), batches)
+    assert mine[0].dtype == torch.bfloat16
+    apart = (mine[0] != theirs[0]).float().mean()
+    assert apart < 1e-3
+    torch.testing.assert_close(mine[0], theirs[0], rtol=1 / 128, atol=1e-6)
+    for one, two in zip(mine[1:], theirs[1:], strict=True):
+        torch.testing.assert_close(one, two, rtol=2e-5, atol=1e-6)
+
+
+def test_bfloat16_is_rounded_to_nearest_even(kernel: RowKernel) -> None:
+    """w - (w - x) for numbers between two bfloat16, ties, extremes, infinities and NaN."""
+    values = torch.randn(20_000, generator=torch.Generator().manual_seed(0)) * 10
+    ties = (torch.arange(1000, dtype=torch.int32) * 65_536 + 0x3F808000).view(torch.float32)
+    special = torch.tensor([0.0, -0.0, 3.4e38, -3.4e38, float("inf"), float("nan"), 1e-40])
+    values = torch.cat([values, ties, special])[:, None]
+    weight = torch.zeros(len(values), 1, dtype=torch.bfloat16)
+    grads = torch.full((len(values), 1), -1.0, dtype=torch.bfloat16)
+    for row in (0, 20_000, 20_900, 21_000, 21_002, 21_003, 21_004, 21_005, 21_006):
+        step = native.TableStep(weight, [], grads, values[row].item(), 0.0)
+        kernel.update(
+            "sgd", torch.tensor([row]), [step._replace(grads=grads[:1])], eps=0, betas=BETAS
+        )
+        assert torch.equal(weight[row].isnan(), values[row].isnan())
+        assert values[row].isnan() or weight[row] == values[row].bfloat16()
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_tables_updated_together_are_those_updated_alone(kernel: RowKernel, rule: str) -> None:
+    """Widths 16 and 1 and a bfloat16 table at the same rows, a table at other rows."""
+    weight, batches = draw(3000, 2000, 16)
+    settings = Optimizer(name=rule, eps=1e-6)
+    other = (batches[0][0] + 1) % 2000
+    found = []
+    for together in (True, False):
+        tables = [weight.clone(), weight[:, :1].clone(), weight.bfloat16(), weight.clone()]
+        optimizers = [RowOptimizer(table, settings) for table in tables]
+        for step, (rows, grads) in enumerate(batches, start=1):
+            given = [(rows, grads), (rows.clone(), grads[:, :1]), (rows, grads), (other, grads)]
+            changes = [
+                Change(
+                    one,
+                    torch.sparse_coo_tensor(
+                        r[None], g.to(one.weight.dtype), one.weight.shape, check_invariants=False
+                    ),
+                    0.05 * (place + 1),
+                    0.01 * place,
+                )
+                for place, (one, (r, g)) in enumerate(zip(optimizers, given, strict=True))
+            ]
+            for part in [changes] if together else [[change] for change in changes]:
+                update_rows(part, step)
+        found.append([*tables, *(slot for one in optimizers for slot in one.slots.values())])
+    for one, two in zip(*found, strict=True):
+        assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_the_number_of_threads_changes_nothing(kernel: RowKernel, rule: str) -> None:
     weight, batches = draw(20_000, 5000, 16)
     found = []
@@ -89,11 +156,12 @@ def test_the_number_of_threads_changes_nothing(kernel: RowKernel, rule: str) -> 
         assert all(torch.equal(one, two) for one, two in zip(found[0], other, strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("dim", [1, 3, 8, 16, 20, 32, 64])
-def test_gather(kernel: RowKernel, dim: int) -> None:
+def test_gather(kernel: RowKernel, dim: int, dtype: torch.dtype) -> None:
     weight, batches = draw(777, 50, dim)
-    rows = batches[0][0]
-    assert torch.equal(kernel.gather(weight, rows), weight[rows])
+    weight, rows = weight.to(dtype), batches[0][0]
+    assert torch.equal(kernel.gather(weight, rows), weight[rows].float())
 
 
 def test_rows_of_several_columns(kernel: RowKernel) -> None:
@@ -129,9 +197,7 @@ def test_an_update_is_seen_by_autograd(kernel: RowKernel) -> None:
 def test_why_a_table_has_no_kernel(monkeypatch: pytest.MonkeyPatch, anew: None) -> None:
     assert native.choose("torch", torch.zeros(2, 2)) == (None, "")
     assert native.choose("auto", torch.zeros(2, 2, device="meta"))[1] == "the table is on meta"
-    assert (
-        native.choose("auto", torch.zeros(2, 2).bfloat16())[1] == "the table is stored as bfloat16"
-    )
+    assert native.choose("auto", torch.zeros(2, 2).half())[1] == "the table is stored as float16"
     assert "contiguous" in native.choose("auto", torch.zeros(2, 2).T[:1])[1]
     monkeypatch.setenv("GRAPHREC_NATIVE", "0")
     with pytest.raises(RuntimeError, match="no native kernel for tables: switched off"):

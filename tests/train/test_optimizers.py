@@ -343,7 +343,7 @@ def test_groups_change_rate_and_decay_of_nodes() -> None:
     )
     optimizers = make_optimizers(Shop(), recipe)
     assert optimizers.dense is not None
-    rates = [(g["lr"], g["weight_decay"], len(g["params"])) for g in optimizers.dense.param_groups]
+    rates = [(g.lr, g.weight_decay, len(g.params)) for g in optimizers.dense.groups]
     assert sorted(rates) == [(0.3, 0.5, 4), (0.7, 0.0, 1)]
     assert [(table.lr, table.weight_decay) for table in optimizers.tables] == [(0.7, 0.0)]
 

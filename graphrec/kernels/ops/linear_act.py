@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.library import custom_op
 
+from graphrec.kernels.ops.reference import (
+    FROM_INPUT,
+    FROM_OUTPUT,
+    FUSED,
+    activate,
+    activate_in_place,
+    check_layer,
+    layer_gradients,
+    slope,
+)
 from graphrec.kernels.route import triton_twin
 
 __all__ = ["FROM_INPUT", "FROM_OUTPUT", "FUSED", "linear_act", "linear_act_backward"]
-
-FROM_OUTPUT = ("relu", "leaky_relu", "sigmoid", "tanh")
-"""Activations whose slope follows from their output."""
-FROM_INPUT = ("gelu", "silu")
-"""Activations whose slope needs their input: the forward pass then stores it, too."""
-FUSED = ("none", *FROM_OUTPUT, *FROM_INPUT)
-"""The activations that the operator knows."""
 
 
 @custom_op("graphrec::linear_act", mutates_args=())
@@ -35,14 +37,14 @@ def linear_act(
     x [M, K], weight [N, K], bias [N]; all of one dtype. A gradient through `gelu` or `silu` needs
     `save=True`.
     """
-    _check(x, weight, bias, act)
+    check_layer("linear_act", x, weight, bias, act)
     keep = save and act in FROM_INPUT
     twin = triton_twin("linear_act", x)
     if twin is not None:
         y, z = twin.forward(x, weight, bias, act, keep)
     else:
         z = F.linear(x, weight, bias)
-        y = _activate(z, act) if keep else _activate_in_place(z, act)
+        y = activate(z, act) if keep else activate_in_place(z, act)
     return y, z if keep else y.new_empty(0)
 
 
@@ -50,7 +52,7 @@ def linear_act(
 def _(
     x: Tensor, weight: Tensor, bias: Tensor | None, act: str, save: bool
 ) -> tuple[Tensor, Tensor]:
-    _check(x, weight, bias, act)
+    check_layer("linear_act", x, weight, bias, act)
     shape = (x.shape[0], weight.shape[0])
     return x.new_empty(shape), x.new_empty(shape if save and act in FROM_INPUT else (0,))
 
@@ -75,13 +77,9 @@ def linear_act_backward(
     if twin is not None:
         dz, bias_grad = twin.backward(grad, kept, act, need_bias)
     else:
-        dz = _slope(grad, kept, act)
+        dz = slope(grad, kept, act)
         bias_grad = dz.sum(0) if need_bias else dz.new_empty(0)
-    # The two products have no epilogue: the vendor's GEMM (which also splits the long sum over the
-    # rows) is the one to beat, and serves both routes.
-    x_grad = dz @ weight if need_x else x.new_empty(0)
-    weight_grad = dz.t() @ x if need_weight else x.new_empty(0)
-    return x_grad, weight_grad, bias_grad
+    return *layer_gradients(dz, x, weight, need_x, need_weight), bias_grad
 
 
 @linear_act_backward.register_fake
@@ -121,58 +119,3 @@ def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor |
 
 
 linear_act.register_autograd(_backward, setup_context=_setup)
-
-
-def _check(x: Tensor, weight: Tensor, bias: Tensor | None, act: str) -> None:
-    if act not in FUSED:
-        raise ValueError(f"linear_act has no activation `{act}`; it has {', '.join(FUSED)}")
-    if x.dim() != 2 or weight.dim() != 2 or x.shape[1] != weight.shape[1]:
-        raise ValueError(f"linear_act: x {tuple(x.shape)} and weight {tuple(weight.shape)}")
-    if bias is not None and bias.shape != weight.shape[:1]:
-        raise ValueError(f"linear_act: bias {tuple(bias.shape)}, weight {tuple(weight.shape)}")
-    if x.dtype != weight.dtype or (bias is not None and bias.dtype != x.dtype):
-        raise ValueError(f"linear_act: x is {x.dtype}, weight {weight.dtype}")
-
-
-def _activate(z: Tensor, act: str) -> Tensor:
-    return F.gelu(z) if act == "gelu" else F.silu(z)
-
-
-def _activate_in_place(z: Tensor, act: str) -> Tensor:
-    match act:
-        case "relu":
-            return z.relu_()
-        case "leaky_relu":
-            return F.leaky_relu_(z, 0.01)
-        case "sigmoid":
-            return z.sigmoid_()
-        case "tanh":
-            return z.tanh_()
-        case "silu":
-            return F.silu(z, inplace=True)
-        case "gelu":
-            return F.gelu(z)
-        case _:
-            return z
-
-
-def _slope(grad: Tensor, kept: Tensor, act: str) -> Tensor:
-    # Below the dispatcher there is no autograd: the gradients are called by their names.
-    aten = torch.ops.aten
-    match act:
-        case "relu":
-            result = aten.threshold_backward(grad, kept, 0)
-        case "leaky_relu":
-            result = aten.leaky_relu_backward(grad, kept, 0.01, True)
-        case "sigmoid":
-            result = aten.sigmoid_backward(grad, kept)
-        case "tanh":
-            result = aten.tanh_backward(grad, kept)
-        case "silu":
-            result = aten.silu_backward(grad, kept)
-        case "gelu":
-            result = aten.gelu_backward(grad, kept)
-        case _:
-            return grad
-    dz: Tensor = result
-    return dz

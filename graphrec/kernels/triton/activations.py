@@ -8,7 +8,7 @@ through every one of them, as in torch: a maximum would turn it into 0.
 import triton
 import triton.language as tl
 
-__all__ = ["activate", "slope"]
+__all__ = ["activate", "slope", "slope_at"]
 
 
 @triton.jit
@@ -52,3 +52,12 @@ def slope(kept, ACT: tl.constexpr):
         density = 0.3989422804014327 * tl.exp(-0.5 * kept * kept)
         d = 0.5 * (1.0 + tl.erf(kept * 0.7071067811865476)) + kept * density
     return d
+
+
+@triton.jit
+def slope_at(x, ACT: tl.constexpr):
+    """d ACT / d input at the input x, whichever activation it is."""
+    kept = x
+    if ACT == "sigmoid" or ACT == "tanh":
+        kept = activate(x, ACT)
+    return slope(kept, ACT)

@@ -16,11 +16,12 @@ import tempfile
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["RULES", "RowKernel", "choose", "kernel"]
+__all__ = ["KERNELS", "RULES", "RowKernel", "TableStep", "choose", "kernel"]
 
 SOURCE = Path(__file__).with_name("rows.cpp")
 FLAGS = (
@@ -32,11 +33,40 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
 )
+KERNELS = ("auto", "native", "fbgemm", "torch")
 RULES = ("sgd", "adagrad", "rowwise_adagrad", "adam")
 
 
+class TableStep(NamedTuple):
+    """One table's part of an update: its `slots` of state [rows, dim] or [rows, 1] in float32.
+
+    `grads` [N, dim] are stored as the table is. For Adam `lr` is the step size after correction.
+    """
+
+    weight: Tensor
+    slots: Sequence[Tensor]
+    grads: Tensor
+    lr: float
+    weight_decay: float
+
+
+class _Table(ctypes.Structure):
+    """As in rows.cpp."""
+
+    _fields_: ClassVar = [
+        ("weight", ctypes.c_void_p),
+        ("first", ctypes.c_void_p),
+        ("second", ctypes.c_void_p),
+        ("grads", ctypes.c_void_p),
+        ("dim", ctypes.c_int64),
+        ("half", ctypes.c_int64),
+        ("lr", ctypes.c_double),
+        ("weight_decay", ctypes.c_double),
+    ]
+
+
 class RowKernel:
-    """Gather and update of rows of packed float32 tables in CPU memory."""
+    """Gather and update of rows of packed tables, float32 or bfloat16, in CPU memory."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         pointer, size, real, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
@@ -44,10 +74,10 @@ class RowKernel:
         self._rows.argtypes = [pointer, size, size, pointer, pointer, pointer, count]
         self._rows.restype = size
         self._gather = library.graphrec_gather
-        self._gather.argtypes = [pointer, pointer, size, size, pointer, count]
+        self._gather.argtypes = [pointer, count, pointer, size, size, pointer, count]
         self._gather.restype = None
         self._update = library.graphrec_update
-        self._update.argtypes = [count, *[pointer] * 5, size, size, *[real] * 5, count]
+        self._update.argtypes = [count, pointer, size, pointer, size, real, real, real, count]
         self._update.restype = None
 
     def rows(self, ids: Sequence[Tensor], first: Tensor, end: Tensor) -> tuple[Tensor, int]:
@@ -68,10 +98,11 @@ class RowKernel:
         return out, wrong
 
     def gather(self, weight: Tensor, rows: Tensor) -> Tensor:
-        """`weight[rows]`, [N, dim]; rows must be right."""
+        """`weight[rows]` in float32, [N, dim]; rows must be right."""
         out = torch.empty(rows.shape[0], weight.shape[1])
         self._gather(
             weight.data_ptr(),
+            weight.dtype == torch.bfloat16,
             rows.data_ptr(),
             rows.shape[0],
             weight.shape[1],
@@ -83,32 +114,28 @@ class RowKernel:
     def update(
         self,
         rule: str,
-        weight: Tensor,
-        slots: Sequence[Tensor],
         rows: Tensor,
-        grads: Tensor,
+        tables: Sequence[TableStep],
         *,
-        lr: float,
-        weight_decay: float,
         eps: float,
         betas: tuple[float, float],
     ) -> None:
-        """Sum `grads` [N, dim] of equal `rows` [N] and apply `rule` once to every distinct row.
+        """Sum gradients of equal `rows` [N] and apply `rule` once to every distinct row.
 
-        For Adam `lr` is the step size after bias correction.
+        All `tables` are updated at the same rows: repeats are looked for once.
         """
-        first, second = (*(slot.data_ptr() for slot in slots), 0, 0)[:2]
+        given = (_Table * len(tables))()
+        for one, table in zip(given, tables, strict=True):
+            one.weight, one.grads = table.weight.data_ptr(), table.grads.data_ptr()
+            one.first, one.second = (*(slot.data_ptr() for slot in table.slots), None, None)[:2]
+            one.dim, one.half = table.weight.shape[1], table.weight.dtype == torch.bfloat16
+            one.lr, one.weight_decay = table.lr, table.weight_decay
         self._update(
             RULES.index(rule),
-            weight.data_ptr(),
-            first,
-            second,
+            given,
+            len(tables),
             rows.data_ptr(),
-            grads.data_ptr(),
             rows.shape[0],
-            weight.shape[1],
-            lr,
-            weight_decay,
             eps,
             *betas,
             torch.get_num_threads(),
@@ -118,13 +145,14 @@ class RowKernel:
 def choose(asked: str, weight: Tensor) -> tuple[RowKernel | None, str]:
     """The kernel for a packed table, or None (torch's operators) and why.
 
-    `asked`: `auto`, `torch` or `native`; the last is a RuntimeError where it can't be had.
+    `asked`: `auto`, `torch`, `fbgemm` (updates only: see `choose_fbgemm`) or `native`; the last is
+    a RuntimeError where it can't be had.
     """
-    if asked == "torch":
+    if asked in ("torch", "fbgemm"):
         return None, ""
     if weight.device.type != "cpu":
         why = f"the table is on {weight.device.type}"
-    elif weight.dtype != torch.float32:
+    elif weight.dtype not in (torch.float32, torch.bfloat16):
         why = f"the table is stored as {str(weight.dtype).removeprefix('torch.')}"
     elif type(weight) not in (Tensor, torch.nn.Parameter) or not weight.is_contiguous():
         why = "the table is not a plain contiguous tensor"

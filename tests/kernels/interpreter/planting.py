@@ -14,7 +14,7 @@ from graphrec.kernels import triton
 
 __all__ = ["plant"]
 
-FIRST = ("activations", "tiles")
+FIRST = ("activations", "tiles", "launch", "gemm")
 """Imported by the other modules, so put in place before them."""
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 
 import pytest
@@ -17,28 +18,33 @@ from graphrec.kernels.ops.linear_act import linear_act, linear_act_backward
 from graphrec.nn.dense import MLP
 
 LINEAR = "graphrec.kernels.triton.linear_act"
+GEMM = "graphrec.kernels.triton.gemm"
 ACTIVATIONS = "graphrec.kernels.triton.activations"
 
 FAULTS = [
     # (what is wrong, module, the line as it is, as it is then)
-    ("nothing", LINEAR, "in_k = start + k < depth", "in_k = start + k < depth"),
-    ("the tail of the sum, x not masked", LINEAR, "in_m[:, None] & in_k[None, :]", "in_m[:, None]"),
+    ("nothing", GEMM, "in_k = start + k < depth", "in_k = start + k < depth"),
+    ("the tail of the sum, x not masked", GEMM, "in_m[:, None] & in_k[None, :]", "in_m[:, None]"),
     (
         "the tail of the sum is lost",
-        LINEAR,
+        GEMM,
         "range(0, depth, BK)",
         "range(0, depth // BK * BK, BK)",
     ),
-    ("x is not moved on", LINEAR, "x_tile += BK", "x_tile += 0"),
-    ("the stride of the weights", LINEAR, "n[None, :] * weight_stride", "n[None, :] * x_stride"),
-    ("rows of x beyond the last", LINEAR, "in_m, in_n = m < rows", "in_m, in_n = m < m + 1"),
-    ("the bias is cut off", LINEAR, "(bias + n, mask=in_n", "(bias + n, mask=n < 16"),
-    ("the bias is added twice", LINEAR, "to(ACC)[None, :]", "to(ACC)[None, :] * 2"),
+    ("x is not moved on", GEMM, "x_tile += BK", "x_tile += 0"),
+    ("the stride of the weights", GEMM, "n[None, :] * weight_stride", "n[None, :] * x_stride"),
+    ("rows of x beyond the last", GEMM, "in_m, in_n = m < rows", "in_m, in_n = m < m + 1"),
+    ("the bias is cut off", GEMM, "(bias + n, mask=in_n", "(bias + n, mask=n < 16"),
+    ("the bias is added twice", GEMM, "to(ACC)[None, :]", "to(ACC)[None, :] * 2"),
     ("the output is kept", LINEAR, "z + at, acc.to", "z + at, activate(acc, ACT).to"),
-    ("rows for columns", LINEAR, "(program % tiles) * BN", "(program // tiles) * BN"),
-    ("only the first rows of a program", LINEAR, "rows, programs * BM", "BM * 128, programs * BM"),
+    ("rows for columns", GEMM, "n = within // height * BN", "n = within % height * BN"),
+    ("groups of tiles overlap", GEMM, "m = (first + within", "m = (first // 2 + within"),
+    ("a lower last group", GEMM, "tl.minimum(down - first, 8)", "8"),
+    ("only the first rows of a program", LINEAR, "rows, programs * BM", "BM * 3, programs * BM"),
+    ("partial sums left out", GEMM, "range(0, programs, BM)", "range(0, programs - 1, BM)"),
+    ("partial sums of the last block", GEMM, "total += tl.load(sums", "total = tl.load(sums"),
     ("sums of the wrong program", LINEAR, "sums + program * columns", "sums + 0 * columns"),
-    ("sums of the last block only", LINEAR, "total += tl.sum(d, 0)", "total = tl.sum(d, 0)"),
+    ("sums of the last block only", LINEAR, "total += d", "total = d"),
     ("the stride of dz", LINEAR, "m[:, None] * dz_stride", "m[:, None] * columns"),
     ("the slope of silu", ACTIVATIONS, "s * (1.0 + kept * (1.0 - s))", "s * (1.0 + kept * s)"),
     ("the slope of gelu", ACTIVATIONS, "+ kept * density", "- kept * density"),
@@ -62,13 +68,14 @@ def check_all() -> None:
         ("sigmoid", 3, 40, 4),
         ("leaky_relu", 9, 40, 36),
         ("relu", 70, 8, 8),
+        ("none", 300, 4, 40),
     ):
         with watch():
             check_mlp(partial(layer, depth, columns, act), rows, torch.float64)
     view, weight = torch.randn(6, 48)[:, 16:32], torch.randn(5, 16)
     y = linear_act(view, weight, None, "none", False)[0]
     torch.testing.assert_close(y, view @ weight.t())
-    many = torch.randn(128 * 32 + 40, 4)
+    many = torch.randn(33 * 32 + 40, 4)  # more blocks of rows than programs
     dx, _, sums = linear_act_backward(many, many, torch.eye(4), many, "none", True, False, True)
     assert torch.equal(dx, many)
     torch.testing.assert_close(sums, many.sum(0), rtol=1e-4, atol=1e-4)
@@ -77,6 +84,7 @@ def check_all() -> None:
 @pytest.mark.parametrize(("what", "module", "old", "new"), FAULTS, ids=[f[0] for f in FAULTS])
 def test_planted_faults_are_found(what, module, old, new, tmp_path, monkeypatch, launches) -> None:
     plant(module, old, new, tmp_path, monkeypatch)
+    monkeypatch.setattr(sys.modules[LINEAR], "MOST_PROGRAMS", 33)
     launches.append("of the copies")  # the spy watches the real kernels
     if what == "nothing":
         check_all()

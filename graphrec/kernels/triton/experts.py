@@ -1,0 +1,226 @@
+"""Triton: activation(x_e W_e^T + b_e) of all experts in one launch, and the gradient before it.
+
+The weights come stacked, [E, N, K]: a copy of a few megabytes a step. An array of pointers would
+spare it, but stacked weights are what makes the gradient of a shared input one product over all
+experts, the gradients of the weights one batched product, and the padding of a width one call.
+Rules as in gemm.py: accumulate wide, no atomics, the number of rows not specialised.
+"""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from graphrec.kernels.triton.activations import activate, slope
+from graphrec.kernels.triton.expert_tiles import layer_tile
+from graphrec.kernels.triton.gemm import ALIGN, MOST_PROGRAMS, column_sums, product
+from graphrec.kernels.triton.launch import accumulator, interpreted, precision, wide
+from graphrec.kernels.triton.tiles import SMALL, Tile, slope_tile
+
+__all__ = ["backward", "forward"]
+
+
+@triton.jit(do_not_specialize=["rows"])
+def experts_kernel(
+    x,
+    weight,
+    bias,
+    y,
+    z,
+    rows,
+    columns,
+    depth,
+    experts,
+    slots,
+    per,
+    x_stride,
+    slot_stride,
+    ACT: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    KEEP: tl.constexpr,
+    ACC: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+):
+    """y = ACT(x_e W_e^T + b_e), and z = x_e W_e^T + b_e if KEEP; rows are [experts, columns]."""
+    # One row of programs, not one per expert: neighbours read the same rows of x, whether all
+    # experts share them or lie side by side in them; the weights are small and stay in the cache.
+    tiles = tl.cdiv(columns, BN)
+    program = tl.program_id(0)
+    expert = program // tiles % experts
+    m = (program // (tiles * experts)).to(tl.int64) * BM + tl.arange(0, BM)
+    n = (program % tiles) * BN + tl.arange(0, BN)
+    # Several experts may read one slot: `per` each, and the last slot the rest.
+    slot = tl.minimum(expert // per, slots - 1).to(tl.int64)
+    acc = product(
+        x + slot * slot_stride,
+        weight + expert.to(tl.int64) * columns * depth,
+        bias + expert * columns,
+        m,
+        n,
+        rows,
+        columns,
+        depth,
+        x_stride,
+        depth,
+        HAS_BIAS,
+        ACC,
+        PRECISION,
+        BM,
+        BN,
+        BK,
+    )
+    at = (m[:, None] * experts + expert) * columns + n[None, :]
+    inside = (m < rows)[:, None] & (n < columns)[None, :]
+    if KEEP:
+        tl.store(z + at, acc.to(z.dtype.element_ty), mask=inside)
+    tl.store(y + at, activate(acc, ACT).to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def experts_slope_kernel(
+    grad,
+    kept,
+    dz,
+    sums,
+    rows,
+    columns,
+    padded,
+    experts,
+    ACT: tl.constexpr,
+    NEED_BIAS: tl.constexpr,
+    ACC: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+):
+    """dz = grad * ACT' with zeros behind the columns, and column sums of this program's rows."""
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    expert = tl.program_id(2)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    total = tl.zeros((BN,), ACC)
+    for start in range(program * BM, rows, programs * BM):
+        m = start + tl.arange(0, BM).to(tl.int64)
+        row = m[:, None] * experts + expert
+        inside = (m < rows)[:, None] & (n < columns)[None, :]
+        at = row * columns + n[None, :]
+        d = tl.load(grad + at, mask=inside, other=0.0).to(ACC)
+        if ACT != "none":
+            d *= slope(tl.load(kept + at, mask=inside, other=0.0).to(ACC), ACT)
+        if NEED_BIAS:
+            total += tl.sum(d, 0)
+        fits = (m < rows)[:, None] & (n < padded)[None, :]
+        tl.store(dz + row * padded + n[None, :], d.to(dz.dtype.element_ty), mask=fits)
+    if NEED_BIAS:
+        tl.store(sums + (program * experts + expert) * columns + n, total, mask=n < columns)
+
+
+def forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    per: int,
+    act: str,
+    keep: bool,
+    tile: Tile | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(act(z), z or the first again), [M, E, N]; x [M, S, K], weight [E, N, K], bias [E, N]."""
+    rows, slots = x.shape[:2]
+    experts, width = weight.shape[:2]
+    more, deeper = -width % ALIGN, -weight.shape[2] % ALIGN
+    if more or deeper:
+        weight = F.pad(weight, (0, deeper, 0, more))
+    if bias is not None:
+        bias = F.pad(bias, (0, more)) if more else bias.contiguous()
+    x, weight = _aligned(x), weight.contiguous()
+    columns = width + more
+    y = x.new_empty(rows, experts, columns)
+    if slots == 1:  # then all experts are one wide matrix, whose tiles are full
+        experts, columns = 1, experts * columns
+    z = torch.empty_like(y) if keep else y
+    if tile is None:
+        tile = layer_tile(rows, columns, x.element_size())
+    grid = (triton.cdiv(rows, tile.rows) * experts * triton.cdiv(columns, tile.columns),)
+    if rows:
+        with torch.cuda.device_of(x):
+            experts_kernel[grid](
+                x,
+                weight,
+                y if bias is None else bias,
+                y,
+                z,
+                rows,
+                columns,
+                weight.shape[2],
+                experts,
+                slots,
+                per,
+                x.stride(0),
+                x.stride(1),
+                ACT=act,
+                HAS_BIAS=bias is not None,
+                KEEP=keep,
+                ACC=accumulator(x),
+                PRECISION=precision(),
+                BM=tile.rows,
+                BN=tile.columns,
+                BK=tile.depth,
+                num_warps=tile.warps,
+                num_stages=tile.stages,
+            )
+    return y[..., :width].contiguous(), z[..., :width].contiguous()
+
+
+def backward(
+    grad: Tensor, kept: Tensor, act: str, need_bias: bool, tile: Tile | None = None
+) -> tuple[Tensor, Tensor]:
+    """(dz with zeros behind its columns, [M, E, N'] for N' a multiple of 16, column sums [E, N]).
+
+    The sums are empty unless `need_bias`.
+    """
+    rows, experts, columns = grad.shape
+    shape = rows, experts, columns + -columns % ALIGN
+    if shape[2] == columns:  # nothing is padded: the experts are one wide matrix, its tiles full
+        experts, columns = 1, experts * columns
+    padded = columns + -columns % ALIGN
+    dz = grad.new_empty(shape)
+    if tile is None:
+        tile = SMALL if interpreted() else slope_tile(grad.element_size())
+    programs = min(triton.cdiv(rows, tile.rows), MOST_PROGRAMS)
+    sums = grad.new_empty(int(need_bias), programs, experts * columns, dtype=wide(grad))
+    if rows:
+        with torch.cuda.device_of(grad):
+            experts_slope_kernel[(programs, triton.cdiv(padded, tile.columns), experts)](
+                grad.contiguous(),
+                dz if act == "none" else kept.contiguous(),
+                dz,
+                sums,
+                rows,
+                columns,
+                padded,
+                experts,
+                ACT=act,
+                NEED_BIAS=need_bias,
+                ACC=accumulator(grad),
+                BM=tile.rows,
+                BN=tile.columns,
+                num_warps=tile.warps,
+                num_stages=tile.stages,
+            )
+    if not need_bias:
+        return dz, grad.new_empty(0)
+    return dz, column_sums(sums, [grad.dtype])[0].view(grad.shape[1:])
+
+
+def _aligned(x: Tensor) -> Tensor:
+    """x [M, S, K] itself if its rows and slots start at multiples of 16 elements, else a copy."""
+    if x.shape[2] % ALIGN:
+        return F.pad(x, (0, -x.shape[2] % ALIGN))
+    begins = (x.storage_offset(), x.stride(0), x.stride(1) if x.shape[1] > 1 else 0)
+    whole = x.stride(2) == 1 and all(begin % ALIGN == 0 for begin in begins)
+    return x if whole else x.contiguous()

@@ -1,0 +1,238 @@
+"""Triton: scale * factor * activation(x W^T + b) + skip in one pass, and its gradient."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from graphrec.kernels.ops.reference import FROM_INPUT
+from graphrec.kernels.triton.activations import activate, slope
+from graphrec.kernels.triton.gemm import (
+    ALIGN,
+    MOST_PROGRAMS,
+    aligned_layer,
+    aligned_rows,
+    column_sums,
+    partial_sums,
+    place,
+    product,
+)
+from graphrec.kernels.triton.launch import accumulator, interpreted, precision
+from graphrec.kernels.triton.tiles import SMALL, Tile, forward_tile, slope_tile
+
+__all__ = ["backward", "forward"]
+
+
+@triton.jit(do_not_specialize=["rows"])
+def scale_forward_kernel(
+    x,
+    weight,
+    bias,
+    factor,
+    skip,
+    y,
+    kept,
+    rows,
+    columns,
+    depth,
+    x_stride,
+    weight_stride,
+    factor_stride,
+    skip_stride,
+    ACT: tl.constexpr,
+    SCALE: tl.constexpr,
+    KEEP_INPUT: tl.constexpr,
+    KEEP_OUTPUT: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_SKIP: tl.constexpr,
+    ACC: tl.constexpr,
+    PRECISION: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+):
+    """y = SCALE * factor * ACT(x W^T + b) + skip; kept is what ACT gets or gives, or not stored."""
+    m, n = place(rows, columns, BM, BN)
+    # fmt: off
+    acc = product(x, weight, bias, m, n, rows, columns, depth, x_stride, weight_stride,
+                  HAS_BIAS, ACC, PRECISION, BM, BN, BK)
+    # fmt: on
+    at = m[:, None] * columns + n[None, :]
+    inside = (m < rows)[:, None] & (n < columns)[None, :]
+    if KEEP_INPUT:
+        tl.store(kept + at, acc.to(kept.dtype.element_ty), mask=inside)
+    acc = activate(acc, ACT)
+    if KEEP_OUTPUT:
+        tl.store(kept + at, acc.to(kept.dtype.element_ty), mask=inside)
+    if SCALE != 1.0:
+        # Through `full`, for a bare number would be rounded to fp32, in fp64 kernels too.
+        acc *= tl.full((1, 1), SCALE, ACC)
+    factor += m[:, None] * factor_stride + n[None, :]
+    acc *= tl.load(factor, mask=inside, other=0.0).to(ACC)
+    if HAS_SKIP:
+        skip += m[:, None] * skip_stride + n[None, :]
+        acc += tl.load(skip, mask=inside, other=0.0).to(ACC)
+    tl.store(y + at, acc.to(y.dtype.element_ty), mask=inside)
+
+
+@triton.jit(do_not_specialize=["rows"])
+def scale_slope_kernel(
+    grad,
+    factor,
+    kept,
+    dz,
+    dfactor,
+    sums,
+    rows,
+    columns,
+    factor_stride,
+    dz_stride,
+    ACT: tl.constexpr,
+    SCALE: tl.constexpr,
+    KEPT_INPUT: tl.constexpr,
+    NEED_BIAS: tl.constexpr,
+    NEED_FACTOR: tl.constexpr,
+    ACC: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+):
+    """dz = SCALE * grad * factor * ACT', dfactor = SCALE * grad * ACT, column sums of dz."""
+    program, programs = tl.program_id(0), tl.num_programs(0)
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    in_n = n < columns
+    total = tl.zeros((BM, BN), ACC)  # summed over its rows once, after the loop
+    for start in range(program * BM, rows, programs * BM):
+        m = start + tl.arange(0, BM).to(tl.int64)
+        inside = (m < rows)[:, None] & in_n[None, :]
+        at = m[:, None] * columns + n[None, :]
+        d = tl.load(grad + at, mask=inside, other=0.0).to(ACC)
+        if SCALE != 1.0:
+            d *= tl.full((1, 1), SCALE, ACC)
+        f = tl.load(factor + m[:, None] * factor_stride + n[None, :], mask=inside, other=0.0)
+        f = f.to(ACC)
+        if ACT != "none" or NEED_FACTOR:
+            k = tl.load(kept + at, mask=inside, other=0.0).to(ACC)
+        if ACT != "none":
+            f *= slope(k, ACT)
+        if NEED_FACTOR:
+            a = activate(k, ACT) if KEPT_INPUT else k
+            tl.store(dfactor + at, (d * a).to(dfactor.dtype.element_ty), mask=inside)
+        d *= f
+        if NEED_BIAS:
+            total += d
+        tl.store(dz + m[:, None] * dz_stride + n[None, :], d.to(dz.dtype.element_ty), mask=inside)
+    if NEED_BIAS:
+        tl.store(sums + program * columns + n, tl.sum(total, 0), mask=in_n)
+
+
+def forward(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    factor: Tensor,
+    skip: Tensor | None,
+    act: str,
+    scale: float,
+    keep: bool,
+    dtype: torch.dtype,
+    tile: Tile | None = None,
+) -> tuple[Tensor, Tensor]:
+    """(scale * factor * act(z) + skip in `dtype`, z or act(z) or the first), z = x W^T + b."""
+    rows, width = x.shape[0], weight.shape[0]
+    x, (weight, bias) = aligned_rows(x), aligned_layer(weight, bias)
+    factor = aligned_rows(factor)
+    has_skip = skip is not None
+    skip = factor if skip is None else aligned_rows(skip)
+    columns = weight.shape[0]
+    y = x.new_empty(rows, columns, dtype=dtype)
+    kept = x.new_empty(rows, columns) if keep else y
+    if tile is None:
+        tile = SMALL if interpreted() else forward_tile(rows, columns, x.element_size())
+    if rows:
+        with torch.cuda.device_of(x):
+            scale_forward_kernel[
+                (triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns),)
+            ](
+                x,
+                weight,
+                y if bias is None else bias,
+                factor,
+                skip,
+                y,
+                kept,
+                rows,
+                columns,
+                x.shape[1],
+                x.stride(0),
+                weight.stride(0),
+                factor.stride(0),
+                skip.stride(0),
+                ACT=act,
+                SCALE=scale,
+                KEEP_INPUT=keep and act in FROM_INPUT,
+                KEEP_OUTPUT=keep and act not in FROM_INPUT,
+                HAS_BIAS=bias is not None,
+                HAS_SKIP=has_skip,
+                ACC=accumulator(x),
+                PRECISION=precision(),
+                BM=tile.rows,
+                BN=tile.columns,
+                BK=tile.depth,
+                num_warps=tile.warps,
+                num_stages=tile.stages,
+            )
+    result = y[:, :width].contiguous()
+    return result, kept[:, :width].contiguous() if keep else result
+
+
+def backward(
+    grad: Tensor,
+    factor: Tensor,
+    kept: Tensor,
+    act: str,
+    scale: float,
+    need_bias: bool,
+    need_factor: bool,
+    tile: Tile | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dz [M, N] with rows aligned for the GEMMs, and the gradients of factor [M, N] and bias [N].
+
+    One that is not needed is empty.
+    """
+    rows, columns = grad.shape
+    padded = triton.cdiv(columns, ALIGN) * ALIGN
+    dz = kept.new_empty(rows, padded)[:, :columns]
+    dfactor = factor.new_empty((rows, columns) if need_factor else (0,))
+    factor = factor if factor.stride(1) == 1 else factor.contiguous()
+    if tile is None:
+        tile = SMALL if interpreted() else slope_tile(grad.element_size())
+    programs = min(triton.cdiv(rows, tile.rows), MOST_PROGRAMS)
+    sums = partial_sums(int(need_bias), programs, grad)
+    if rows:
+        with torch.cuda.device_of(grad):
+            scale_slope_kernel[(programs, triton.cdiv(columns, tile.columns))](
+                grad.contiguous(),
+                factor,
+                kept.contiguous(),
+                dz,
+                dfactor,
+                sums,
+                rows,
+                columns,
+                factor.stride(0),
+                padded,
+                ACT=act,
+                SCALE=scale,
+                KEPT_INPUT=act in FROM_INPUT,
+                NEED_BIAS=need_bias,
+                NEED_FACTOR=need_factor,
+                ACC=accumulator(grad),
+                BM=tile.rows,
+                BN=tile.columns,
+                num_warps=tile.warps,
+            )
+    bias_grad = column_sums(sums, [kept.dtype])[0] if need_bias else kept.new_empty(0)
+    return dz, dfactor, bias_grad

@@ -1,0 +1,87 @@
+"""Target attention where one history serves all queries: the candidates of a request.
+
+With one history of steps s_l, the first layer over query q_n, step and product is
+q_n (Wq + diag(s_l) Wp)^T + s_l Ws^T + b: a Linear of the query alone, whose weight and bias belong
+to the step. No product is written down, and nothing is repeated for each candidate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from graphrec.nn.batch import Jagged
+from graphrec.nn.dense import MLP, Dense
+
+__all__ = ["attended", "is_one", "scores"]
+
+_ELEMENTS = 1 << 20
+"""Numbers of the first layer's output that are made at once, 4 MiB: measured from 2^15 to 2^21."""
+
+
+def is_one(query: Tensor, steps: Jagged) -> bool:
+    """Whether a single history stands beside several queries."""
+    return steps.num_rows == 1 and query.shape[0] != 1
+
+
+def scores(mlp: MLP, query: Tensor, steps: Tensor, parts: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    """The MLP over query [N, Dq], step [L, D] and product, [N, L]; for evaluation.
+
+    `parts` are the first layer's weights [H, D] that meet the query, the step and the product.
+    """
+    count, width = query.shape
+    if not count or not steps.shape[0]:
+        return query.new_zeros(count, steps.shape[0])
+    first, *rest = (cast(Dense, layer) for layer in mlp.layers)
+    of_query, of_steps, of_product = parts
+    of_query, of_product = of_query[:, :width], of_product[:, :width]
+    # A prepared module has its weights in their own type.
+    query, steps = query.contiguous().to(of_query.dtype), steps.to(of_query.dtype)
+    biases, out = F.linear(steps, of_steps, first.affine()[1]), cast(torch.nn.Linear, mlp.out)
+    turns = math.ceil(count * steps.shape[0] * first.out_features / _ELEMENTS)
+    at_once = math.ceil(steps.shape[0] / turns)
+    found = []
+    parts_of = zip(torch.split(steps, at_once), torch.split(biases, at_once), strict=True)
+    for some, bias in parts_of:
+        weight = torch.addcmul(of_query, some[:, None, :width], of_product)  # [l, H, Dq]
+        z = _activated(first, query, weight.flatten(0, 1), bias.flatten())
+        for layer in rest:
+            z = _activated(layer, z, *layer.affine())
+        found.append(out(z).view(count, -1))
+    return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+
+def _activated(layer: Dense, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`layer` with another weight [n * out, in], [..., out]; with oneDNN in one pass."""
+    x = x.to(weight.dtype)
+    if (
+        layer.activation in ("none", "relu")
+        and layer.norm is None
+        and _has_onednn(x)
+        and not (layer.training or torch.is_grad_enabled())
+    ):
+        made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, layer.activation, [], "")
+        return made.view(-1, layer.out_features)
+    return layer.finish(F.linear(x, weight, bias).view(-1, layer.out_features))
+
+
+def _has_onednn(x: Tensor) -> bool:
+    return (
+        x.device.type == "cpu"
+        and x.dtype == torch.float32
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and not torch.compiler.is_compiling()
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def attended(scores: Tensor, steps: Tensor) -> Tensor:
+    """Sum over l of softmax(scores)_l s_l: scores [N, L], steps [L, D], result [N, D]."""
+    if scores.dtype in (torch.bfloat16, torch.float16):
+        scores = scores.float()
+    shares = torch.softmax(scores, dim=1)
+    return shares.to(steps.dtype) @ steps
