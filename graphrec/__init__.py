@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from graphrec.graph import Graph
     from graphrec.library import BUILTIN, Library
+    from graphrec.serve import Served, load_run
     from graphrec.shapes import Shape, ShapeError
     from graphrec.target import Target
 
@@ -50,6 +51,7 @@ __all__ = [
     "Names",
     "Problem",
     "RecipeError",
+    "Served",
     "Shape",
     "ShapeError",
     "Target",
@@ -58,6 +60,7 @@ __all__ = [
     "check_recipe",
     "compile_recipe",
     "load",
+    "load_run",
 ]
 
 _HOME = {
@@ -74,6 +77,7 @@ _HOME = {
     ),
     "graph": ("Graph",),
     "library": ("BUILTIN", "Library"),
+    "serve": ("Served", "load_run"),
     "shapes": ("Shape", "ShapeError"),
     "target": ("Target",),
 }

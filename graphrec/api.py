@@ -19,6 +19,7 @@ from graphrec.compiler import Compiled, compile_recipe
 from graphrec.describe import describe
 from graphrec.library import Library, load_library
 from graphrec.measure import history_lengths, measure
+from graphrec.target import Purpose
 from graphrec.viz import frame, html, svg
 
 if TYPE_CHECKING:
@@ -48,14 +49,25 @@ class Model:
         said = "".join(f", -o {override}" for override in self.overrides)
         return f"graphrec.Model({self.path}{said})"
 
-    def compile(self) -> Compiled:
-        """The compiled recipe; raises RecipeError with every problem found."""
-        return self._compiled
+    def compile(self, purpose: Purpose = "train") -> Compiled:
+        """The compiled recipe; raises RecipeError with every problem found.
+
+        Compiled for "inference" its module has `score(request, candidates)` too, if features of
+        the recipe say `side: user` (or context) and others do not.
+        """
+        return self._compiled if purpose == "train" else self._made_for(purpose)
 
     @cached_property
     def _compiled(self) -> Compiled:
+        return self._made_for("train")
+
+    def _made_for(self, purpose: Purpose) -> Compiled:
         return compile_recipe(
-            self.path, overrides=self.overrides, library=self.library, allow_root=self.allow_root
+            self.path,
+            overrides=self.overrides,
+            library=self.library,
+            allow_root=self.allow_root,
+            purpose=purpose,
         )
 
     @property

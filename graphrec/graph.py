@@ -28,10 +28,14 @@ __all__ = [
     "Node",
     "Output",
     "Ref",
+    "Side",
     "Table",
     "find_cycle",
     "topological",
 ]
+
+Side = Literal["request", "candidates", "both"]
+"""One row for a request, one row for each candidate, or columns of both kinds side by side."""
 
 
 @dataclass(frozen=True, order=True)
@@ -47,17 +51,41 @@ class Ref:
 
 @dataclass(frozen=True)
 class KernelChoice:
-    """Which kernel was asked for, which one runs on the target, and why."""
+    """Which kernel was asked for, which one runs on the target, and why.
+
+    `named` is the kernel that generated code names: the one asked for, or what `auto` is by
+    kernels.lock; the layer behind it runs torch where it must. `local`: the reason is something of
+    this machine (a package), which generated code never tells; it tells what was `measured`.
+    `stack` are the nodes, by name, that are computed together with this one, itself among them.
+    """
 
     asked: str = "auto"
     chosen: str = "torch"
     why: str = ""
+    named: str = ""
+    local: bool = False
+    measured: str = ""
+    stack: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         reason = f": {self.why}" if self.why else ""
         return (
             f"{self.asked} -> {self.chosen}{reason}" if self.asked != self.chosen else self.chosen
         )
+
+    @property
+    def layer(self) -> str:
+        """The kernel whose layer generated code names."""
+        return self.named or ("torch" if self.asked == "auto" else self.asked)
+
+    @property
+    def comment(self) -> str:
+        """What generated code says of it: equal on all machines, nothing for plain torch."""
+        if self.asked == "torch" or (self.asked == "auto" and self.layer in ("torch", "auto")):
+            return ""
+        if self.asked == "auto":
+            return f"auto -> {self.layer}: {self.measured}"
+        return self.layer if self.local else str(self)
 
 
 @dataclass(frozen=True)
@@ -77,7 +105,8 @@ class Lookup:
     """A column of the batch and how it becomes a vector.
 
     `kind`: `id` (looked up in `table`; pooled if `pool`), `sequence` (looked up step by step),
-    `dense` (raw numbers), `scaled` (number x learned vector) or `autodis`.
+    `dense` (raw numbers), `scaled` (number x learned vector) or `autodis`. `side` is `request`
+    where all candidates of a request have one value of it, else `candidates`.
     """
 
     column: str
@@ -87,6 +116,7 @@ class Lookup:
     pool: str | None = None
     width: int = 1
     options: Mapping[str, Any] = field(default_factory=dict)
+    side: Side = "candidates"
 
 
 @dataclass(frozen=True)
@@ -170,7 +200,9 @@ class Output:
 class Graph:
     """A whole model: nodes in topological order, the tables they read, and the tasks' outputs.
 
-    `exports` are further outputs that the module returns, under their own names.
+    `exports` are further outputs that the module returns, under their own names. `table_kernels`
+    are those of `embeddings` and `first_order`, once chosen. `sides` says, for inference on a model
+    of two sides, which outputs are the same for all candidates of a request.
     """
 
     name: str
@@ -181,9 +213,11 @@ class Graph:
     lookups: tuple[Lookup, ...] = ()
     first_order: tuple[Lookup, ...] = ()
     first_order_tables: tuple[Table, ...] = ()
+    table_kernels: Mapping[str, KernelChoice] = field(default_factory=dict)
     title: str = ""
     description: str = ""
     seed: int = 0
+    sides: Mapping[Ref, Side] = field(default_factory=dict)
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
@@ -240,6 +274,12 @@ def topological(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
     """
     by_name = {node.name: node for node in nodes}
     waiting = {node.name: {ref.node for _, ref in node.refs()} & by_name.keys() for node in nodes}
+    # A stack is computed at once: all its members wait for the inputs of all.
+    stacks = {node.kernel.stack for node in nodes if node.kernel and node.kernel.stack}
+    for stack in stacks:
+        members = [name for name in stack if name in by_name]
+        sources = {source for name in members for source in waiting[name]}
+        waiting.update((name, set(sources)) for name in members)
     readers: dict[str, list[str]] = {name: [] for name in by_name}
     for name, sources in waiting.items():
         for source in sources:

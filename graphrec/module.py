@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import atexit
+import functools
 import importlib.util
 import os
 import shutil
@@ -102,23 +103,20 @@ def _scratch() -> Path:
 
 def _explain_calls(made: Any, source: Source, file: str) -> None:
     """Wrap construction and calls of the generated class so that errors name their node."""
-    plain_init, plain_call = made.__init__, made.__call__
+    for name in ("__init__", "__call__", *([source.score] if source.score else [])):
+        setattr(made, name, _explained(getattr(made, name), source, file))
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+
+def _explained(plain: Any, source: Source, file: str) -> Any:
+    @functools.wraps(plain)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            plain_init(self, *args, **kwargs)
+            return plain(self, *args, **kwargs)
         except Exception as error:
             _note(error, source, file)
             raise
 
-    def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return plain_call(self, *args, **kwargs)
-        except Exception as error:
-            _note(error, source, file)
-            raise
-
-    made.__init__, made.__call__ = __init__, __call__
+    return call
 
 
 def _note(error: Exception, source: Source, file: str) -> None:

@@ -1,13 +1,31 @@
-"""What a pass may ask about the machine: passed as a value, never global."""
+"""What a pass may ask about the machine and what was measured: passed as a value, never global."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["KernelWishes", "Target"]
+from graphrec.block import Kernel
+from graphrec.lock import Entry
+
+__all__ = ["COMPILER", "TABLE_KERNELS", "KernelWishes", "Measured", "Purpose", "Target"]
+
+Purpose = Literal["train", "inference"]
+"""What a module is compiled for."""
+
+COMPILER = "C++ compiler"
+"""What stands among a target's modules where g++ or c++ (or $CXX) is on the PATH."""
+
+TABLE_KERNELS: Mapping[str, Kernel] = {
+    "torch": Kernel("graphrec.nn:Embeddings"),
+    "native": Kernel("graphrec.nn:Embeddings", devices=("cpu",), needs=(COMPILER,)),
+    "fbgemm": Kernel("graphrec.nn:Embeddings", devices=("cpu",), needs=("fbgemm_gpu",)),
+}
+"""Kernels of the tables, which are no block: one layer, told by its argument `kernel`."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +40,22 @@ class KernelWishes:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Entries of kernels.lock by key, and what else a key is made of.
+
+    `batch` is the recipe's, `lengths` are the longest histories by sequence, `update` names the
+    optimizer of the tables.
+    """
+
+    batch: int = 1
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    update: str = ""
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Target:
-    """A device to compile for, the modules it has, the arithmetic, and the kernels wished for.
+    """A device to compile for, the modules it has, the arithmetic, wishes and measurements.
 
     `purpose` `inference` allows what needs no gradients: the weights are those of training.
     """
@@ -32,7 +64,8 @@ class Target:
     modules: frozenset[str] = frozenset()
     precision: str = "fp32"
     wishes: KernelWishes = KernelWishes()
-    purpose: Literal["train", "inference"] = "train"
+    purpose: Purpose = "train"
+    measured: Measured = Measured()
 
     @classmethod
     def here(
@@ -40,8 +73,18 @@ class Target:
         device: str = "cpu",
         precision: str = "fp32",
         wishes: KernelWishes | None = None,
-        purpose: Literal["train", "inference"] = "train",
+        purpose: Purpose = "train",
+        measured: Measured | None = None,
     ) -> Target:
         """This machine's packages; CPU unless a device is named, so bytes are the same anywhere."""
-        modules = frozenset(m for m in ("triton", "fbgemm_gpu") if importlib.util.find_spec(m))
-        return cls(device, modules, precision, wishes or KernelWishes(), purpose)
+        modules = {m for m in ("triton", "fbgemm_gpu") if importlib.util.find_spec(m)}
+        if shutil.which(os.environ.get("CXX") or "g++") or shutil.which("c++"):
+            modules.add(COMPILER)
+        return cls(
+            device,
+            frozenset(modules),
+            precision,
+            wishes or KernelWishes(),
+            purpose,
+            measured or Measured(),
+        )

@@ -26,6 +26,8 @@ PIPELINE = (
     "library",
     "tasks",
     "graph",
+    "layers",
+    "lock",
     "target",
     "build",
     "passes",
@@ -71,15 +73,18 @@ LAYERS: dict[str, frozenset[str]] = {
     "measure": frozenset(_TRAIN),
     # What a trained model lives on; what a block keeps to.
     "importance": frozenset(_TRAIN | {"train"}),
+    # A trained model as a service holds it.
+    "serve": frozenset(_TRAIN | {"train"}),
     "conformance": frozenset({"errors", "shapes", "block", "nn", "kernels"}),
+    "tune": frozenset(_TRAIN | {"train", "conformance"}),
     "doctor": frozenset(_COMPILER | {"columns"}),
     "api": frozenset(_TRAIN | {"measure"}),
     "cli": _TRAIN
     | {"api", "doctor", "measure", "train", "export", "predict", "importer", "propose"}
-    | {"conformance", "importance"},
+    | {"conformance", "importance", "tune"},
     "__main__": frozenset({"cli"}),
     # The public names, loaded when asked for.
-    "__init__": _COMPILER | {"api", *VIEWS, "data", "train", "export", "predict"},
+    "__init__": _COMPILER | {"api", *VIEWS, "data", "train", "export", "predict", "serve"},
 }
 
 HEAVY = frozenset({"fbgemm_gpu", "tensordict", "torch", "torchmetrics", "torchrec", "triton"})
@@ -211,8 +216,10 @@ def test_the_layers_have_no_cycle() -> None:
         "train",
         "export",
         "predict",
+        "serve",
         "importance",
         "conformance",
+        "tune",
         "measure",
         "doctor",
         "api",

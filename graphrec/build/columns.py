@@ -6,7 +6,7 @@ from typing import Any
 
 from graphrec.build.context import Context
 from graphrec.errors import suggestion
-from graphrec.graph import Lookup, Table
+from graphrec.graph import Lookup, Side, Table
 from graphrec.recipe.model import CrossFeature, DenseFeature, IdFeature, SequenceFeature
 
 __all__ = ["Columns"]
@@ -30,14 +30,15 @@ class Columns:
     def _add_plain(self, name: str) -> None:
         feature = self.features[name]
         if isinstance(feature, DenseFeature):
-            self.columns[name] = _dense(name, feature)
+            self.columns[name] = _dense(name, feature, self._side(name))
             return
         assert not isinstance(feature, SequenceFeature)
         table = feature.share or name
         self._table(table, name)
         if isinstance(feature, CrossFeature):
             self._check_cross(name, feature)
-        self.columns[name] = Lookup(name, "id", feature.dim, table, feature.pool)
+        side = self._side(name)
+        self.columns[name] = Lookup(name, "id", feature.dim, table, feature.pool, side=side)
 
     def _check_cross(self, name: str, feature: CrossFeature) -> None:
         if feature.pool is not None:
@@ -63,7 +64,7 @@ class Columns:
                 )
 
     def _add_sequence(self, name: str) -> None:
-        sequence = self.features[name]
+        sequence, side = self.features[name], self._side(name)
         assert isinstance(sequence, SequenceFeature)
         for i, base in enumerate(sequence.of):
             path = f"features.{name}.of.{i}"
@@ -84,7 +85,7 @@ class Columns:
                         "use the plain number (no dim), or a bucket feature",
                     )
                 self.columns[column] = Lookup(
-                    column, "dense_sequence", feature.width, width=feature.width
+                    column, "dense_sequence", feature.width, width=feature.width, side=side
                 )
             elif isinstance(feature, (SequenceFeature, CrossFeature)):
                 self.context.report(
@@ -97,7 +98,19 @@ class Columns:
                 if not sequence.share:
                     table = f"{name}__{base}"
                     self._table(table, base)
-                self.columns[column] = Lookup(column, "sequence", feature.dim, table, feature.pool)
+                self.columns[column] = Lookup(
+                    column, "sequence", feature.dim, table, feature.pool, side=side
+                )
+
+    def _side(self, name: str) -> Side:
+        """A cross of the request's features alone is the request's too."""
+        feature = self.features[name]
+        if isinstance(feature, CrossFeature) and feature.side is None:
+            known = [part for part in feature.of if part in self.features]
+            sides = [self.features[part].side for part in known]
+        else:
+            sides = [feature.side]
+        return "request" if sides and set(sides) <= {"user", "context"} else "candidates"
 
     def _table(self, table: str, name: str) -> None:
         """Declare a table for a feature; features that share one must agree on all of it."""
@@ -129,14 +142,13 @@ class Columns:
         assert known.name == table
 
 
-def _dense(name: str, feature: DenseFeature) -> Lookup:
+def _dense(name: str, feature: DenseFeature, side: Side) -> Lookup:
     if feature.autodis is not None and feature.dim is not None:
-        return Lookup(
-            name, "autodis", feature.dim, width=feature.width, options=feature.autodis.model_dump()
-        )
+        options = feature.autodis.model_dump()
+        return Lookup(name, "autodis", feature.dim, width=feature.width, options=options, side=side)
     if feature.dim is not None:
-        return Lookup(name, "scaled", feature.dim, width=feature.width)
-    return Lookup(name, "dense", feature.width, width=feature.width)
+        return Lookup(name, "scaled", feature.dim, width=feature.width, side=side)
+    return Lookup(name, "dense", feature.width, width=feature.width, side=side)
 
 
 def _said(value: object) -> str:

@@ -9,16 +9,19 @@ from graphrec.errors import Problem, suggestion
 from graphrec.graph import Graph
 from graphrec.library import Library
 from graphrec.recipe.model import NodeSpec, Recipe
+from graphrec.target import TABLE_KERNELS
 
 __all__ = ["check_wishes"]
 
 _ALWAYS = ("auto", "torch")
+_STORES = ("embeddings", "first_order")
+_TABLES = ("kernels.by_block.tables", *(f"kernels.by_node.{store}" for store in _STORES))
 
 
 def check_wishes(
     recipe: Recipe, library: Library, graph: Graph | None, broken: frozenset[str]
 ) -> list[Problem]:
-    """Kernels no block has (GR604), unknown blocks (GR305), globs that match nothing (GR603).
+    """Kernels nothing has (GR604), unknown blocks (GR305), globs that match nothing (GR603).
 
     `graph` is None when it could not be built: globs are then judged by the recipe's own names.
     """
@@ -26,7 +29,7 @@ def check_wishes(
     if "blocks" not in broken:
         found += _blocks(recipe, library, broken)
     if "graph" not in broken:
-        found += _globs(recipe, _names(recipe, graph, broken))
+        found += _globs(recipe, graph, broken)
     origin = recipe.origin
     if origin is None:
         return found
@@ -35,15 +38,27 @@ def check_wishes(
 
 def _kernels(recipe: Recipe, library: Library) -> Iterator[Problem]:
     declared = {name for block in library.primitives.values() for name in block.kernels}
-    known = [*_ALWAYS, *sorted(declared - set(_ALWAYS))]
+    of_tables = TABLE_KERNELS.keys() - declared
+    known = [*_ALWAYS, *sorted((declared | of_tables) - set(_ALWAYS))]
     for path, kernel in _asked(recipe):
         if kernel not in known:
-            yield Problem(
-                "GR604",
-                f"no block has a kernel `{kernel}`",
-                path=path,
-                help=suggestion(kernel, known),
-            )
+            what, help = f"no block has a kernel `{kernel}`", suggestion(kernel, known)
+        elif kernel in of_tables and not _reaches_tables(path):
+            what = f"only tables have a kernel `{kernel}`"
+            help = f"kernels: {{by_block: {{tables: {kernel}}}}}"
+        elif kernel not in (*TABLE_KERNELS, "auto") and path in _TABLES:
+            what = f"tables have no kernel `{kernel}`"
+            help = suggestion(kernel, sorted({"auto", *TABLE_KERNELS}))
+        else:
+            continue
+        yield Problem("GR604", what, path=path, help=help)
+
+
+def _reaches_tables(path: str) -> bool:
+    if path in ("kernels.default", *_TABLES):
+        return True
+    glob = path.removeprefix("kernels.by_node.")
+    return glob != path and any(fnmatchcase(store, glob) for store in _STORES)
 
 
 def _asked(recipe: Recipe) -> Iterator[tuple[str, str]]:
@@ -58,7 +73,7 @@ def _asked(recipe: Recipe) -> Iterator[tuple[str, str]]:
 
 
 def _blocks(recipe: Recipe, library: Library, broken: frozenset[str]) -> Iterator[Problem]:
-    known = sorted({*library.names, *recipe.blocks})
+    known = sorted({*library.names, *recipe.blocks, "tables"})
     for name in recipe.kernels.by_block:
         if name not in known and f"blocks.{name}" not in broken:
             yield Problem(
@@ -69,12 +84,13 @@ def _blocks(recipe: Recipe, library: Library, broken: frozenset[str]) -> Iterato
             )
 
 
-def _globs(recipe: Recipe, names: set[str]) -> Iterator[Problem]:
-    sections: Mapping[str, Mapping[str, object]] = {
-        "kernels.by_node": recipe.kernels.by_node,
-        "train.groups": recipe.train.groups,
-    }
-    for section, globs in sections.items():
+def _globs(recipe: Recipe, graph: Graph | None, broken: frozenset[str]) -> Iterator[Problem]:
+    nodes = {*_nodes(recipe, graph, broken), *_STORES}
+    sections: tuple[tuple[str, Mapping[str, object], set[str]], ...] = (
+        ("kernels.by_node", recipe.kernels.by_node, nodes),
+        ("train.groups", recipe.train.groups, nodes | _weights(recipe, graph)),
+    )
+    for section, globs, names in sections:
         for glob in globs:
             if not any(fnmatchcase(name, glob) for name in names):
                 path = f"{section}.{glob}"
@@ -82,15 +98,19 @@ def _globs(recipe: Recipe, names: set[str]) -> Iterator[Problem]:
                 yield Problem("GR603", f"{path}: no node matches `{glob}`", path=path, help=help)
 
 
-def _names(recipe: Recipe, graph: Graph | None, broken: frozenset[str]) -> set[str]:
-    """What a glob can match: nodes and their copies, tables, what a balance learns."""
+def _nodes(recipe: Recipe, graph: Graph | None, broken: frozenset[str]) -> set[str]:
+    """Nodes and their copies."""
+    if graph is not None:
+        return {name for node in graph.nodes for name in (node.name, node.origin)}
+    nodes = {*recipe.graph, *(path[6:] for path in broken if path.startswith("graph."))}
+    nodes |= {f"{kind}.{task}" for kind in ("head", "rel") for task in recipe.tasks}
+    return nodes | {f"{node}.{task}" for node in nodes for task in recipe.tasks}
+
+
+def _weights(recipe: Recipe, graph: Graph | None) -> set[str]:
+    """What else has weights: single tables, and what a balance learns."""
     if graph is None:
-        nodes = {*recipe.graph, *(path[6:] for path in broken if path.startswith("graph."))}
-        nodes |= {f"{kind}.{task}" for kind in ("head", "rel") for task in recipe.tasks}
-        copies = {f"{node}.{task}" for node in nodes for task in recipe.tasks}
         tables = set(recipe.features)
     else:
-        nodes = {name for node in graph.nodes for name in (node.name, node.origin)}
-        copies, tables = set(), {t.name for t in (*graph.tables, *graph.first_order_tables)}
-    stores = ("embeddings", "first_order")
-    return nodes | copies | {*stores, "balance"} | {f"{s}.{t}" for s in stores for t in tables}
+        tables = {t.name for t in (*graph.tables, *graph.first_order_tables)}
+    return {"balance", *(f"{store}.{table}" for store in _STORES for table in tables)}

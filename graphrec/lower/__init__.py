@@ -12,6 +12,8 @@ from graphrec.graph import Graph
 from graphrec.lower.common import NN, State, place
 from graphrec.lower.declare import constants, constructor
 from graphrec.lower.forward import forward
+from graphrec.lower.score import score, split_constants
+from graphrec.lower.stacks import stack_places
 from graphrec.lower.text import WIDTH, Writer, docstring
 
 __all__ = ["Source", "lower"]
@@ -19,7 +21,10 @@ __all__ = ["Source", "lower"]
 
 @dataclass(frozen=True)
 class Source:
-    """Generated code: its text, the class it defines, who is behind each line, what it imports."""
+    """Generated code: its text, the class it defines, who is behind each line, what it imports.
+
+    `score` is the name of the method that scores the candidates of a request, if there is one.
+    """
 
     text: str
     class_name: str
@@ -27,6 +32,7 @@ class Source:
     places: dict[str, str] = field(default_factory=dict)
     layers: frozenset[str] = frozenset()
     fitted: bool = False
+    score: str = ""
 
     @property
     def digest(self) -> str:
@@ -38,17 +44,21 @@ def lower(graph: Graph, *, recipe_hash: str, version: str) -> Source:
     """Write the module of a graph; equal graphs give equal bytes."""
     state = State(graph)
     constants(state)
+    split_constants(state)
     constructor(state)
     forward(state)
+    method = score(state)
     body = state.writer
     # the body decides the imports, so the head is written last
     head = _head(state, recipe_hash, version)
     owner = {line + len(head.lines): name for line, name in body.owner.items()}
     places = {node.name: place(node.span, graph.title) for node in graph.nodes}
+    places |= stack_places(graph)
     layers = frozenset(
         f"{module}:{name}" for module, names in state.imports.items() for name in names
     )
-    return Source(head.text() + body.text(), state.class_name, owner, places, layers, state.fitted)
+    text = head.text() + body.text()
+    return Source(text, state.class_name, owner, places, layers, state.fitted, method)
 
 
 def _head(state: State, recipe_hash: str, version: str) -> Writer:

@@ -7,9 +7,9 @@ from typing import Any
 from graphrec.block import Block
 from graphrec.errors import Span
 from graphrec.graph import Graph, Group, Node, Ref
+from graphrec.layers import layer_args
 from graphrec.lower.names import Names, class_name
 from graphrec.lower.text import Writer
-from graphrec.shapes import Shape
 
 __all__ = [
     "NN",
@@ -98,27 +98,11 @@ def port_columns(group: Group, port: str) -> str:
     return "_query" if port == "query" else "_keys"
 
 
-def layer_args(graph: Graph, node: Node) -> dict[str, Any]:
-    """Constructor arguments of a node's layer, from its block and the shapes it reads."""
-    assert isinstance(node.op, Block)
-    shapes: dict[str, Shape | tuple[Shape, ...]] = {}
-    variadic = {port.name for port in node.op.ports() if port.variadic}
-    for port, value in node.inputs.items():
-        if isinstance(value, Ref):
-            shapes[port] = graph.shape(value)
-        else:
-            each = tuple(graph.shape(ref) for ref in value)
-            shapes[port] = each if port in variadic else each[0].resize(sum(s.width for s in each))
-    positional, named = node.op.spread(shapes)
-    args = node.op.args(*positional, **named)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in args.items()}
-
-
 def layer(node: Node) -> tuple[str, str]:
-    """Module and class of the layer for the kernel asked; the op behind it goes by the device."""
+    """Module and class of the layer for the kernel named; the op behind it goes by the device."""
     assert isinstance(node.op, Block)
-    asked = node.kernel.asked if node.kernel else "torch"
-    kernel = node.op.kernel(asked) or node.op.kernel("torch")
+    named = node.kernel.layer if node.kernel else "torch"
+    kernel = node.op.kernel(named) or node.op.kernel("torch")
     assert kernel is not None
     module, _, name = kernel.layer.partition(":")
     return module, name

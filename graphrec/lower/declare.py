@@ -77,16 +77,14 @@ def constructor(state: State) -> None:
     if state.graph.lookups:
         args = [Raw("TABLES" if state.graph.tables else "[]"), Raw("LOOKUPS"), *rows]
         count = f"{len(state.graph.lookups)} columns, {len(state.graph.tables)} tables"
-        writer.assign("self.embeddings", Call(state.use("Embeddings"), args), 8, count)
+        _embeddings(state, "embeddings", args, count)
     if state.graph.first_order:
         args = [
             Raw("FIRST_ORDER_TABLES" if state.graph.first_order_tables else "[]"),
             Raw("FIRST_ORDER"),
             *rows,
         ]
-        writer.assign(
-            "self.first_order", Call(state.use("Embeddings"), args), 8, "one weight per value"
-        )
+        _embeddings(state, "first_order", args, "one weight per value")
     for node in state.graph.nodes:
         if isinstance(node.op, Block) and not node.shares:
             _construct(state, node)
@@ -103,11 +101,19 @@ def constructor(state: State) -> None:
     writer.line()
 
 
+def _embeddings(state: State, store: str, args: list[Any], comment: str) -> None:
+    choice = state.graph.table_kernels.get(store)
+    named: dict[str, Any] = {"draw": False}  # `initialize` does, below
+    named |= {"kernel": choice.layer} if choice and choice.layer != "auto" else {}
+    shown = f"   {choice.comment}" if choice and choice.comment else ""
+    call = Call(state.use("Embeddings"), args, named)
+    state.writer.assign(f"self.{store}", call, 8, comment + shown)
+
+
 def _construct(state: State, node: Node) -> None:
     assert isinstance(node.op, Block)
     module, name = layer(node)
-    choice = node.kernel
-    shown = f"   {choice}" if choice and choice.asked not in ("auto", "torch") else ""
+    shown = f"   {node.kernel.comment}" if node.kernel and node.kernel.comment else ""
     state.writer.assign(
         f"self.{state.attributes.take(node.name)}",
         Call(state.use(name, module), named=layer_args(state.graph, node)),

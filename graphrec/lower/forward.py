@@ -7,21 +7,24 @@ from typing import Any
 from graphrec.block import Block
 from graphrec.graph import Graph, Group, Node, Output, Ref
 from graphrec.lower.common import State, dropout, group_columns, port_columns
+from graphrec.lower.stacks import is_follower, reserve, stack
 from graphrec.lower.terms import render
 from graphrec.lower.text import Call, Raw, quoted
 from graphrec.recipe.expressions import Expression
 from graphrec.shapes import Shape
 
-__all__ = ["forward"]
+__all__ = ["comment", "forward", "group_text", "is_mask", "results"]
 
 
 def forward(state: State) -> None:
     writer = state.writer
+    reserve(state)
     writer.line("def forward(self, batch: Batch) -> dict[str, Tensor]:", 4)
     if state.graph.lookups:
         writer.line("looked = self.embeddings(batch.features)", 8)
     if state.graph.first_order:
-        writer.line("first = self.first_order(batch.features)", 8)
+        like = ", like=looked" if state.graph.lookups else ""
+        writer.line(f"first = self.first_order(batch.features{like})", 8)
     for node in state.graph.nodes:
         if isinstance(node.op, Group):
             _read_group(state, node)
@@ -34,9 +37,12 @@ def forward(state: State) -> None:
             text = render(node.op.tree, names)
             state.uses_functions |= "F." in text
             _statement(state, node, state.variable(Ref(node.name)), Raw(text))
+        elif node.kernel is not None and node.kernel.stack:
+            if not is_follower(node):
+                stack(state, node, _arguments, comment(node))
         else:
             _apply(state, node)
-    _return(state)
+    results(state)
 
 
 def _variable(state: State, ref: Ref) -> str:
@@ -44,21 +50,33 @@ def _variable(state: State, ref: Ref) -> str:
 
 
 def _statement(state: State, node: Node, target: str, value: Any) -> None:
-    shapes = list(dict.fromkeys(str(shape) for shape in node.outputs.values()))
-    comment = (
-        f"{shapes[0]} each" if len(shapes) == 1 and len(node.outputs) > 1 else ", ".join(shapes)
-    )
+    state.writer.assign(target, value, 8, comment(node), node.name)
+
+
+def comment(node: Node, rows: str = "B") -> str:
+    """Shapes of the outputs, of so many rows, and what a relation passes on."""
+    shapes = [str(shape).replace("[B", f"[{rows}") for shape in node.outputs.values()]
+    each = len(set(shapes)) == 1 and len(shapes) > 1
+    text = f"{shapes[0]} each" if each else ", ".join(dict.fromkeys(shapes))
     if node.parents:
         readers = ", ".join(ref.node.partition(".")[2] or ref.node for ref in node.parents)
-        comment += f"  {node.name.partition('.')[2]} <- {readers}"
-    state.writer.assign(target, value, 8, comment, node.name)
+        text += f"  {node.name.partition('.')[2]} <- {readers}"
+    return text
 
 
 def _apply(state: State, node: Node) -> None:
+    targets = [state.variable(Ref(node.name, port)) for port in node.outputs]
+    target = ", ".join(targets) + ("," if len(targets) == 1 and "" not in node.outputs else "")
+    layer = f"self.{state.attributes.take(node.shares or node.name)}"
+    _statement(state, node, target, Call(layer, _arguments(state, node)))
+
+
+def _arguments(state: State, node: Node) -> list[Any]:
+    """What the node's layer is called with."""
     args: list[Any] = []
     for port in node.op.ports() if isinstance(node.op, Block) else ():
         value = node.inputs.get(port.name)
-        if value is None or _is_mask(state, value):
+        if value is None or is_mask(state, value):
             continue
         if isinstance(value, Ref):
             args.append(Raw(state.variable(value)))
@@ -67,13 +85,10 @@ def _apply(state: State, node: Node) -> None:
         else:
             state.uses_functions = True
             args.append(Call("F.concat", [Raw(state.variable(ref)) for ref in value]))
-    targets = [state.variable(Ref(node.name, port)) for port in node.outputs]
-    target = ", ".join(targets) + ("," if len(targets) == 1 and "" not in node.outputs else "")
-    layer = f"self.{state.attributes.take(node.shares or node.name)}"
-    _statement(state, node, target, Call(layer, args))
+    return args
 
 
-def _is_mask(state: State, value: Any) -> bool:
+def is_mask(state: State, value: Any) -> bool:
     """A jagged tensor carries its own mask; the port is for the compiler's check only."""
     return isinstance(value, Ref) and state.graph.shape(value).dtype == "bool"
 
@@ -90,23 +105,37 @@ def _read_group(state: State, node: Node) -> None:
             continue
         suffix = port_columns(group, port)
         name = state.groups[node.name, suffix]
-        text = {
-            "": f"looked.concat({name})" if group.sequence is None else f"looked.sequence({name})",
-            "fields": f"{state.variable(Ref(node.name))}.unflatten(1, ({shape.dims[1]}, -1))"
-            if regular
-            else f"looked.stack({name})",
-            "linear": f"first.stack({name}).sum(1)",
-            "values": f"looked.values({name})",
-            "query": f"looked.concat({name})",
-            "keys": f"looked.sequence({name})",
-            "mask": f"F.mask(looked.sequence({name}))",
-            "length": f"looked.length({name}).unsqueeze(1)",
-        }[port]
+        text = group_text(group, port, shape, name)
+        if regular and port == "fields":
+            text = f"{state.variable(Ref(node.name))}.unflatten(1, ({shape.dims[1]}, -1))"
         if port == "mask" and not _mask_is_read(state, node.name):
             continue
         state.uses_functions |= text.startswith("F.")
         target = state.variable(Ref(node.name, port))
         state.writer.assign(target, Raw(text), 8, str(shape), node.name)
+
+
+def group_text(
+    group: Group,
+    port: str,
+    shape: Shape,
+    columns: str,
+    looked: str = "looked",
+    first: str = "first",
+) -> str:
+    """How a port of a group is read: `columns` is a constant, the others what was looked up."""
+    return {
+        "": f"{looked}.concat({columns})"
+        if group.sequence is None
+        else f"{looked}.sequence({columns})",
+        "fields": f"{looked}.stack({columns})",
+        "linear": f"{first}.stack({columns}).sum(1)",
+        "values": f"{looked}.values({columns})",
+        "query": f"{looked}.concat({columns})",
+        "keys": f"{looked}.sequence({columns})",
+        "mask": f"F.mask({looked}.sequence({columns}))",
+        "length": f"{looked}.length({columns}).unsqueeze(1)",
+    }[port]
 
 
 def _drop_features(state: State, node: Node, columns: tuple[str, ...]) -> None:
@@ -125,13 +154,14 @@ def _mask_is_read(state: State, group: str) -> bool:
     )
 
 
-def _return(state: State) -> None:
+def results(state: State, losses: bool = True) -> None:
+    """Write the return of all predictions and exports, and of penalties and `losses`."""
     entries: list[tuple[str, str]] = []
     several = len(state.graph.outputs) > 1
     for output in state.graph.outputs:
         suffix = f"_{output.task}" if several else ""
         entries.extend((f"{key}{suffix}", text) for key, text in _predict(state, output, suffix))
-    for node in state.graph.nodes:
+    for node in state.graph.nodes if losses else ():
         if isinstance(node.op, Group) and dropout(node.op):
             penalty = state.variable(Ref(node.name, "penalty"))
             entries.append((f"{node.name}_feature_p_loss", penalty))

@@ -32,6 +32,14 @@ class Names:
         self._taken = set(taken)
         self._given: dict[str, str] = {}
 
+    def fresh(self, taken: frozenset[str]) -> Names:
+        """New names for another scope, where these are taken too."""
+        return Names(_TAKEN | taken)
+
+    def reserve(self, name: str) -> None:
+        """Never give this identifier away."""
+        self._taken.add(name)
+
     def take(self, wish: str) -> str:
         """An identifier like `wish`: dots become underscores, clashes get one behind.
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from graphrec.graph import Graph
+from graphrec.passes.candidates import candidate_split
+from graphrec.passes.common import common
+from graphrec.passes.inference import inference
 from graphrec.passes.kernels import choose_kernels
 from graphrec.passes.prune import prune
+from graphrec.passes.siblings import siblings
 from graphrec.passes.tables import tables
 from graphrec.target import Target
 
@@ -14,7 +18,15 @@ __all__ = ["PASSES", "Trace", "run"]
 
 Trace = Callable[[str, Graph], None]
 
-PASSES: tuple[Callable[[Graph, Target], Graph], ...] = (prune, tables, choose_kernels)
+PASSES: tuple[Callable[[Graph, Target], Graph], ...] = (
+    prune,
+    common,
+    tables,
+    inference,
+    choose_kernels,
+    candidate_split,
+    siblings,
+)
 
 
 def run(graph: Graph, target: Target, trace: Trace | None = None) -> Graph:

@@ -45,7 +45,7 @@ def tables(graph: Graph, target: Target) -> Graph:
 def _first(lookup: Lookup, width: int) -> Lookup:
     """The same column with one weight per value, pooled alike (numbers: a weight each)."""
     if lookup.table is None:
-        return Lookup(lookup.column, "scaled", width, width=lookup.width)
+        return Lookup(lookup.column, "scaled", width, width=lookup.width, side=lookup.side)
     return replace(lookup, dim=width)
 
 

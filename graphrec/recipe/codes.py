@@ -95,6 +95,8 @@ CODES: Mapping[str, str] = {
     "GR602": "a kernel can't run here; torch does",
     "GR603": "a glob that matches no node",
     "GR604": "a kernel that no block has",
+    "GR605": "measurements of kernels that can't be used",
+    "GR606": "a kernel whose results differ from torch's",
     # data
     "GR701": "no data files",
     "GR702": "a file that can't be read",
@@ -104,7 +106,6 @@ CODES: Mapping[str, str] = {
     "GR706": "rows that can't be used",
     "GR707": "a CSV row with too many or too few cells",
     "GR708": "a value outside the vocabulary",
-    "GR709": "a vocabulary file that can't be used",
     "GR710": "data settings that can't be used",
     "GR711": "lists are needed",
     "GR712": "no rows are left",

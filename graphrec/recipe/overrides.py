@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from graphrec.errors import Problem, Span, nearest, suggestion
 from graphrec.recipe.merge import merge
@@ -51,7 +51,8 @@ def retold(problem: Problem, texts: Sequence[str]) -> Problem:
     if problem.code != "GR201":
         where = problem.path if not text.startswith(problem.path) else ""
         told = f"{where}: {problem.message}" if where else problem.message
-        return refused(text, span.line, told, problem.help, problem.code)
+        found = refused(text, span.line, told, problem.help, problem.code)
+        return replace(found, severity=problem.severity)
     parent = problem.path.rpartition(".")[0]
     hint, _, rest = problem.help.rpartition("   ")
     near = f"; {hint}" if hint else ""
