@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from graphrec.columns import aligned, count, memory
-from graphrec.graph import Graph, Lookup, Node, Table
+from graphrec.graph import Graph, KernelChoice, Lookup, Node, Table
+from graphrec.lock import NAME
 from graphrec.shapes import Shape
 
 __all__ = ["Cost", "Description", "NodeLine", "TableLine", "describe"]
@@ -70,6 +71,7 @@ class Description:
     tables: tuple[TableLine, ...]
     tasks: Mapping[str, str]
     remarks: tuple[str, ...] = field(default=())
+    table_kernels: Mapping[str, KernelChoice] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The description as plain data, with totals."""
@@ -127,7 +129,8 @@ class Description:
         more = "" if len(known) == len(self.tables) else " and what is fitted"
         count_of = f"total: {len(self.tables)} tables"
         rows.append([count_of, f"{total[0]:,}", "", memory(total[1]), more.strip()])
-        return aligned(rows, right=frozenset({1, 2, 3}))
+        chosen = [[f"kernel of {s}", str(choice)] for s, choice in self.table_kernels.items()]
+        return "\n\n".join([aligned(rows, right=frozenset({1, 2, 3})), aligned(chosen)]).rstrip()
 
 
 def describe(
@@ -154,6 +157,7 @@ def describe(
         ),
         tasks={output.task: output.form for output in graph.outputs},
         remarks=remarks,
+        table_kernels=graph.table_kernels,
     )
 
 
@@ -204,7 +208,8 @@ def _outputs(outputs: Mapping[str, str]) -> str:
 def _kernel(node: NodeLine) -> str:
     if node.kernel is None:
         return ""
-    if node.kernel_asked in ("auto", node.kernel):
+    plain = node.kernel_asked == "auto" and node.kernel == "torch"
+    if node.kernel_asked == node.kernel or (plain and NAME not in node.kernel_why):
         return node.kernel
     return f"{node.kernel_asked} -> {node.kernel}: {node.kernel_why}"
 

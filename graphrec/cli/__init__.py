@@ -9,6 +9,7 @@
     cli/importing.py import
     cli/running.py   train, evaluate
     cli/weighing.py  importance
+    cli/tuning.py    bench, verify
     cli/shipped.py   recipes, blocks, schema, explain
     cli/checking.py  check-block
     cli/machine.py   doctor
@@ -38,6 +39,7 @@ from graphrec.cli import (
     running,
     shipped,
     starting,
+    tuning,
     weighing,
 )
 from graphrec.cli.command import Command, Parser, UsageError
@@ -50,9 +52,11 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("look at a recipe", (*reading.COMMANDS, *comparing.COMMANDS)),
     ("make something of it", making.COMMANDS),
     ("train", (*running.COMMANDS, *weighing.COMMANDS)),
+    ("kernels", tuning.COMMANDS),
     ("what there is", (*shipped.COMMANDS, *checking.COMMANDS)),
     ("this machine", machine.COMMANDS),
 )
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (see the module's text)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from graphrec.cli.command import Command, Parser, UsageError, shared_options
+from graphrec.cli.command import Command, Parser, UsageError, positive, shared_options
 from graphrec.cli.console import Console
 
 if TYPE_CHECKING:
@@ -80,13 +80,6 @@ def _input(text: str, usage: str) -> tuple[str, Shape]:
         raise UsageError(f"--input {text}: {error}", usage) from None
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
 def _options(parser: Parser) -> None:
     parser.add_argument(
         "block", metavar="BLOCK", help="module:Class of yours, or the name of a built-in block"
@@ -110,7 +103,7 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "--longest",
         metavar="STEPS",
-        type=_positive,
+        type=positive,
         help="the longest history that the block reads (default: any)",
     )
     parser.add_argument(

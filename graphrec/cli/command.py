@@ -21,8 +21,10 @@ __all__ = [
     "library_of",
     "memory_of",
     "plugin_option",
+    "positive",
     "recipe_options",
     "recipe_path",
+    "share_the_cores",
     "shared_options",
 ]
 
@@ -117,6 +119,14 @@ def plugin_option(parser: Parser) -> None:
     )
 
 
+def share_the_cores() -> None:
+    """Let idle OpenMP threads sleep: spinning ones starve the reader thread and other programs.
+
+    OpenMP reads this once, when torch is loaded; whoever set the variable keeps their choice.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def library_of(args: argparse.Namespace) -> Library:
     """The built-in blocks and those of the plugins named on the command line."""
     from graphrec.library import load_library
@@ -129,6 +139,17 @@ def recipe_path(text: str) -> str:
     from graphrec.catalog import find_recipe
 
     return find_recipe(text)
+
+
+def positive(text: str) -> int:
+    """A whole number of 1 or more, as an option gives it: `1024` or `1_024`."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got `{text}`")
+    return number
 
 
 def editor_schema(output: str | None) -> str:

@@ -20,11 +20,14 @@ if TYPE_CHECKING:
     from graphrec.compiler import Compiled
     from graphrec.graph import Graph
     from graphrec.passes import Trace
+    from graphrec.target import Purpose
 
 __all__ = ["COMMANDS"]
 
 
-def _compiled(args: argparse.Namespace, trace: Trace | None = None) -> Compiled:
+def _compiled(
+    args: argparse.Namespace, trace: Trace | None = None, purpose: Purpose = "train"
+) -> Compiled:
     from graphrec.compiler import compile_recipe
 
     return compile_recipe(
@@ -34,14 +37,17 @@ def _compiled(args: argparse.Namespace, trace: Trace | None = None) -> Compiled:
         trace=trace,
         allow_root=args.allow_root,
         max_memory=memory_of(args),
+        purpose=purpose,
     )
 
 
 def _compile(args: argparse.Namespace, console: Console) -> int:
     if args.check and args.output is None:
         raise UsageError("--check compares with a file: add -O FILE", args.usage)
-    compiled = _compiled(args)
+    compiled = _compiled(args, purpose="inference" if args.inference else "train")
     text = compiled.source.text
+    if args.inference and not compiled.source.score:
+        console.remark("no score(): it needs features with `side: user` and others without")
     if args.check:
         return _compare(args.output, text, console)
     if args.output is not None:
@@ -110,14 +116,16 @@ def _known_pass(args: argparse.Namespace) -> str:
         return str(args.after)
     near = nearest(args.after, names)
     hint = f"; did you mean `{near}`?" if near else ""
-    raise UsageError(f"no pass `{args.after}`{hint} In order: {', '.join(names)}", args.usage)
+    raise UsageError(f"no pass `{args.after}`{hint} (in order: {', '.join(names)})", args.usage)
 
 
 def _as_it_was(graph: Graph, after: str) -> Graph:
     """The graph as that pass left it; no kernel is shown before kernels are chosen."""
     from dataclasses import replace
 
-    if after != "choose_kernels":
+    from graphrec.passes import PASSES, choose_kernels
+
+    if after not in [step.__name__ for step in PASSES[PASSES.index(choose_kernels) :]]:
         graph = graph.with_nodes(replace(node, kernel=None) for node in graph.nodes)
     return replace(graph, description=f"After {after}. {graph.description}".strip())
 
@@ -144,6 +152,12 @@ def _output_option(parser: Parser) -> None:
 def _compile_options(parser: Parser) -> None:
     recipe_options(parser)
     _output_option(parser)
+    parser.add_argument(
+        "--inference",
+        action="store_true",
+        help="without what only training needs; where features say `side: user` or context, with "
+        "score(request, candidates), which does a request's part once",
+    )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail if FILE differs from the recipe"
     )
@@ -172,6 +186,7 @@ COMMANDS = (
             "graphrec compile deepfm",
             "graphrec compile my_recipe.yaml -O model.py",
             "graphrec compile my_recipe.yaml -O model.py --check",
+            "graphrec compile shop --inference -O shop_serving.py",
         ),
     ),
     Command(

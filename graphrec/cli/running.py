@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 
 from graphrec.cli.command import (
     Command,
@@ -13,6 +12,7 @@ from graphrec.cli.command import (
     plugin_option,
     recipe_options,
     recipe_path,
+    share_the_cores,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -34,7 +34,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     if not console.json:
         console.problems(compiled.problems)
     # After compiling: a mistake in the recipe is told before torch is loaded.
-    _share_the_cores()
+    share_the_cores()
     from graphrec.train.loop import train
 
     command = ["graphrec", *args.words]
@@ -51,7 +51,7 @@ def _train(args: argparse.Namespace, console: Console) -> int:
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
     library = library_of(args)
-    _share_the_cores()
+    share_the_cores()
     from graphrec.train.evaluate import evaluate
 
     record = evaluate(args.run, args.data or None, args.checkpoint, library=library)
@@ -62,14 +62,6 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
 
     console.result(aligned([[key, _shown(value)] for key, value in record.items()]))
     return 0
-
-
-def _share_the_cores() -> None:
-    """Let idle OpenMP threads sleep: spinning ones starve the reader thread and other programs.
-
-    OpenMP reads this once, when torch is loaded; whoever set the variable keeps their choice.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def _shown(value: object) -> str:

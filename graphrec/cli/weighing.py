@@ -11,6 +11,7 @@ from graphrec.cli.command import (
     UsageError,
     library_of,
     plugin_option,
+    positive,
     shared_options,
 )
 from graphrec.cli.console import Console, write_file
@@ -77,13 +78,6 @@ def _list(names: tuple[str, ...]) -> str:
     return ", ".join(names[:12]) + (f", +{len(names) - 12}" if names[12:] else "")
 
 
-def _positive(text: str) -> int:
-    number = int(text.replace("_", ""))
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
 def _options(parser: Parser) -> None:
     parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
     parser.add_argument(
@@ -99,14 +93,14 @@ def _options(parser: Parser) -> None:
         help="what is permuted (default: feature)",
     )
     parser.add_argument(
-        "--rows", metavar="N", type=_positive, default=50_000, help="rows read (default: 50,000)"
+        "--rows", metavar="N", type=positive, default=50_000, help="rows read (default: 50,000)"
     )
     parser.add_argument(
-        "--repeats", metavar="N", type=_positive, default=3, help="permutations each (default: 3)"
+        "--repeats", metavar="N", type=positive, default=3, help="permutations each (default: 3)"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the permutations (default: 0)")
     parser.add_argument(
-        "--keep", metavar="N", type=_positive, help="write a recipe with the N best features to -O"
+        "--keep", metavar="N", type=positive, help="write a recipe with the N best features to -O"
     )
     parser.add_argument("-O", metavar="FILE", dest="output", help="the reduced recipe")
     parser.add_argument(

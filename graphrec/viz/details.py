@@ -71,8 +71,10 @@ def _node(node: Node, graph: Graph, line: NodeLine, recipe: Recipe) -> Detail:
         made["parameters"] = count(line.parameters)
         made["flops"] = "?" if line.flops_per_row is None else count(line.flops_per_row)
     made["bytes"] = memory(line.output_bytes)
-    if node.kernel is not None:
-        choice = node.kernel
+    choice = node.kernel
+    if isinstance(node.op, Group):
+        choice = graph.table_kernels.get("embeddings")
+    if choice is not None and choice.layer != "auto":
         made["kernel"] = {"asked": choice.asked, "chosen": choice.chosen, "why": choice.why}
     for key, value in (("shares", node.shares), ("was", node.was), ("note", node.note)):
         if value:

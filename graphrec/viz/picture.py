@@ -122,7 +122,7 @@ def _card(node: Node, ports: list[str]) -> Card:
     if choice is not None and choice.asked != choice.chosen and choice.asked != "auto":
         kernel, fallback, why = f"{choice.asked} → {choice.chosen}", True, choice.why
     elif choice is not None and choice.chosen != "torch":
-        kernel = choice.chosen
+        kernel, why = choice.chosen, choice.why
     return Card(
         key=node.name,
         role=node.role,
