@@ -1,9 +1,12 @@
-"""Embedding tables: lookup, gradient and exact Adagrad of 26 features, beside torch and FBGEMM.
+"""Embedding tables: lookup, gradient and exact update of 26 features, beside torch and FBGEMM.
 
-    python bench/tables.py [--rows 100000] [--batch 4096] [--threads 2] [--windows 7]
+    python bench/tables.py [--rule adagrad] [--dtype fp32] [--first-order] [--rows 100000] ...
 
-All candidates run in one process, taking turns window by window; medians of the windows are
-printed, wall and process CPU time, with ratios to the first. Their weights are compared first.
+`--rule` is sgd, adagrad, rowwise_adagrad or adam (lazy, as torch.optim.SparseAdam), `--dtype` how
+tables are stored, `--first-order` adds a table of width 1 read at the same rows. Candidates that
+can't do what is asked are left out. All run in one process, taking turns window by window; medians
+of the windows are printed, wall and process CPU time, with ratios to the first. Weights are
+compared first.
 """
 
 from __future__ import annotations
@@ -28,52 +31,87 @@ from graphrec.nn import native
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.tables import Lookup, Table
 from graphrec.recipe.training import Optimizer
-from graphrec.train.sparse import RowOptimizer
+from graphrec.train.sparse import Change, RowOptimizer, update_rows
 
 FEATURES = 26
 LR, EPS = 0.02, 1e-10
 NAMES = [f"C{number:02d}" for number in range(FEATURES)]
 
 Step = Callable[[list[Tensor], Tensor], None]
-Weights = Callable[[], Tensor]
+Candidate = tuple[Step, Callable[[], Tensor]]  # and the weights it has come to
 
 
-def graphrec_step(initial: list[Tensor], kernel: str) -> tuple[Step, Weights]:
-    """Packed tables with the row optimizer, on the compiled kernel or on torch's operators."""
+def graphrec_step(initial: list[Tensor], kernel: str, args: argparse.Namespace) -> Candidate:
+    """Packed tables with the row optimizer, on one of their kernels."""
     rows, dim = initial[0].shape
-    tables = [Table(name, rows=rows, dim=dim, init="zeros") for name in NAMES]
-    module = Embeddings(tables, [Lookup(name, table=name) for name in NAMES])
-    module.load_state_dict({f"{n}.weight": w for n, w in zip(NAMES, initial, strict=True)})
-    module.kernel = kernel
-    weight = module.get_parameter(module.packs[0].name)
-    optimizer = RowOptimizer(weight, Optimizer(name="adagrad", eps=EPS), kernel)
+    columns = [Lookup(name, table=name) for name in NAMES]
+    modules = [_embeddings(rows, dim, columns, kernel, args.dtype)]
+    modules[0].load_state_dict({f"{n}.weight": w for n, w in zip(NAMES, initial, strict=True)})
+    if args.first_order:
+        # FBGEMM has no width 1: there the wide table is its own, the narrow one torch's.
+        narrow = "torch" if kernel == "fbgemm" else kernel
+        modules.append(_embeddings(rows, 1, columns, narrow, "fp32"))
+    weights = [module.get_parameter(module.packs[0].name) for module in modules]
+    settings = Optimizer(name=args.rule, eps=EPS)
+    optimizers = [
+        RowOptimizer(w, settings, m.kernel) for w, m in zip(weights, modules, strict=True)
+    ]
+    count = 0
 
     def step(ids: list[Tensor], grad: Tensor) -> None:
-        out = module(dict(zip(NAMES, ids, strict=True))).concat(NAMES)
-        out.backward(grad)
-        assert weight.grad is not None
-        optimizer.update(weight.grad._indices()[0], weight.grad._values(), LR, 0.0, 1)
-        weight.grad = None
+        nonlocal count
+        count += 1
+        features = dict(zip(NAMES, ids, strict=True))
+        looked = modules[0](features)
+        out = [looked.concat(NAMES)]
+        out += [module(features, like=looked).concat(NAMES) for module in modules[1:]]
+        torch.autograd.backward(out, [grad, grad[:, :FEATURES].contiguous()][: len(out)])
+        given = zip(optimizers, weights, strict=True)
+        changes = [Change(one, w.grad, LR, 0.0) for one, w in given if w.grad is not None]
+        update_rows(changes, count)
+        for weight in weights:
+            weight.grad = None
 
-    return step, lambda: weight.detach()
+    return step, lambda: weights[0].detach().float()
 
 
-def torch_step(initial: list[Tensor]) -> tuple[Step, Weights]:
-    """One nn.Embedding(sparse=True) a feature, with torch.optim.Adagrad."""
+def _embeddings(rows: int, dim: int, columns: list[Lookup], kernel: str, dtype: str) -> Embeddings:
+    tables = [Table(name, rows=rows, dim=dim, init="zeros", dtype=dtype) for name in NAMES]  # type: ignore[arg-type]
+    return Embeddings(tables, columns, kernel=kernel)
+
+
+def torch_step(initial: list[Tensor], args: argparse.Namespace) -> Candidate:
+    """One nn.Embedding(sparse=True) a feature, with torch.optim's optimizer."""
     tables = [nn.Embedding.from_pretrained(w.clone(), freeze=False, sparse=True) for w in initial]
-    optimizer = torch.optim.Adagrad([table.weight for table in tables], lr=LR, eps=EPS)
+    if args.first_order:
+        rows = initial[0].shape[0]
+        tables += [
+            nn.Embedding.from_pretrained(torch.zeros(rows, 1), freeze=False, sparse=True)
+            for _ in NAMES
+        ]
+    weights = [table.weight for table in tables]
+    optimizer: torch.optim.Optimizer
+    if args.rule == "adam":
+        optimizer = torch.optim.SparseAdam(weights, lr=LR, eps=EPS)
+    elif args.rule == "adagrad":
+        optimizer = torch.optim.Adagrad(weights, lr=LR, eps=EPS)
+    else:
+        optimizer = torch.optim.SGD(weights, lr=LR)
 
     def step(ids: list[Tensor], grad: Tensor) -> None:
         optimizer.zero_grad()
-        out = torch.cat([table(i) for table, i in zip(tables, ids, strict=True)], dim=1)
-        out.backward(grad)
+        out = [torch.cat([t(i) for t, i in zip(tables[:FEATURES], ids, strict=True)], dim=1)]
+        if args.first_order:
+            narrow = zip(tables[FEATURES:], ids, strict=True)
+            out.append(torch.cat([table(i) for table, i in narrow], dim=1))
+        torch.autograd.backward(out, [grad, grad[:, :FEATURES].contiguous()][: len(out)])
         optimizer.step()
 
-    return step, lambda: torch.cat([table.weight.detach() for table in tables])
+    return step, lambda: torch.cat([weight.detach() for weight in weights[:FEATURES]])
 
 
-def fbgemm_step(initial: list[Tensor]) -> tuple[Step, Weights]:
-    """FBGEMM's table batched embeddings with Adagrad fused into the backward."""
+def fbgemm_step(initial: list[Tensor], args: argparse.Namespace) -> Candidate:
+    """FBGEMM's table batched embeddings with the update fused into the backward."""
     warnings.simplefilter("ignore")
     from fbgemm_gpu.split_embedding_configs import EmbOptimType
     from fbgemm_gpu.split_table_batched_embeddings_ops_common import EmbeddingLocation
@@ -84,8 +122,13 @@ def fbgemm_step(initial: list[Tensor]) -> tuple[Step, Weights]:
 
     rows, dim = initial[0].shape
     spec = (rows, dim, EmbeddingLocation.HOST, ComputeDevice.CPU)
+    rules = {
+        "sgd": EmbOptimType.EXACT_SGD,
+        "adagrad": EmbOptimType.EXACT_ADAGRAD,
+        "rowwise_adagrad": EmbOptimType.EXACT_ROWWISE_ADAGRAD,
+    }
     tables = SplitTableBatchedEmbeddingBagsCodegen(
-        [spec] * FEATURES, optimizer=EmbOptimType.EXACT_ADAGRAD, learning_rate=LR, eps=EPS
+        [spec] * FEATURES, optimizer=rules[args.rule], learning_rate=LR, eps=EPS
     )
     for mine, given in zip(tables.split_embedding_weights(), initial, strict=True):
         mine.copy_(given)
@@ -96,6 +139,29 @@ def fbgemm_step(initial: list[Tensor]) -> tuple[Step, Weights]:
         tables(flat, offsets).backward(grad)
 
     return step, lambda: torch.cat([w.detach() for w in tables.split_embedding_weights()])
+
+
+def candidates(initial: list[Tensor], args: argparse.Namespace) -> dict[str, Candidate]:
+    """All that can do what is asked for, graphrec's native kernel first where there is one."""
+    made: dict[str, Candidate] = {}
+    found = native.kernel()
+    if isinstance(found, native.RowKernel):
+        made["graphrec native"] = graphrec_step(initial, "native", args)
+    else:
+        print(f"without the native kernel: {found}")
+    made["graphrec torch"] = graphrec_step(initial, "torch", args)
+    try:
+        made["graphrec fbgemm"] = graphrec_step(initial, "fbgemm", args)
+    except RuntimeError as error:
+        print(f"without graphrec on FBGEMM: {error}")
+    if args.rule != "rowwise_adagrad" and args.dtype == "fp32":
+        made["torch sparse"] = torch_step(initial, args)
+    if args.rule != "adam" and args.dtype == "fp32" and not args.first_order:
+        try:
+            made["fbgemm TBE"] = fbgemm_step(initial, args)
+        except ImportError as error:
+            print(f"without FBGEMM: {error}")
+    return made
 
 
 def measure(
@@ -127,6 +193,9 @@ def main() -> None:
         ("windows", 7),
     ):
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--rule", choices=native.RULES, default="adagrad")
+    parser.add_argument("--dtype", choices=("fp32", "bf16"), default="fp32")
+    parser.add_argument("--first-order", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
@@ -138,26 +207,19 @@ def main() -> None:
         )
         for _ in range(8)
     ]
-    made = {"graphrec torch": graphrec_step(initial, "torch"), "torch sparse": torch_step(initial)}
-    found = native.kernel()
-    if isinstance(found, native.RowKernel):
-        made = {"graphrec native": graphrec_step(initial, "native"), **made}
-    else:
-        print(f"without the native kernel: {found}")
-    try:
-        made["fbgemm TBE"] = fbgemm_step(initial)
-    except ImportError as error:
-        print(f"without FBGEMM: {error}")
+    made = candidates(initial, args)
     for step, _ in made.values():
         for ids, grad in data:
             step(ids, grad)
-    expected = made["torch sparse"][1]()
+    judge = "torch sparse" if "torch sparse" in made else "graphrec torch"
+    expected = made[judge][1]()
     for name, (_, weights) in made.items():
-        print(f"{name:16} largest difference to torch {(weights() - expected).abs().max():.1e}")
+        print(f"{name:16} largest difference to {judge} {(weights() - expected).abs().max():.1e}")
     times = measure({name: step for name, (step, _) in made.items()}, data, args.windows)
     wall, cpu = next(iter(times.values()))
     print(
-        f"\n{FEATURES} x {args.rows} x {args.dim}, batch {args.batch}, {args.threads} threads; ms"
+        f"\n{args.rule}, {args.dtype}, {FEATURES} x {args.rows} x {args.dim}"
+        f"{' and x 1' if args.first_order else ''}, batch {args.batch}, {args.threads} threads; ms"
     )
     print(f"{'':16} {'wall':>8} {'x':>6} {'cpu':>8} {'x':>6}")
     for name, (w, c) in times.items():

@@ -1,0 +1,1 @@
+"""Comparisons on one machine: `make bench`, or `python -m bench --only P3`."""

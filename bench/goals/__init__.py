@@ -1,0 +1,1 @@
+"""One file for what is measured together; each has `rows(options)`."""

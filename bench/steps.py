@@ -1,0 +1,166 @@
+"""Training steps: of generated modules, with graphrec's losses and optimizers, and by hand."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.cases import HAND, Data, columns
+from bench.models.pieces import SparseTables, Tables, TBETables
+from graphrec.compiler import Compiled
+from graphrec.nn.embedding import Embeddings
+from graphrec.train.losses import TaskLosses
+from graphrec.train.optimizers import Optimizers, make_optimizers
+from graphrec.train.trainer import Trainer
+
+__all__ = [
+    "Candidate",
+    "by_hand",
+    "check_equal",
+    "generated",
+    "missing",
+    "precision",
+    "trained",
+]
+
+DENSE_LR = 1e-3
+TABLES: dict[str, type[Tables]] = {"TBE": TBETables, "sparse": SparseTables}
+
+
+class Candidate:
+    """A model that trains: `step()` takes the next batch, `logits()` are those of the first."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        data: Sequence[Data],
+        train: Callable[[Data], object],
+        logits: Callable[[Data], tuple[Tensor, ...]],
+        optimizers: Optimizers | None = None,
+    ) -> None:
+        self.module, self.data, self.optimizers = module, data, optimizers
+        self._train, self._logits = train, logits
+        self._next: Iterator[Data] = itertools.cycle(data)
+
+    def step(self) -> None:
+        """Train on the next batch."""
+        self._train(next(self._next))
+
+    @torch.no_grad()
+    def logits(self) -> tuple[Tensor, ...]:
+        """Outputs for the first batch, float32."""
+        return tuple(found.float() for found in self._logits(self.data[0]))
+
+
+def generated(
+    model: Compiled, data: Sequence[Data], *, tables: str = "auto", bf16: bool = False
+) -> Candidate:
+    """The generated module; `tables` is the kernel of its embeddings."""
+    module = model.module()
+    _choose(module, tables)
+    losses, optimizers = TaskLosses(model.recipe), make_optimizers(module, model.recipe)
+
+    def train(one: Data) -> None:
+        optimizers.zero_grad()
+        with precision(bf16):
+            total = losses(module(one.batch), one.batch).total
+        total.backward()
+        optimizers.step()
+
+    def logits(one: Data) -> tuple[Tensor, ...]:
+        with precision(bf16):
+            found = module(one.batch)
+        return tuple(found[name] for name in sorted(found) if name.startswith("logits"))
+
+    return Candidate(module, data, train, logits, optimizers)
+
+
+def trained(model: Compiled, data: Sequence[Data], *, tables: str = "auto") -> Candidate:
+    """The generated module under graphrec's whole training loop: guards and metrics too."""
+    module = model.module()
+    _choose(module, tables)
+    optimizers = make_optimizers(module, model.recipe)
+    # Loader and run folder are what a step does not touch.
+    parts = (model.recipe, model.graph, module, optimizers, None, None, None, "")
+    trainer = Trainer(*parts, torch.device("cpu"))  # type: ignore[arg-type]
+    return Candidate(module, data, lambda one: trainer._train(one.batch), lambda one: ())
+
+
+def by_hand(
+    name: str,
+    model: Compiled,
+    data: Sequence[Data],
+    *,
+    tables: str = "TBE",
+    bf16: bool = False,
+    weights: nn.Module | None = None,
+) -> Candidate:
+    """The model of bench/models, with the generated module's `weights` if they are given."""
+    module = HAND[name](*columns(model), TABLES[tables])
+    if weights is not None:
+        module.load(weights.state_dict())
+    dense = [p for n, p in module.named_parameters() if not n.startswith("tables.")]
+    optimizer = torch.optim.Adam(dense, lr=DENSE_LR, eps=1e-10, fused=True)
+
+    def logits(one: Data) -> tuple[Tensor, ...]:
+        with precision(bf16):
+            found: tuple[Tensor, ...] = module(one.ids, one.numbers)
+        return found
+
+    def train(one: Data) -> None:
+        optimizer.zero_grad()
+        pairs = zip(logits(one), one.labels, strict=True)
+        losses = [F.binary_cross_entropy_with_logits(z.float(), y) for z, y in pairs]
+        torch.stack(losses).sum().backward()
+        optimizer.step()
+        module.tables.step()
+
+    return Candidate(module, data, train, logits)
+
+
+def check_equal(ours: Candidate, theirs: Candidate, steps: int = 3) -> tuple[float, float]:
+    """Largest differences of outputs before and after some steps; ValueError if they are large.
+
+    After a step Adam has made a difference in the last digit of a gradient near 0 one of a whole
+    learning rate: the bound is wider then, and outputs still move far more than it in a step.
+    """
+    gaps = []
+    for within in (1e-5, 1e-3):
+        pairs = zip(ours.logits(), theirs.logits(), strict=True)
+        gaps.append(max(float((mine - other).abs().max()) for mine, other in pairs))
+        if not gaps[-1] <= within:
+            raise ValueError(
+                f"outputs differ by {gaps[-1]:.1e} {'after' if gaps[1:] else 'before'} training"
+            )
+        if not gaps[1:]:
+            for _ in range(steps):
+                ours.step()
+                theirs.step()
+    return gaps[0], gaps[1]
+
+
+def missing(tables: str) -> str:
+    """Why this machine can't have these hand-written tables; empty if it can."""
+    try:
+        TABLES[tables]([2], [4])
+    except (ImportError, OSError) as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+def _choose(module: nn.Module, tables: str) -> None:
+    """Set the kernel of the tables; FBGEMM has none for the narrow ones of first-order terms."""
+    for part in module.modules():
+        if isinstance(part, Embeddings):
+            narrow = tables == "fbgemm" and any(pack.dim % 4 for pack in part.packs)
+            part.kernel = "auto" if narrow else tables
+
+
+def precision(bf16: bool) -> AbstractContextManager[object]:
+    """Autocast to bfloat16, or nothing."""
+    return torch.autocast("cpu", dtype=torch.bfloat16) if bf16 else nullcontext()

@@ -1,0 +1,102 @@
+"""Measuring: candidates take turns window by window in one process; medians of wall and CPU time.
+
+Import it before torch: threads that wait must not spin while another candidate is timed.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import platform
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["Time", "machine", "measure"]
+
+Step = Callable[[], object]
+PACKAGES = ("torch", "numpy", "pyarrow", "fbgemm-gpu-cpu", "fuxictr", "deepctr-torch")
+
+
+@dataclass(frozen=True)
+class Time:
+    """Medians over the windows: milliseconds a step, wall and CPU time of the process."""
+
+    wall: float
+    cpu: float
+
+    def over(self, other: Time) -> tuple[float, float]:
+        """How many times as fast this is: the other's times over these, wall and CPU."""
+        return other.wall / self.wall, other.cpu / self.cpu
+
+
+def measure(
+    candidates: Mapping[str, Step], windows: int = 7, seconds: float = 0.5
+) -> dict[str, Time]:
+    """Time candidates A B C, A B C, ...; a window is at least `seconds` and one step long.
+
+    Every candidate takes one step before, and a window that does not count.
+    """
+    steps = {name: _steps(step, seconds) for name, step in candidates.items()}
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in candidates}
+    for window in range(windows + 1):
+        for name, step in candidates.items():
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in range(steps[name]):
+                step()
+            spent = time.perf_counter() - wall, time.process_time() - cpu
+            if window:
+                found[name].append((spent[0] / steps[name], spent[1] / steps[name]))
+    return {
+        name: Time(*(1e3 * statistics.median(column) for column in zip(*spent, strict=True)))
+        for name, spent in found.items()
+    }
+
+
+def _steps(step: Step, seconds: float) -> int:
+    """Steps of a window."""
+    step()
+    start = time.perf_counter()
+    step()
+    return max(1, round(seconds / max(time.perf_counter() - start, 1e-6)))
+
+
+def machine(threads: int) -> dict[str, object]:
+    """What numbers depend on: processor, memory, versions, load, commit."""
+    root = Path(__file__).resolve().parent.parent
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return {
+        "processor": _first("/proc/cpuinfo", "model name") or platform.processor(),
+        "bf16": [f for f in ("avx512_bf16", "amx_bf16") if f in _first("/proc/cpuinfo", "flags")],
+        "cores": os.cpu_count(),
+        "memory": _first("/proc/meminfo", "MemTotal"),
+        "threads": threads,
+        "load": round(os.getloadavg()[0], 2),
+        "versions": versions,
+        "commit": _git(root, "rev-parse", "--short", "HEAD"),
+        "changed": bool(_git(root, "status", "--porcelain", "--", "graphrec", "bench/*.py")),
+    }
+
+
+def _first(path: str, key: str) -> str:
+    try:
+        lines = Path(path).read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def _git(root: Path, *command: str) -> str:
+    found = subprocess.run(["git", "-C", str(root), *command], capture_output=True, text=True)
+    return found.stdout.strip()
