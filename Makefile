@@ -17,8 +17,9 @@ setup: ## .venv from requirements.lock, graphrec in it; at once when nothing cha
 demo: setup ## train a small multi-task model on synthetic data
 	$(BIN)/graphrec train recipes/shop.yaml
 
-test: setup ## every test; PYTEST_ARGS="-k lower -x" to choose
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: setup ## every test, side by side; PYTEST_ARGS="-k lower -x" to choose
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+	$(BIN)/python -m pytest -n auto --maxprocesses=4 --dist worksteal $(PYTEST_ARGS)
 
 lint: setup ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -28,7 +28,7 @@ __all__ = [
     "trained",
 ]
 
-DENSE_LR = 1e-3
+DENSE_LR, DENSE_EPS = 1e-3, 1e-6
 TABLES: dict[str, type[Tables]] = {"TBE": TBETables, "sparse": SparseTables}
 
 
@@ -105,7 +105,7 @@ def by_hand(
     if weights is not None:
         module.load(weights.state_dict())
     dense = [p for n, p in module.named_parameters() if not n.startswith("tables.")]
-    optimizer = torch.optim.Adam(dense, lr=DENSE_LR, eps=1e-10, fused=True)
+    optimizer = torch.optim.Adam(dense, lr=DENSE_LR, eps=DENSE_EPS, fused=True)
 
     def logits(one: Data) -> tuple[Tensor, ...]:
         with precision(bf16):

@@ -17,7 +17,7 @@ from graphrec.build.wishes import check_wishes
 from graphrec.errors import Problem, RecipeError
 from graphrec.graph import Graph
 from graphrec.library import BUILTIN, Library
-from graphrec.lock import Entry, lock_path, read_lock
+from graphrec.lock import Entry, Lock, lock_path, read_lock
 from graphrec.lower import Source, lower
 from graphrec.recipe import Reading, parse, recipe_hash
 from graphrec.recipe.model import Recipe, SequenceFeature
@@ -98,9 +98,8 @@ def compile_recipe(
     if checked.errors or recipe is None or graph is None:
         raise RecipeError(checked.problems)
     source = lower(graph, recipe_hash=recipe_hash(recipe), version=__version__)
-    lock = lock_path(path) if target is None else None
-    known = lock if lock is not None and lock.exists() else None
-    return Compiled(recipe, graph, source, checked.problems, known)
+    lock = _lock_of(path) if target is None else None
+    return Compiled(recipe, graph, source, checked.problems, lock)
 
 
 def check_recipe(
@@ -163,8 +162,17 @@ def recipe_target(
 
 def _target(recipe: Recipe, path: str | Path) -> tuple[Target, list[Problem]]:
     """The target for this machine's CPU, by the recipe's kernels.lock; findings about that file."""
-    lock, problems = read_lock(lock_path(path))
+    beside = _lock_of(path)
+    lock, problems = (Lock(), []) if beside is None else read_lock(beside)
     return recipe_target(recipe, entries=lock.entries), problems
+
+
+def _lock_of(path: str | Path) -> Path | None:
+    """Where the recipe's measurements are, if they are; a text lies in no folder."""
+    if isinstance(path, str) and "\n" in path:
+        return None
+    beside = lock_path(path)
+    return beside if beside.exists() or beside.is_symlink() else None
 
 
 def _kernel_findings(recipe: Recipe, graph: Graph) -> list[Problem]:

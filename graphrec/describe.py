@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from graphrec.columns import aligned, count, memory
-from graphrec.graph import Graph, KernelChoice, Lookup, Node, Table
+from graphrec.graph import Graph, KernelChoice, Lookup, Node, Side, Table
 from graphrec.lock import NAME
 from graphrec.shapes import Shape
 
@@ -46,6 +46,8 @@ class NodeLine:
     kernel: str | None
     kernel_why: str
     line: str | None
+    side: Side | None = None
+    """For inference on a model of two sides: `request` runs once, the others per candidate."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ class Description:
 
     def _nodes(self) -> str:
         totals = self.totals()
-        rows = [["node", "block", "output", "parameters", "FLOPs/row", "bytes/row", "kernel"]]
+        split = any(node.side for node in self.nodes)
+        head = ["node", "block", "output", "parameters", "FLOPs/row", "bytes/row"]
+        rows = [[*head, *(["runs"] if split else []), "kernel"]]
         for node in self.nodes:
             source = node.role == "group"
             rows.append(
@@ -104,6 +108,7 @@ class Description:
                     "" if source else _number(node.parameters),
                     "" if source else _number(node.flops_per_row),
                     memory(node.output_bytes),
+                    *([_RUNS[node.side]] if split else []),
                     _kernel(node),
                 ]
             )
@@ -146,7 +151,7 @@ def describe(
     return Description(
         name=graph.name,
         description=graph.description,
-        nodes=tuple(_node(node, costs, lengths) for node in graph.nodes),
+        nodes=tuple(_node(graph, node, costs, lengths) for node in graph.nodes),
         tables=tuple(
             _table(table, lookups, rows)
             for tables, lookups in (
@@ -161,7 +166,9 @@ def describe(
     )
 
 
-def _node(node: Node, costs: Mapping[str, Cost] | None, lengths: Mapping[str, int]) -> NodeLine:
+def _node(
+    graph: Graph, node: Node, costs: Mapping[str, Cost] | None, lengths: Mapping[str, int]
+) -> NodeLine:
     cost = (costs or {}).get(node.name, Cost(0, 0) if costs is not None else None)
     return NodeLine(
         name=node.name,
@@ -175,6 +182,7 @@ def _node(node: Node, costs: Mapping[str, Cost] | None, lengths: Mapping[str, in
         kernel=node.kernel.chosen if node.kernel else None,
         kernel_why=node.kernel.why if node.kernel else "",
         line=str(node.span) if node.span else None,
+        side=graph.side(node),
     )
 
 
@@ -199,6 +207,15 @@ def _table(table: Table, lookups: tuple[Lookup, ...], rows: Mapping[str, int]) -
     )
 
 
+_RUNS: Mapping[Side | None, str] = {
+    "request": "once per request",
+    "candidates": "per candidate",
+    "both": "in two parts",
+    None: "",
+}
+"""`both`: features of user and item side by side, which a layer reads part by part."""
+
+
 def _outputs(outputs: Mapping[str, str]) -> str:
     if len(outputs) > 1 and len(set(outputs.values())) == 1:
         return f"{len(outputs)} x {next(iter(outputs.values()))}"
@@ -209,6 +226,8 @@ def _kernel(node: NodeLine) -> str:
     if node.kernel is None:
         return ""
     plain = node.kernel_asked == "auto" and node.kernel == "torch"
+    if node.kernel_asked == node.kernel and node.kernel_why:
+        return f"{node.kernel}: {node.kernel_why}"
     if node.kernel_asked == node.kernel or (plain and NAME not in node.kernel_why):
         return node.kernel
     return f"{node.kernel_asked} -> {node.kernel}: {node.kernel_why}"

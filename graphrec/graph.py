@@ -230,6 +230,13 @@ class Graph:
         """Shape of one output."""
         return self.by_name[ref.node].outputs[ref.port]
 
+    def side(self, node: Node) -> Side | None:
+        """For inference, the side of all outputs of a node; None where sides are not settled."""
+        found = {
+            self.sides[ref] for port in node.outputs if (ref := Ref(node.name, port)) in self.sides
+        }
+        return None if not found else found.pop() if len(found) == 1 else "both"
+
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """The same graph with other nodes, put in order."""
         return replace(self, nodes=topological(tuple(nodes)))

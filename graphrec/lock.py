@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from graphrec.errors import Problem, Span
 from graphrec.library import shipped
-from graphrec.recipe.reader import read_value
+from graphrec.recipe.reader import MAX_BYTES, read_value
 from graphrec.recipe.tree import Tree
 
 __all__ = ["FORMAT", "NAME", "Entry", "Lock", "Machine", "Times", "lock_path", "read_lock"]
@@ -140,12 +140,19 @@ def lock_path(recipe: str | Path) -> Path:
 def read_lock(path: Path) -> tuple[Lock, list[Problem]]:
     """The lock at `path`, an empty one where there is none; GR605 with its line for damage."""
     try:
-        text = path.read_text(encoding="utf-8")
+        if not path.is_file() and (path.is_symlink() or path.exists()):
+            return Lock(), [_unreadable(path, "it is no file")]
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+        text = data.decode("utf-8")
     except FileNotFoundError:
         return Lock(), []
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        return Lock(), [_damage(Span(str(path), 1, 1), f"can't be read: {why}")]
+    except OSError as error:
+        return Lock(), [_unreadable(path, error.strerror or str(error))]
+    except UnicodeDecodeError:
+        return Lock(), [_unreadable(path, "it is not UTF-8 text")]
+    if len(data) > MAX_BYTES:
+        return Lock(), [_unreadable(path, f"it has more than {MAX_BYTES:,} bytes")]
     tree, problems = read_value(text, str(path))
     if tree is None or problems:
         placed = sorted((p.span, p.message) for p in problems if p.span is not None)
@@ -186,6 +193,11 @@ def _span(tree: Tree, path: tuple[int | str, ...]) -> Span:
             break
         tree = children[str(name)]
     return tree.span
+
+
+def _unreadable(path: Path, why: str) -> Problem:
+    """Without a place: there is no line that is worth showing."""
+    return Problem("GR605", f"{path} can't be read: {why}", help=_MEND)
 
 
 def _damage(span: Span | None, why: str) -> Problem:

@@ -7,7 +7,7 @@ run.score({"user_id": 7, "hour": 20, "clicked__item_id": [3, 5], ...},
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -80,7 +80,10 @@ class Served:
 
         Raises DataError for missing columns and bad cells.
         """
-        return self._encoders[side].encode(_table(rows)).to(self.trained.device)
+        if side not in self._encoders:
+            raise ValueError(f"no side {side!r}: request, candidates, or None for whole rows")
+        encoder = self._encoders[side]
+        return encoder.encode(_table(rows, encoder.plan.columns)).to(self.trained.device)
 
     def predict(self, rows: Rows) -> dict[str, np.ndarray[Any, Any]]:
         """The predictions for whole rows, an array of as many rows for each key of `forward`."""
@@ -101,17 +104,30 @@ class Served:
                 f"recipe {self.recipe.name} can't score candidates: some features need"
                 " `side: user` or `side: context`, and others none or `side: item`; use predict"
             )
-        asked = _table([request] if isinstance(request, Mapping) else request)
-        given = _table(candidates)
+        asked = _table([request] if isinstance(request, Mapping) else request, ())
         if asked.num_rows != 1:
-            raise ValueError(f"a request is one row, got {asked.num_rows}: score them one by one")
-        # A cross of user and item is of the candidate, and reads a column of the request.
-        for column in self._encoders["candidates"].plan.columns:
-            if column not in given.column_names and column in asked.column_names:
-                said = pa.concat_arrays([asked.column(column).combine_chunks()] * given.num_rows)
-                given = given.append_column(column, said)
+            raise ValueError(
+                f"a request is one row, got {asked.num_rows}: score requests one by one"
+                f" (the columns of a request: {', '.join(self.request_columns)})"
+            )
+        given = self._with_request(asked, candidates)
         call: Callable[..., Any] = getattr(self.module, method)
         return self._run(call, self.batch(asked, "request"), self.batch(given, "candidates"))
+
+    def _with_request(self, asked: Any, candidates: Rows) -> Any:
+        """The candidates with what they read of the request: its values count, not their own.
+
+        A cross of user and item is of the candidate, and reads a column of the request.
+        """
+        columns = self._encoders["candidates"].plan.columns
+        given = _table(candidates, columns)
+        for column in columns:
+            own = column in given.column_names
+            if column in asked.column_names and (column in self.request_columns or not own):
+                said = asked.column(column).take(pa.array([0] * given.num_rows, pa.int64()))
+                given = given.drop_columns([column]) if own else given
+                given = given.append_column(column, said)
+        return given
 
     @staticmethod
     def _run(call: Callable[..., Any], *batches: Batch) -> dict[str, np.ndarray[Any, Any]]:
@@ -146,18 +162,32 @@ def _keys_by_side(graph: Graph) -> dict[str, frozenset[str]]:
     }
 
 
-def _table(rows: Rows) -> pa.Table:
+def _table(rows: Rows, columns: Sequence[str]) -> pa.Table:
+    """The rows as a table; of no rows at all, one with these columns."""
     if isinstance(rows, pa.Table):
         return rows
     if isinstance(rows, pa.RecordBatch):
         return pa.Table.from_batches([rows])
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: _column(name, [row.get(name) for row in rows]) for name in names})
+    single = isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable)
+    maps = [] if single else list(rows)
+    odd = rows if single else next((row for row in maps if not isinstance(row, Mapping)), None)
+    if odd is not None or single:
+        raise TypeError(
+            f"rows are a list with a map per row, or an Arrow table; got {type(odd).__name__}"
+            " (columns become a table with pyarrow.table)"
+        )
+    if not maps:
+        return pa.table({column: pa.nulls(0) for column in columns})
+    names = list(dict.fromkeys(name for row in maps for name in row))
+    return pa.table({name: _column(name, [row.get(name) for row in maps]) for name in names})
 
 
 def _column(name: str, values: list[Any]) -> Any:
     try:
         return pa.array(values)
     except (pa.ArrowException, OverflowError) as error:
-        found = Problem("GR706", f"column `{name}` of the rows: {error}", path=f"data.{name}")
+        help = "values of one kind in all rows of a column; ids beyond 64 bits as text"
+        found = Problem(
+            "GR706", f"column `{name}` of the rows: {error}", path=f"data.{name}", help=help
+        )
         raise DataError(found) from None

@@ -99,6 +99,41 @@ def test_what_is_missing_or_bad_is_said(folder: Path) -> None:
         run.score([REQUEST, REQUEST], CANDIDATES)
 
 
+def test_no_candidates_are_no_rows(folder: Path) -> None:
+    run = graphrec.load_run(folder)
+    assert run.score(REQUEST, [])["probs"].shape == (0,)
+    assert run.predict([])["probs"].shape == (0,)
+    nothing = pa.Table.from_pylist(CANDIDATES).slice(0, 0)
+    assert run.score(REQUEST, nothing)["probs"].shape == (0,)
+
+
+def test_rows_may_come_one_by_one_and_the_request_counts(folder: Path) -> None:
+    run = graphrec.load_run(folder)
+    expected = run.score(REQUEST, CANDIDATES)["probs"]
+    found = run.score(REQUEST, (candidate for candidate in CANDIDATES))["probs"]
+    np.testing.assert_array_equal(found, expected)
+    # A cross reads user_id: that of the request, whatever a candidate brings along.
+    others = [{**candidate, "user_id": 99} for candidate in CANDIDATES]
+    np.testing.assert_array_equal(run.score(REQUEST, others)["probs"], expected)
+
+
+@pytest.mark.parametrize("rows", [None, 5, "abc", [1, 2], {"item_id": [4, 9]}])
+def test_what_is_no_rows_is_told(folder: Path, rows: Any) -> None:
+    with pytest.raises(TypeError, match="a map per row, or an Arrow table; got"):
+        graphrec.load_run(folder).score(REQUEST, rows)
+
+
+def test_a_slip_in_a_request_is_told(folder: Path) -> None:
+    run = graphrec.load_run(folder)
+    with pytest.raises(ValueError, match="one row, got 0.*hour, past__item_id, user_id"):
+        run.score({}, CANDIDATES)
+    with pytest.raises(ValueError, match="no side 'user'"):
+        run.batch(CANDIDATES, "user")  # type: ignore[arg-type]
+    with pytest.raises(DataError) as caught:
+        run.score({**REQUEST, "user_id": 10**30}, CANDIDATES)
+    assert "as text" in caught.value.problems[0].help
+
+
 def test_without_sides_there_is_no_score(tmp_path: Path) -> None:
     text = RECIPE.replace("side: user, ", "").replace("side: context, ", "")
     (tmp_path / "served.yaml").write_text(text)

@@ -78,7 +78,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str], console: Console) -> int:
     parser = _parser()
     try:
-        args = parser.parse_args(words)
+        args, unknown = parser.parse_known_args(words)
+        if unknown:
+            raise _unknown(unknown, args, parser)
     except UsageError as error:
         return _usage(error, console)
     except SystemExit as done:  # --help and --version
@@ -95,6 +97,16 @@ def _run(words: list[str], console: Console) -> int:
         raise
     except Exception as error:
         return _failed(error, console)
+
+
+def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> UsageError:
+    from graphrec.errors import nearest
+
+    usage = getattr(args, "usage", "") or parser.format_usage().strip()
+    option = words[0].partition("=")[0]
+    near = nearest(option, re.findall(r"--[a-z-]+", usage)) if option.startswith("--") else None
+    hint = f"; did you mean `{near}`?" if near else ""
+    return UsageError(f"unrecognized arguments: {' '.join(words)}{hint}", usage)
 
 
 def _failed(error: Exception, console: Console) -> int:
@@ -117,7 +129,8 @@ def _failed(error: Exception, console: Console) -> int:
     who = "a bug in graphrec, not in your recipe" if ours else f"an error in {where}, or behind it"
     help = "please report it with the lines above, the command, and what `graphrec doctor` prints"
     said = f"internal error: {type(error).__name__}: {error} ({who})"
-    console.problems([Problem("GR003", said, help=help if ours else "")])
+    mend = help if ours else f"mend it there; if that is not yours, {help}"
+    console.problems([Problem("GR003", said, help=mend)])
     return 70
 
 

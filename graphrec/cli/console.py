@@ -69,7 +69,10 @@ def write_file(path: str, text: str) -> None:
     from pathlib import Path
 
     target = Path(path)
-    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)
+    except OSError as error:  # of a name that nobody gave
+        raise OSError(error.errno, error.strerror, path) from None
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:

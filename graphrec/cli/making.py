@@ -88,7 +88,9 @@ def _graph(args: argparse.Namespace, console: Console) -> int:
 
     seen: dict[str, Graph] = {}
     wanted = None if args.after is None else _known_pass(args)
-    compiled = _compiled(args, seen.__setitem__)
+    if wanted in ("inference", "candidate_split") and not args.inference:
+        console.remark(f"{wanted} does nothing for training: add --inference")
+    compiled = _compiled(args, seen.__setitem__, "inference" if args.inference else "train")
     graph = compiled.graph if wanted is None else _as_it_was(seen[wanted], wanted)
     if args.format == "json":
         console.data(viz.plain(graph))
@@ -123,7 +125,8 @@ def _as_it_was(graph: Graph, after: str) -> Graph:
     """The graph as that pass left it; no kernel is shown before kernels are chosen."""
     from dataclasses import replace
 
-    from graphrec.passes import PASSES, choose_kernels
+    from graphrec.passes import PASSES
+    from graphrec.passes.kernels import choose_kernels
 
     if after not in [step.__name__ for step in PASSES[PASSES.index(choose_kernels) :]]:
         graph = graph.with_nodes(replace(node, kernel=None) for node in graph.nodes)
@@ -171,6 +174,11 @@ def _graph_options(parser: Parser) -> None:
         "--after", metavar="PASS", help="the graph as it was after this pass (first: build)"
     )
     parser.add_argument(
+        "--inference",
+        action="store_true",
+        help="as it is compiled for inference: what runs once per request is marked",
+    )
+    parser.add_argument(
         "--fast", action="store_true", help="html without parameters and FLOPs: needs no torch"
     )
     parser.set_defaults(usage=parser.format_usage().strip())
@@ -198,6 +206,7 @@ COMMANDS = (
             "graphrec graph shop --format html -O shop.html",
             "graphrec graph deepfm",
             "graphrec graph shop --after build --format svg -O before.svg",
+            "graphrec graph shop --inference --format svg -O serving.svg",
         ),
     ),
 )

@@ -53,6 +53,7 @@ def _describe(args: argparse.Namespace, console: Console) -> int:
         library=library_of(args),
         allow_root=args.allow_root,
         max_memory=memory_of(args),
+        purpose="inference" if args.inference else "train",
     )
     costs, remarks = measure(compiled)
     lengths = history_lengths(compiled.recipe)
@@ -78,6 +79,16 @@ def _expand(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _describe_options(parser: Parser) -> None:
+    recipe_options(parser)
+    parser.add_argument(
+        "--inference",
+        action="store_true",
+        help="as it is compiled for inference: which nodes run once per request",
+    )
+    parser.set_defaults(usage=parser.format_usage().strip())
+
+
 def _expand_options(parser: Parser) -> None:
     recipe_options(parser)
     parser.add_argument(
@@ -97,8 +108,12 @@ COMMANDS = (
         "describe",
         "list nodes, shapes, parameters, FLOPs, tables and kernels",
         _describe,
-        recipe_options,
-        ("graphrec describe deepfm", "graphrec describe shop -o kernels.default=triton"),
+        _describe_options,
+        (
+            "graphrec describe deepfm",
+            "graphrec describe shop -o kernels.default=triton",
+            "graphrec describe shop --inference",
+        ),
     ),
     Command(
         "expand",

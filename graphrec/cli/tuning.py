@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from graphrec.cli.command import (
     UsageError,
     library_of,
     memory_of,
+    positive,
     recipe_options,
     recipe_path,
     share_the_cores,
@@ -51,8 +53,31 @@ def _bench(args: argparse.Namespace, console: Console) -> int:
         console.problems(found.problems)
         console.result(found.as_text())
     if written:
-        console.remark(f"wrote {written}: {len(found.entries)} entries")
+        console.remark(f"wrote {written}: {_told(len(found.entries), target)}")
+        _remark_unread(args, console)
     return 2 if found.problems else 0
+
+
+def _told(entries: int, target: Target) -> str:
+    many = "entry" if entries == 1 else "entries"
+    return f"{entries} {many} for batch {target.measured.batch} on {target.device}"
+
+
+def _remark_unread(args: argparse.Namespace, console: Console) -> None:
+    """Times that `auto` will not look at: of another batch, in another file."""
+    from graphrec.lock import lock_path
+    from graphrec.recipe import read_recipe
+
+    path = recipe_path(args.recipe)
+    usual = lock_path(path)
+    if args.lock is not None and Path(args.lock).resolve() != usual.resolve():
+        console.remark(f"`auto` reads {usual}, not this file")
+    written = read_recipe(path, allow_root=args.allow_root).train.batch
+    if args.batch not in (None, written):
+        console.remark(
+            f"the recipe says train.batch {written}: with that `auto` finds none of these times;"
+            f" give -o train.batch={args.batch}, or bench without --batch"
+        )
 
 
 def _lock_path(args: argparse.Namespace) -> Path | None:
@@ -60,7 +85,12 @@ def _lock_path(args: argparse.Namespace) -> Path | None:
 
     if args.no_lock:
         return None
-    return Path(args.lock) if args.lock else lock_path(recipe_path(args.recipe))
+    path = lock_path(recipe_path(args.recipe)) if args.lock is None else Path(args.lock)
+    # Told before minutes of timing, not after them.
+    if not path.name or not os.access(path.parent, os.W_OK):
+        what = f"can't write `{args.lock or path}`: --lock FILE in a folder you may write to"
+        raise UsageError(f"{what}, or --no-lock", args.usage)
+    return path
 
 
 def _known(path: Path | None) -> Lock:
@@ -125,13 +155,6 @@ def _device(args: argparse.Namespace) -> str:
     return str(args.device)
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
 def _device_option(parser: Parser) -> None:
     parser.add_argument(
         "--device", choices=("cpu", "cuda"), help="where to run (default: cuda if there is one)"
@@ -153,12 +176,12 @@ def _bench_options(parser: Parser) -> None:
     recipe_options(parser)
     _device_option(parser)
     parser.add_argument(
-        "--batch", metavar="N", type=_count, help="rows of a batch (default: train.batch)"
+        "--batch", metavar="N", type=positive, help="rows of a batch (default: train.batch)"
     )
     parser.add_argument(
         "--repeats",
         metavar="N",
-        type=_count,
+        type=positive,
         default=7,
         help="windows of 40 ms for every time; the median counts (default: 7)",
     )

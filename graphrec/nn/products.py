@@ -35,11 +35,11 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether `product` gives x and W [out, in] to oneDNN: large float32 matrices [M, in]."""
     return (
-        x.dim() == 2
+        not torch.compiler.is_compiling()  # first: sizes may be symbols there
+        and x.dim() == 2
         and x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.shape[0] >= _LARGE
-        and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
         and _wanted()
     )

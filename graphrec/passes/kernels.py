@@ -148,7 +148,7 @@ def _store(graph: Graph, store: str, target: Target) -> KernelChoice:
         why = refusal("native", True)
         if why is not None:
             return KernelChoice("auto", "torch", f"no native kernel: {why}", "auto", local=True)
-        said = found.why if found is not None else "nothing measured yet"
+        said = found.why if found is not None else "the usual one; nothing measured yet"
         return KernelChoice("auto", "native", said, "auto", local=True)
     choice = _explicit(asked, refusal)
     # Tables have no twin that knows when to be torch: what no machine can run is not named.

@@ -41,7 +41,8 @@ class Files:
                 data = stream.read(MAX_BYTES + 1)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            return None, [Problem("GR120", f"can't read {path!r}: {why}", span)]
+            help = "give a recipe of that folder" if os.path.isdir(path) else ""
+            return None, [Problem("GR120", f"can't read {path!r}: {why}", span, help=help)]
         if len(data) > MAX_BYTES:
             limit = f"a recipe has at most {MAX_BYTES:,} bytes"
             return None, [Problem("GR106", limit, Span(path, 1, 1))]

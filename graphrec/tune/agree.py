@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf, isinf
 
 import torch
 from torch import Tensor
@@ -35,15 +36,34 @@ class Results:
 
 @dataclass(frozen=True)
 class Difference:
-    """What is farthest from torch: its name, its error, and the error that was allowed."""
+    """What is farthest from torch: its name, its error, and the error that was allowed.
+
+    `failed` is what a kernel raised that gave no result at all.
+    """
 
     what: str
     error: float
     allowed: float
+    failed: str = ""
+
+    @classmethod
+    def failure(cls, raised: Exception) -> Difference:
+        """That of a kernel that raised."""
+        lines = str(raised).splitlines()
+        return cls("", inf, 0.0, f"{type(raised).__name__}: {lines[0] if lines else ''}")
 
     @property
     def agrees(self) -> bool:
         return self.error <= self.allowed
+
+    @property
+    def told(self) -> str:
+        """In words, for people."""
+        if self.failed:
+            return f"it fails ({self.failed})"
+        if isinf(self.error):
+            return f"{self.what} is missing, not finite, or of another shape"
+        return f"{self.what} is off by {self.error:.1e}, {self.allowed:.1e} is allowed"
 
 
 def errors(found: Results, right: Results) -> dict[str, float]:
@@ -52,9 +72,9 @@ def errors(found: Results, right: Results) -> dict[str, float]:
     for what, wanted in right.values.items():
         given = found.values.get(what)
         if given is None or wanted is None:
-            made[what] = 0.0 if given is wanted else float("inf")
+            made[what] = 0.0 if given is wanted else inf
         elif given.shape != wanted.shape or not bool(torch.isfinite(given).all()):
-            made[what] = float("inf")
+            made[what] = inf
         else:
             scale = float(wanted.double().norm())
             if not what.startswith("output"):

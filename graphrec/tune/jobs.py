@@ -11,7 +11,7 @@ from graphrec.block import Block, Kernel
 from graphrec.graph import Graph, Lookup, Node, Table
 from graphrec.layers import layer_args, layer_inputs
 from graphrec.lock import Entry
-from graphrec.passes.kernels import stacks_of, table_refusal
+from graphrec.passes.kernels import asked_kernel, stacks_of, table_refusal
 from graphrec.passes.measured import STORES, node_entry, store_entry, store_parts
 from graphrec.shapes import B, Shape
 from graphrec.target import TABLE_KERNELS, Target
@@ -86,8 +86,7 @@ def _layer(
     declared = {name: kernel for name in block.kernels if (kernel := block.kernel(name))}
     absent = {name: why for name, k in declared.items() if (why := _refusal(k, block, target))}
     if not stack:
-        alone = "no sibling: no other node of equal settings and shapes can run beside it"
-        absent |= {name: alone for name, k in declared.items() if k.together}
+        absent |= {n: _alone(node, n, target) for n, k in declared.items() if k.together}
     inputs = layer_inputs(graph, node)
     return LayerJob(
         nodes=(node.name,),
@@ -99,6 +98,13 @@ def _layer(
         inputs=inputs,
         lengths=tuple(_longest(shape, target.measured.lengths) for shape in inputs),
     )
+
+
+def _alone(node: Node, kernel: str, target: Target) -> str:
+    asked = asked_kernel(node, target.wishes)
+    if asked not in ("auto", kernel):
+        return f"the recipe asks for `{asked}`: only what may be `{kernel}` is computed together"
+    return "no sibling: no other node of equal settings and shapes can run beside it"
 
 
 def interpreted() -> bool:

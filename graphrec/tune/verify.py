@@ -101,20 +101,19 @@ def _line(
     job: Job, kernel: str, compared: Iterator[tuple[str, Difference]]
 ) -> tuple[Line, Problem | None]:
     """The comparison that comes nearest to its limit, or goes farthest beyond it."""
-    made, error = list[tuple[str, Difference]](), ""
+    made, failed = list[tuple[str, Difference]](), None
     try:
         for one in compared:
             made.append(one)
     except Exception as raised:  # the kernel's, whatever it is: told with its node
-        error = f"{type(raised).__name__}: {str(raised).splitlines()[0] if str(raised) else ''}"
+        failed = Difference.failure(raised)
     where, far = max(
         made, key=lambda one: one[1].error / one[1].allowed, default=("", Difference("", 0.0, 1.0))
     )
-    if error:
-        far = Difference(f"it fails ({error})", float("inf"), 0.0)
-    detail = f"{far.what} off by {far.error:.1e} of {far.allowed:.1e} allowed ({where})"
+    far = failed or far
+    detail = far.told if failed or not made else f"{far.told} ({where})"
     state: Literal["agrees", "differs"] = "agrees" if far.agrees else "differs"
-    line = Line(job.name, job.entry.block, kernel, state, error or detail, len(made))
+    line = Line(job.name, job.entry.block, kernel, state, detail, len(made))
     return line, None if far.agrees else differs(job.name, job.entry, kernel, far)
 
 

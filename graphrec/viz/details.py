@@ -11,7 +11,7 @@ from graphrec.describe import Description, NodeLine
 from graphrec.errors import Span
 from graphrec.graph import Graph, Group, Node, Output
 from graphrec.recipe.model import NodeSpec, Recipe
-from graphrec.viz.picture import task_key
+from graphrec.viz.picture import SIDES, task_key
 
 __all__ = ["details", "node_kinds", "said"]
 
@@ -76,6 +76,8 @@ def _node(node: Node, graph: Graph, line: NodeLine, recipe: Recipe) -> Detail:
         choice = graph.table_kernels.get("embeddings")
     if choice is not None and choice.layer != "auto":
         made["kernel"] = {"asked": choice.asked, "chosen": choice.chosen, "why": choice.why}
+    if side := graph.side(node):
+        made["runs"] = SIDES[side]
     for key, value in (("shares", node.shares), ("was", node.was), ("note", node.note)):
         if value:
             made[key] = value

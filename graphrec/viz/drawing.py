@@ -134,7 +134,7 @@ def card_markup(
     (x, y), (width, height) = place, size
     radius = height / 2 if card.role == "task" else 8
     parts = [
-        f'<g class="{_classes(card.role, card.change)}" '
+        f'<g class="{_classes(card.role, "once" * card.once, card.change)}" '
         f'transform="translate({x:.1f} {y:.1f})"{more}>',
         f"<title>{escape(card.hint)}</title>" if card.hint else "",
         f'<rect width="{width:.1f}" height="{height:.1f}" rx="{radius:.1f}"/>',
@@ -209,6 +209,7 @@ def _legend_items(drawn: Picture) -> list[tuple[str, str]]:
     items = [(role, ROLES[role]) for role in drawn.roles]
     return (
         items
+        + ([("group once", "once per request")] if any(c.once for c in drawn.cards) else [])
         + ([("link", "relation edge")] if any(wire.relation for wire in drawn.wires) else [])
         + [(change, change) for change in drawn.changes]
     )

@@ -87,6 +87,7 @@ def _card(name: str, inside: Sequence[Card], block: str) -> Card:
         shape=next(iter(shapes)) if len(shapes) == 1 else inside[-1].shape,
         kernel=inside[0].kernel if len({card.kernel for card in inside}) == 1 else "",
         fallback=any(card.fallback for card in inside),
+        once=all(card.once for card in inside),
         hint="\n".join([f"{name}: {len(inside)} nodes", *(card.title for card in inside)]),
         change=changes.pop() if len(changes) == 1 else "changed",
     )

@@ -196,6 +196,7 @@ def _overview(description: Description) -> list[dict[str, Any]]:
         ]
         for table in description.tables
     ]
+    tables += [[f"kernel of {s}", str(choice)] for s, choice in description.table_kernels.items()]
     made = [{"title": "In all", "rows": rows}, {"title": "Tables", "rows": tables}]
     remarks = [["", remark] for remark in description.remarks]
     return [part for part in (*made, {"title": "Remarks", "rows": remarks}) if part["rows"]]

@@ -5,14 +5,14 @@ Mermaid, DOT and SVG are three spellings of the same `Picture`, so they never di
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from graphrec.block import Block
-from graphrec.graph import Graph, Group, Node, Output, Ref
+from graphrec.graph import Graph, Group, Node, Output, Ref, Side
 
-__all__ = ["CHANGES", "ROLES", "Card", "Picture", "Wire", "picture", "plain", "task_key"]
+__all__ = ["CHANGES", "ROLES", "SIDES", "Card", "Picture", "Wire", "picture", "plain", "task_key"]
 
 ROLES = {
     "group": "features",
@@ -26,6 +26,13 @@ ROLES = {
 
 CHANGES = ("added", "removed", "changed")
 """How a part of one graph differs from another graph."""
+
+SIDES: Mapping[Side, str] = {
+    "request": "once per request",
+    "candidates": "for every candidate",
+    "both": "in two parts: once per request, and for every candidate",
+}
+"""How often a node of a model for inference is computed, in words."""
 
 _LONGEST = 34
 _MOST_PORTS = 3
@@ -45,6 +52,8 @@ class Card:
     shape: str
     kernel: str = ""
     fallback: bool = False
+    once: bool = False
+    """In a picture for inference: computed once for all candidates of a request."""
     hint: str = ""
     change: str = ""
 
@@ -86,7 +95,7 @@ def picture(graph: Graph) -> Picture:
     read: dict[str, dict[str, None]] = {}
     for ref in _all_refs(graph):
         read.setdefault(ref.node, {})[ref.port] = None
-    cards = [_card(node, list(read.get(node.name, node.outputs))) for node in graph.nodes]
+    cards = [_card(graph, n, list(read.get(n.name, n.outputs))) for n in graph.nodes]
     cards += [_task(output) for output in graph.outputs]
     wires = [wire for node in graph.nodes for wire in _wires(node)]
     wires += [Wire(output.ref.node, task_key(output)) for output in graph.outputs]
@@ -108,15 +117,17 @@ def _all_refs(graph: Graph) -> Iterable[Ref]:
 
 
 def _counts(graph: Graph) -> str:
-    blocks = sum(node.role != "group" for node in graph.nodes)
-    parts = [f"{blocks} node{'s' * (blocks != 1)}"]
+    parts = [f"{len(graph.nodes)} node{'s' * (len(graph.nodes) != 1)}"]
     if graph.tables:
         parts.append(f"{len(graph.tables)} table{'s' * (len(graph.tables) != 1)}")
+    once = sum(graph.side(node) == "request" for node in graph.nodes)
+    if graph.sides:
+        parts.append(f"{once} once per request" + " (thick outline)" * bool(once))
     parts.append(f"{len(graph.outputs)} task{'s' * (len(graph.outputs) != 1)}")
     return " · ".join(parts)
 
 
-def _card(node: Node, ports: list[str]) -> Card:
+def _card(graph: Graph, node: Node, ports: list[str]) -> Card:
     choice = node.kernel
     kernel, fallback, why = "", False, ""
     if choice is not None and choice.asked != choice.chosen and choice.asked != "auto":
@@ -131,7 +142,8 @@ def _card(node: Node, ports: list[str]) -> Card:
         shape=_shape(node, ports),
         kernel=kernel,
         fallback=fallback,
-        hint=_hint(node, kernel, why),
+        once=graph.side(node) == "request",
+        hint=_hint(graph, node, kernel, why),
     )
 
 
@@ -161,11 +173,13 @@ def _shape(node: Node, ports: list[str]) -> str:
     return " ".join(different)
 
 
-def _hint(node: Node, kernel: str, why: str) -> str:
+def _hint(graph: Graph, node: Node, kernel: str, why: str) -> str:
     lines = [f"{node.name}: {node.label}"]
     lines += [f"{port or 'out'} {shape}" for port, shape in node.outputs.items()]
     if kernel:
         lines.append(f"kernel {kernel}" + (f": {why}" if why else ""))
+    if side := graph.side(node):
+        lines.append(SIDES[side])
     if node.shares:
         lines.append(f"shares the weights of {node.shares}")
     lines += [node.note] if node.note else []

@@ -75,6 +75,7 @@ def stylesheet() -> str:
         ".title{font-size:18px;font-weight:600}.note{font-size:11px}"
         ".name{font-size:13px;font-weight:600}.kind{font-size:11px;text-anchor:end}"
         f".shape{{font-family:{_MONO};font-size:11px}}"
+        "g.once>rect{stroke-width:2.8}"
         ".wire,.link{fill:none;stroke-width:1.4}.link{stroke-width:1.8;stroke-dasharray:5 4}"
         ".tag{stroke-width:4px;stroke-linejoin:round;paint-order:stroke}"
         ".tag,.fallback text,.fast text{font-size:10px;text-anchor:middle}"

@@ -38,6 +38,9 @@ def mermaid(graph: Graph) -> str:
     for role in drawn.roles:
         fill, stroke = _FILL[role]
         lines.append(f"  classDef {role} fill:{fill},stroke:{stroke},color:{_INK}")
+    once = [ids[card.key] for card in drawn.cards if card.once]
+    if once:
+        lines.append(f"  classDef once stroke-width:3px\n  class {','.join(once)} once")
     relations = [str(index) for index, wire in enumerate(drawn.wires) if wire.relation]
     if relations:
         lines.append(f"  linkStyle {','.join(relations)} stroke:{_RELATION},stroke-width:2px")
@@ -78,7 +81,8 @@ def dot(graph: Graph) -> str:
         text = "\n".join(part for part in (card.title, card.kind, card.shape, card.kernel) if part)
         lines.append(
             f"  {_dot_text(card.key)} [label={_dot_text(text)}, "
-            f'fillcolor="{fill}", color="{stroke}", fontcolor="{_INK}"]'
+            f'fillcolor="{fill}", color="{stroke}", fontcolor="{_INK}"'
+            + (', penwidth="3"]' if card.once else "]")
         )
     for wire in drawn.wires:
         label = ", ".join(part for part in (wire.label, "relation" * wire.relation) if part)

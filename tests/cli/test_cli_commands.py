@@ -338,12 +338,17 @@ def test_a_bug_is_told_as_a_bug(
     small: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(*_: object, **__: object) -> None:
-        raise RuntimeError("something we got wrong")
+        raise RuntimeError("something they got wrong")
 
-    monkeypatch.setattr("graphrec.compiler.check_recipe", broken)
+    with monkeypatch.context() as patch:
+        patch.setattr("graphrec.compiler.check_recipe", broken)
+        assert main(["check", small]) == 70
+    err = capsys.readouterr().err
+    assert "RuntimeError: something they got wrong" in err and f"an error in {__file__}" in err
+    monkeypatch.setattr("graphrec.compiler.parse", lambda *_, **__: None)
     assert main(["check", small]) == 70
     err = capsys.readouterr().err
-    assert "RuntimeError: something we got wrong" in err and "please report it" in err
+    assert "a bug in graphrec, not in your recipe" in err and "please report it" in err
     assert main(["check", small, "--format", "json"]) == 70
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
     assert problem["code"] == "GR003"

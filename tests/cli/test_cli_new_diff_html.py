@@ -60,7 +60,87 @@ def test_the_graph_between_passes(small: str, capsys: Out) -> None:
         assert main(["graph", small, "--after", name, "--format", "html", "-O", "c.html"]) == 0
     capsys.readouterr()
     assert main(["graph", small, "--after", "prun"]) == 2
-    assert "did you mean `prune`? In order: build, prune" in capsys.readouterr().err
+    assert "did you mean `prune`? (in order: build, prune" in capsys.readouterr().err
+
+
+def test_kernels_are_shown_after_every_pass_that_follows_their_choice(
+    small: str, capsys: Out
+) -> None:
+    asked = ["-o", "graph.deep.kernel=triton", "--inference"]
+    for name in ("candidate_split", "siblings"):
+        assert main(["graph", small, "--after", name, *asked]) == 0
+        assert "triton → torch" in capsys.readouterr().out
+    assert main(["graph", small, "--after", "candidate_split"]) == 0
+    assert "does nothing for training: add --inference" in capsys.readouterr().err
+
+
+SIDES = """\
+graphrec: 1
+name: sides
+features:
+  - {type: id, group: user, side: user, names: user, vocab: 50, dim: 4}
+  - {type: id, group: item, side: item, names: item, vocab: 20, dim: 4}
+graph:
+  asker: {block: mlp, in: user, hidden: [4]}
+  deep: {block: mlp, in: [asker, item], hidden: [8]}
+  mixed: {block: mlp, in: all, hidden: [8]}
+  top: {block: mlp, in: [deep, mixed], hidden: [4]}
+tasks:
+  click: {label: click, in: top}
+"""
+
+
+def test_what_runs_once_per_request_is_told_and_drawn(small: str, capsys: Out) -> None:
+    Path("sides.yaml").write_text(SIDES)
+    assert main(["describe", "sides.yaml", "--inference"]) == 0
+    nodes = capsys.readouterr().out.partition("total:")[0]
+    lines = {line.split()[0]: line for line in nodes.splitlines() if line}
+    assert "once per request" in lines["asker"] and "once per request" in lines["user"]
+    assert "per candidate" in lines["deep"] and "in two parts" in lines["all"]
+    assert main(["describe", "sides.yaml"]) == 0
+    assert "per candidate" not in capsys.readouterr().out
+    drawn = {}
+    for form in ("mermaid", "dot", "svg", "html", "json"):
+        assert main(["graph", "sides.yaml", "--inference", "--format", form]) == 0
+        drawn[form] = capsys.readouterr().out
+    assert "class n_user,n_asker once" in drawn["mermaid"] or (
+        "class n_asker,n_user once" in drawn["mermaid"]
+    )
+    thick = [line for line in drawn["dot"].splitlines() if 'penwidth="3"' in line]
+    assert len(thick) == 2 and any('"asker"' in line for line in thick)
+    root = ET.fromstring(drawn["svg"])
+    marked = [g for g in root.iter("{http://www.w3.org/2000/svg}g") if "once" in g.get("class", "")]
+    assert len(marked) == 3  # two cards, and the legend
+    assert '"runs":"once per request"' in drawn["html"]
+    assert '"runs":"in two parts: once per request, and for every candidate"' in drawn["html"]
+    once = {card["key"] for card in json.loads(drawn["json"])["cards"] if card["once"]}
+    assert once == {"user", "asker"}
+    assert main(["graph", "sides.yaml"]) == 0
+    assert "once" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "small.yaml", "--batch", "0"], "expected a whole number of 1 or more, got `0`"),
+        (["bench", "small.yaml", "--batch", "1e3"], "expected a whole number of 1 or more"),
+        (["bench", "small.yaml", "--lock", ""], "--lock FILE in a folder you may write to"),
+        (["bench", "small.yaml", "--lock", "none/such"], "can't write `none/such`"),
+        (["compile", "small.yaml", "--inferenc"], "did you mean `--inference`?"),
+        (["verify", "small.yaml", "--batch", "3"], "usage: graphrec verify"),
+        (["describe", "."], "give a recipe of that folder"),
+    ],
+)
+def test_slips_of_the_command_line_are_told(
+    small: str, capsys: Out, words: list[str], said: str
+) -> None:
+    assert main(words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_told_by_its_own_name(small: str, capsys: Out) -> None:
+    assert main(["compile", small, "-O", "none/model.py"]) == 4
+    assert "none/model.py: No such file" in capsys.readouterr().err
 
 
 def test_a_notebook_shows_the_page(here: Path) -> None:

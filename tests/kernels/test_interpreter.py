@@ -15,19 +15,20 @@ FOLDER = Path(__file__).parent / "interpreter"
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in FOLDER.glob("test_*.py")))
-def test_the_kernels_in_the_interpreter(name: str) -> None:
+def test_the_kernels_in_the_interpreter(name: str, soak: bool) -> None:
     if importlib.util.find_spec("triton") is None:
         pytest.skip("needs triton")
+    words = ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER / name)]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(FOLDER / name)],
+        [sys.executable, *words, *(["--soak"] if soak else [])],
         cwd=FOLDER.parent.parent.parent,
         env={**os.environ, "TRITON_INTERPRET": "1", "GRAPHREC_KERNELS": "triton"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600 if soak else 900,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     passed = re.search(r"(\d+) passed", done.stdout)
-    assert passed is not None and int(passed[1]) > 5, done.stdout[-2000:]
+    assert passed is not None and int(passed[1]) >= 1, done.stdout[-2000:]
     assert "skipped" not in done.stdout, done.stdout[-2000:]

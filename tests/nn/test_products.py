@@ -124,5 +124,8 @@ def test_layers_train_the_same_again(make) -> None:
 
 @pytest.mark.usefixtures("asked")
 def test_compiled_and_exported_programs_keep_torchs_operator() -> None:
-    program = torch.export.export(Linear(128, 96), (torch.randn(512, 128),))
+    rows = torch.export.Dim("rows")
+    shapes = ({0: rows},)
+    program = torch.export.export(Linear(128, 96), (torch.randn(512, 128),), dynamic_shapes=shapes)
     assert "mkldnn" not in str(program.graph)
+    assert program.module()(torch.zeros(9, 128)).shape == (9, 96)

@@ -76,6 +76,53 @@ def test_equal_nodes_are_timed_once_and_others_are_kept(
     assert len(second.entries) == 2 * len(first.entries)
 
 
+def test_a_kernel_that_fails_or_is_wrong_on_an_odd_batch_stops_no_other(
+    recipe: Recipe, library: Library, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = recipe("scale")
+    assert main(["bench", str(path), *FAST]) == 2
+    printed = capsys.readouterr()
+    assert "it fails (RuntimeError: no tile fits)" in printed.err
+    assert "kernel `odd_rows` of scale differs" in printed.err
+    assert "gradient of bias is missing" in printed.err and "off by inf" not in printed.err
+    (entry,) = (
+        e for e in read_lock(path.with_name(NAME))[0].entries.values() if e.block == "scale"
+    )
+    assert entry.kernels.keys() == {"torch", "same"}
+    # One line for what is missing everywhere; no mark where there is nothing to choose.
+    assert "  gpu      kept +1" in printed.out
+    (alone,) = (line for line in printed.out.splitlines() if line.startswith("head.t"))
+    assert "<-" not in alone
+
+
+def test_times_that_auto_will_not_find_are_said(
+    recipe: Recipe, library: Library, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, loud = recipe("quick"), [word for word in FAST if word != "--quiet"]
+    assert main(["bench", str(path), "--batch", "8", "--lock", str(tmp_path / "x"), *loud]) == 0
+    said = capsys.readouterr().err
+    assert "entries for batch 8 on cpu" in said and "reads" in said and "not this file" in said
+    assert "train.batch 64: with that `auto` finds none" in said
+    assert main(["bench", str(path), "--batch", "64", *loud]) == 0
+    assert "finds none" not in capsys.readouterr().err
+
+
+def test_siblings_that_ask_for_another_kernel_are_not_called_alone(
+    recipe: Recipe, library: Library
+) -> None:
+    from graphrec.compiler import recipe_target
+    from graphrec.tune import jobs
+
+    made = compiled(recipe("scale"), library)
+    target = recipe_target(made.recipe)
+    (top,) = (job for job in jobs(made.graph, target) if job.name == "top")
+    assert top.absent["stacked"].startswith("no sibling")
+    asked = compiled(recipe("scale"), library, "graph.top.kernel=triton")
+    target = recipe_target(asked.recipe)
+    (top,) = (job for job in jobs(asked.graph, target) if job.name == "top")
+    assert top.absent["stacked"].startswith("the recipe asks for `triton`")
+
+
 def test_no_lock_writes_nothing_and_lock_says_where(
     recipe: Recipe, library: Library, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,6 +106,23 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / NAME).write_bytes(b"\xff\xfe\x00")
     (problem,) = read_lock(tmp_path / NAME)[1]
     assert problem.code == "GR605" and "UTF-8" in problem.message
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "loop", "huge"])
+def test_what_is_no_lock_is_told_at_once(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / NAME
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)  # opening it would wait for ever
+    elif kind == "loop":
+        path.symlink_to(path)
+    else:
+        path.write_bytes(b"a: b\n" * 400_000)
+    (problem,) = read_lock(path)[1]
+    said = "more than 1,048,576 bytes" if kind == "huge" else "it is no file"
+    assert problem.code == "GR605" and said in problem.message and str(path) in problem.message
+    assert "graphrec bench" in problem.help
 
 
 def test_where_it_lies(tmp_path: Path) -> None:

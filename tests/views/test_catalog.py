@@ -53,7 +53,7 @@ def test_a_page_tells_types_defaults_and_conditions() -> None:
     text = about_block(BUILTIN, "mlp").as_text()
     assert "  hidden: list of int\n      Widths of the hidden layers." in text
     assert "  bias: bool   default true\n" in text
-    assert "  triton  on cuda; needs triton;" in text
+    assert "  triton   on cuda; needs triton;" in text
     mmoe = about_block(BUILTIN, "mmoe").as_text()
     assert "  gates: names, or tasks   required\n" in mmoe
     assert about_block(BUILTIN, "din").ports == ("query", "keys", "mask?")

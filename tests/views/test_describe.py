@@ -122,3 +122,17 @@ def test_a_block_that_needs_numbers_is_no_obstacle(tmp_path: Path, compiled: Com
     costs, remarks = module.count(target)
     assert costs["deep"].parameters == 25 * 16 + 16 and costs["deep"].flops is None
     assert remarks and "FLOPs are not known" in remarks[0] and "'deep'" in remarks[0]
+
+
+def test_who_is_computed_together_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "stacked.yaml"
+    path.write_text(
+        "graphrec: 1\n"
+        "features: [{type: id, names: {item: 50}, dim: 8}]\n"
+        "graph: {tower: {block: mlp, in: all, each: tasks, hidden: [4], kernel: stacked}}\n"
+        "tasks: {a: {label: a, in: tower}, b: {label: b, in: tower}}\n"
+    )
+    compiled = compile_recipe(path)
+    lines = {line.split()[0]: line for line in describe(compiled.graph).as_text().splitlines()[2:8]}
+    assert lines["tower.a"].endswith("stacked: with tower.b")
+    assert lines["tower.b"].endswith("stacked: with tower.a")

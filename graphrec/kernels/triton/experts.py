@@ -17,8 +17,8 @@ from torch import Tensor
 
 from graphrec.kernels.triton.activations import activate, slope
 from graphrec.kernels.triton.expert_tiles import layer_tile
-from graphrec.kernels.triton.gemm import ALIGN, MOST_PROGRAMS, column_sums, product
-from graphrec.kernels.triton.launch import accumulator, interpreted, precision, wide
+from graphrec.kernels.triton.gemm import MOST_PROGRAMS, column_sums, product
+from graphrec.kernels.triton.launch import ALIGN, accumulator, interpreted, precision, wide
 from graphrec.kernels.triton.tiles import SMALL, Tile, slope_tile
 
 __all__ = ["backward", "forward"]

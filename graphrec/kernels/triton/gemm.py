@@ -16,10 +16,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.launch import wide
+from graphrec.kernels.triton.launch import ALIGN, wide
 
 __all__ = [
-    "ALIGN",
     "MOST_PROGRAMS",
     "aligned_layer",
     "aligned_rows",
@@ -29,8 +28,6 @@ __all__ = [
     "product",
 ]
 
-ALIGN = 16
-"""Elements that a row must be a multiple of for vector loads and asynchronous copies."""
 MOST_PROGRAMS = 512
 """Rows of partial column sums; a constant, so that no result depends on the GPU's size."""
 

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["accumulator", "aligned", "interpreted", "precision", "wide"]
+__all__ = ["ALIGN", "accumulator", "aligned", "interpreted", "precision", "wide"]
 
-_ALIGN = 16
+ALIGN = 16
 """Elements that a row must be a multiple of for vector loads and asynchronous copies."""
 
 
@@ -21,8 +21,8 @@ def aligned(matrix: Tensor, rows_too: bool = False) -> Tensor:
     With `rows_too` the number of rows becomes one as well, as it must where a row is a width of
     something else.
     """
-    below = -matrix.shape[0] % _ALIGN if rows_too else 0
-    behind = -matrix.shape[1] % _ALIGN
+    below = -matrix.shape[0] % ALIGN if rows_too else 0
+    behind = -matrix.shape[1] % ALIGN
     return F.pad(matrix, (0, behind, 0, below)) if behind or below else matrix.contiguous()
 
 

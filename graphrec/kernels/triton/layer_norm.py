@@ -12,8 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from graphrec.kernels.triton.activations import activate, slope_at
-from graphrec.kernels.triton.gemm import ALIGN, MOST_PROGRAMS, column_sums, partial_sums
-from graphrec.kernels.triton.launch import accumulator, interpreted
+from graphrec.kernels.triton.gemm import MOST_PROGRAMS, column_sums, partial_sums
+from graphrec.kernels.triton.launch import ALIGN, accumulator, interpreted
 from graphrec.kernels.triton.tiles import Tile, row_tile, small_row_tile
 
 __all__ = ["backward", "norm_rows", "normalised"]

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from graphrec.kernels.triton.activations import activate, slope
 from graphrec.kernels.triton.gemm import (
-    ALIGN,
     MOST_PROGRAMS,
     aligned_layer,
     aligned_rows,
@@ -19,7 +18,7 @@ from graphrec.kernels.triton.gemm import (
     place,
     product,
 )
-from graphrec.kernels.triton.launch import accumulator, interpreted, precision
+from graphrec.kernels.triton.launch import ALIGN, accumulator, interpreted, precision
 from graphrec.kernels.triton.tiles import SMALL, Tile, forward_tile, slope_tile
 
 __all__ = ["backward", "forward"]

@@ -11,7 +11,6 @@ from torch import Tensor
 from graphrec.kernels.ops.reference import FROM_INPUT
 from graphrec.kernels.triton.activations import activate, slope
 from graphrec.kernels.triton.gemm import (
-    ALIGN,
     MOST_PROGRAMS,
     aligned_layer,
     aligned_rows,
@@ -20,7 +19,7 @@ from graphrec.kernels.triton.gemm import (
     place,
     product,
 )
-from graphrec.kernels.triton.launch import accumulator, interpreted, precision
+from graphrec.kernels.triton.launch import ALIGN, accumulator, interpreted, precision
 from graphrec.kernels.triton.tiles import SMALL, Tile, forward_tile, slope_tile
 
 __all__ = ["backward", "forward"]

@@ -16,8 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from graphrec.kernels.triton.expert_tiles import BACKWARD, FORWARD, MixTile, mix_tile
-from graphrec.kernels.triton.gemm import ALIGN
-from graphrec.kernels.triton.launch import accumulator
+from graphrec.kernels.triton.launch import ALIGN, accumulator
 
 __all__ = ["backward", "forward"]
 

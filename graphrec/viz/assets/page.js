@@ -210,7 +210,7 @@
         el("li", {}, port ? `${port} ← ` : "", goTo(node, out ? `${node}.${out}` : node), " ", mono(s), because(rel))))) : []),
       ...(read.length ? section("Read by", el("ul", {}, ...read.map(([t, rel]) => el("li", {}, goTo(t), because(rel))))) : []),
       ...(c.settings && c.settings.length ? section("Settings", table(c.settings)) : []),
-      ...["shares", "was", "note"].flatMap(n => c[n] ? section({ shares: "Shares the weights of", was: "Was called", note: "Note" }[n], el("p", {}, c[n])) : []),
+      ...["runs", "shares", "was", "note"].flatMap(n => c[n] ? section({ runs: "For inference, computed", shares: "Shares the weights of", was: "Was called", note: "Note" }[n], el("p", {}, c[n])) : []),
       ...(c.features ? section(`Features (${c.features.length})`, el("ul", {}, ...c.features.map(f =>
         el("li", { class: f.name === hit ? "hit" : "" }, el("b", {}, f.name), " ", el("span", { class: "kind" }, f.what), " ", el("span", { class: "at" }, f.at))))) : [])];
   }
