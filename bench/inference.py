@@ -20,13 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from bench.cases import HAND, batches, compiled
+from bench.options import Options
+from bench.results import Row, ratio
 from bench.steps import by_hand
-from bench.timing import measure
+from bench.timing import Time, measure
 from graphrec.compiler import Compiled
 from graphrec.graph import Lookup
 from graphrec.nn import Batch, Jagged, prepare
 
 SIZES = (1, 64, 4096)
+GOALS = {1: 2.3}
+"""Batch -> how many times as fast as by hand the module compiled ahead of time is to be."""
 LONGEST = 30
 Step = Callable[[], object]
 
@@ -73,8 +77,26 @@ def logits(found: object) -> Tensor:
     return torch.stack(found)
 
 
-def compare(name: str, bf16: bool, windows: int, seconds: float) -> None:
-    """Print the table of one model."""
+def goal_rows(options: Options) -> list[Row]:
+    """P6's stand-in: the fastest form of DeepFM against the model by hand in eager mode."""
+    torch.set_num_threads(1)
+    found = []
+    for size, times in compare("deepfm", True, options.windows, options.seconds).items():
+        hand, goal = times["by hand"], GOALS.get(size)
+        for kind in ("generated", "prepared", "prepared, AOTInductor"):
+            wanted = goal if kind.endswith("AOTInductor") else None
+            what = f"deepfm B {size}, 1 thread: {kind} / by hand in eager mode"
+            found.append(ratio("P6", what, times[kind], hand, wanted))
+        best = min((k for k in times if "bf16" in k), key=lambda kind: times[kind].wall)
+        what = f"deepfm B {size}, 1 thread: {best} / by hand in eager mode, fp32"
+        found.append(ratio("P6", what, times[best], hand))
+    torch.set_num_threads(options.threads)
+    return found
+
+
+def compare(name: str, bf16: bool, windows: int, seconds: float) -> dict[int, dict[str, Time]]:
+    """Print the tables of one model; its times by batch."""
+    found: dict[int, dict[str, Time]] = {}
     model = compiled(name)
     module = model.module({t.name: 1000 for t in model.graph.tables if t.rows is None}).eval()
     modules = {"generated": module, "prepared": prepare(copy.deepcopy(module))}
@@ -100,10 +122,11 @@ def compare(name: str, bf16: bool, windows: int, seconds: float) -> None:
                     "by hand": lambda data=data, hand=hand: hand(data.ids, data.numbers),
                     **{k: (lambda call=c, batch=batch: call(batch)) for k, c in calls.items()},
                 }
-            show(f"{name}, batch {size}", steps, windows, seconds)
+            found[size] = show(f"{name}, batch {size}", steps, windows, seconds)
+    return found
 
 
-def show(title: str, steps: dict[str, Step], windows: int, seconds: float) -> None:
+def show(title: str, steps: dict[str, Step], windows: int, seconds: float) -> dict[str, Time]:
     """Compare the outputs, then time and print; a ValueError where outputs differ."""
     first = next(iter(steps))
     wanted = logits(steps[first]())
@@ -118,6 +141,7 @@ def show(title: str, steps: dict[str, Step], windows: int, seconds: float) -> No
         print(
             f"{kind:28} {time.wall:9.3f} {wall:6.2f} {time.cpu:9.3f} {cpu:6.2f} {gaps[kind]:9.1e}"
         )
+    return times
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
