@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import platform
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -236,3 +239,27 @@ def test_it_is_compiled_once_and_leaves_nothing_else(
     native.kernel.cache_clear()
     assert isinstance(native.kernel(), RowKernel)
     assert library.stat().st_mtime_ns == made and library.suffix == ".so"
+
+
+@pytest.mark.parametrize("processor", ["x86-64", "x86-64-v3"])
+def test_processors_without_avx512(
+    processor: str, kernel: RowKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The source has no instruction of its own: built for older processors it does the same."""
+    if platform.machine() != "x86_64":
+        pytest.skip("needs an x86-64 processor")
+    library = tmp_path / f"{processor}.so"
+    command = ["g++", *native.FLAGS, f"-march={processor}", str(native.SOURCE), "-o", str(library)]
+    subprocess.run(command, check=True)
+    plain = RowKernel(ctypes.CDLL(str(library)))
+    weight, batches = draw(300, 40, 16)
+    for rule in RULES:
+        for narrow in (torch.float32, torch.bfloat16):
+            given = weight.to(narrow)
+            wanted = run("torch", rule, given, batches)
+            with monkeypatch.context() as patched:
+                patched.setattr(native, "kernel", lambda: plain)
+                found = run("native", rule, given, batches)
+            # three updates, each of which may round the other way
+            near = (1 / 64, 2e-2) if narrow == torch.bfloat16 else (2e-5, 1e-6)
+            torch.testing.assert_close(found, wanted, rtol=near[0], atol=near[1])
