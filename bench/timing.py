@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import platform
 import statistics
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -71,11 +72,11 @@ def machine(threads: int) -> dict[str, object]:
     """What numbers depend on: processor, memory, versions, load, commit."""
     root = Path(__file__).resolve().parent.parent
     versions = {"python": platform.python_version()}
+    # The peers lie in a folder of their own.
+    places = [*sys.path, str(Path(__file__).resolve().parent / ".peers")]
     for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
+        found = next(iter(metadata.distributions(name=package, path=places)), None)
+        versions[package] = found.version if found else "not installed"
     return {
         "processor": _first("/proc/cpuinfo", "model name") or platform.processor(),
         "bf16": [f for f in ("avx512_bf16", "amx_bf16") if f in _first("/proc/cpuinfo", "flags")],
