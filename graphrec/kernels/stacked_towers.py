@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphrec.nn.dense import MLP, Dense, Linear
+from graphrec.nn.products import product
 
 __all__ = ["stacked"]
 
@@ -45,7 +46,7 @@ def _product(parts: Sequence[tuple[Tensor, Tensor | None]], x: Tensor) -> Tensor
     if weights[0].dtype in (torch.bfloat16, torch.float16):
         x = x.to(weights[0].dtype)
     if x.dim() == 2:
-        wide = F.linear(x, torch.cat(weights), torch.cat(biases) if biases else None)
+        wide = product(x, torch.cat(weights), torch.cat(biases) if biases else None)
         return wide.view(-1, count, out).transpose(0, 1)
     turned = torch.stack(weights).transpose(1, 2)
     if not biases:

@@ -10,6 +10,7 @@ from graphrec.block import Block
 from graphrec.graph import Group, Node, Ref, Side
 from graphrec.lower.common import State, dropout, group_columns, layer, port_columns
 from graphrec.lower.forward import comment, group_text, is_mask, results
+from graphrec.lower.stacks import is_follower, reserve, stack
 from graphrec.lower.terms import render
 from graphrec.lower.text import Call, Raw, Writer, literal
 from graphrec.passes.candidates import roots, side_of_columns, side_of_term
@@ -47,6 +48,7 @@ def score(state: State) -> str:
     name = "score_" if taken else "score"  # a node of that name keeps its attribute and its keys
     writer = state.writer
     state.locals, state.writer = state.locals.fresh(_LOCALS), Writer()
+    reserve(state)
     method = _Method(state)
     for node in state.graph.nodes:
         if any(ref.node == node.name for ref in state.graph.sides):
@@ -88,6 +90,10 @@ class _Method:
             self._group(node, node.op)
         elif isinstance(node.op, Expression):
             self._assign(node, Ref(node.name), Raw(self._expression(node, node.op)))
+        elif self._together(node):
+            if not is_follower(node):
+                rows = "1" if self.sides[Ref(node.name)] == "request" else "B"
+                stack(self.state, node, lambda _, one: self._arguments(one), comment(node, rows))
         else:
             self._apply(node)
 
@@ -207,10 +213,27 @@ class _Method:
 
     # ---- blocks ------------------------------------------------------------------------------
 
+    def _together(self, node: Node) -> bool:
+        """Whether the node's stack runs at once here too: all it reads is whole, of one side."""
+        members = node.kernel.stack if node.kernel is not None else ()
+        sides = {self.sides[ref] for name in members for _, ref in self.graph[name].refs()}
+        return sides in ({"request"}, {"candidates"})
+
     def _apply(self, node: Node) -> None:
-        assert isinstance(node.op, Block)
         targets = [Ref(node.name, port) for port in node.outputs]
         sides = {self.sides[ref] for ref in targets}
+        names = [self.state.variable(ref) for ref in targets]
+        target = ", ".join(names) + ("," if len(names) == 1 and "" not in node.outputs else "")
+        owner = self.state.attributes.take(node.shares or node.name)
+        args = self._arguments(node)
+        call = Call("F.beside" if sides == {"both"} else f"self.{owner}", args)
+        rows = {"request": "1", "both": "1|B"}.get(next(iter(sides)), "B")
+        self.state.writer.assign(target, call, 8, comment(node, rows), node.name)
+
+    def _arguments(self, node: Node) -> list[Any]:
+        """What the node's layer is called with."""
+        assert isinstance(node.op, Block)
+        sides = {self.sides[Ref(node.name, port)] for port in node.outputs}
         args: list[Any] = []
         for port in node.op.ports():
             value = node.inputs.get(port.name)
@@ -224,12 +247,7 @@ class _Method:
                 args += [self._argument(node, port.name, (ref,), True) for ref in refs]
             else:
                 args.append(self._argument(node, port.name, refs, False))
-        names = [self.state.variable(ref) for ref in targets]
-        target = ", ".join(names) + ("," if len(names) == 1 and "" not in node.outputs else "")
-        owner = self.state.attributes.take(node.shares or node.name)
-        call = Call("F.beside" if sides == {"both"} else f"self.{owner}", args)
-        rows = {"request": "1", "both": "1|B"}.get(next(iter(sides)), "B")
-        self.state.writer.assign(target, call, 8, comment(node, rows), node.name)
+        return args
 
     def _argument(self, node: Node, port: str, refs: tuple[Ref, ...], variadic: bool) -> Any:
         """What a layer that runs for every candidate reads at a port, side by side."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -143,6 +144,10 @@ CASES = {
     " e: {block: fusion_tower, in: {user: b.x, item: a.y}, outputs: {z: 2}, hidden: [3]}, top: 'concat(d, e.z, c.x)'}",
     "copies": "{a: {block: mlp, in: all, hidden: [6], parallel: 3, join: mean}, b: {block: mlp, in: user, hidden: [24], repeat: 2, residual: true},"
     " c: {block: linear, in: item, out: 24, parallel: 2, join: stack}, d: {block: fm, in: c}, top: 'concat(a, b, d)'}",
+    "computed together": "{a: {block: mlp, in: all, parallel: 2, join: sum, hidden: [4], kernel: stacked},"
+    " b: {block: mlp, in: user, parallel: 2, join: sum, hidden: [4], kernel: stacked}, c: {block: mlp, in: item, hidden: [8]},"
+    " d: {block: mlp, in: c, hidden: [4], kernel: stacked}, e: {block: mlp, in: i, hidden: [4], kernel: stacked},"
+    " i: 'slice(item, 0, 8)', top: 'concat(a, b, d, e)'}",
     "regularized": "{a: {block: mlp, in: dropped, hidden: [4]}, b: {block: fm, in: dropped.fields}, top: 'concat(a, b)'}",
     "named like the method": "{score: {block: mlp, in: all, hidden: [4]}, rows: {block: mlp, in: user, hidden: [4]},"
     " asked: 'rows * 2', request: {block: mlp, in: [asked, item], hidden: [4]}, top: 'concat(score, request, asked)'}",
@@ -202,6 +207,15 @@ def test_weights_have_the_same_names_and_values() -> None:
     theirs = compile_recipe(path, overrides=small(path)).module().state_dict()
     assert list(ours) == list(theirs)
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+def test_stacks_of_whole_tensors_run_together() -> None:
+    text = f"{HEAD}graph: {CASES['computed together'][:-1]}, {REST}}}\n{TASKS}"
+    source = compile_recipe(text, purpose="inference").source.text
+    score = source[source.index("def score") :]
+    together = re.findall(r"stacked\(\s*\[([\w., ]+)\]", score)
+    assert sorted(together) == ["self.b_p0, self.b_p1", "self.d, self.e"]
+    assert "self.a_p0(F.beside(" in score
 
 
 @pytest.mark.parametrize("name", ["multi_tower_din", "deepfm"])
