@@ -215,7 +215,7 @@ def test_stacks_of_whole_tensors_run_together() -> None:
     score = source[source.index("def score") :]
     together = re.findall(r"stacked\(\s*\[([\w., ]+)\]", score)
     assert sorted(together) == ["self.b_p0, self.b_p1", "self.d, self.e"]
-    assert "self.a_p0(F.beside(" in score
+    assert "a_p0 = self.a_p0(all_)" in score
 
 
 @pytest.mark.parametrize("name", ["multi_tower_din", "deepfm"])
