@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -23,7 +24,7 @@ def perceptron(width: int, hidden: Sequence[int]) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-class Tables(nn.Module):
+class Tables(nn.Module, ABC):
     """Embedding tables under Adagrad: `forward` looks ids [F, B] up, [B, sum of widths].
 
     `step` updates them after the backward, where that has not done so.
@@ -32,13 +33,13 @@ class Tables(nn.Module):
     first_order = 1
     """Width of a table of first-order weights."""
 
+    @abstractmethod
     def weights(self) -> list[Tensor]:
         """The tables in order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def state(self) -> list[Tensor]:
         """Adagrad's sums."""
-        raise NotImplementedError
 
     def step(self) -> None:
         """Update what the last backward gave gradients to."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ __all__ = ["WIDTH", "MultiTask"]
 WIDTH = 16
 
 
-class MultiTask(nn.Module):
+class MultiTask(nn.Module, ABC):
     """Logits of both tasks, [B] each, from ids [F, B]; a subclass has `dense`."""
 
     outputs = ("logits_ctr", "logits_cvr")
@@ -27,9 +28,9 @@ class MultiTask(nn.Module):
     def forward(self, ids: Tensor, numbers: Tensor) -> tuple[Tensor, ...]:
         return tuple(logits.squeeze(-1) for logits in self.dense(self.tables(ids)))
 
+    @abstractmethod
     def dense(self, x: Tensor) -> tuple[Tensor, ...]:
         """Logits [B, 1] of the tasks from all embeddings."""
-        raise NotImplementedError
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take the weights of the generated module."""
