@@ -46,7 +46,7 @@ def _score(
     parts: tuple[Tensor, Tensor, Tensor],
     norm_padding: str,
 ) -> Tensor:
-    """The MLP over query, keys and their product, [T, 1], without the concatenation.
+    """The MLP over query, keys and their product, [T, 1], without the textbook's four parts.
 
     `parts` are the first layer's weights [H, D] that meet the query, the keys and the product.
     What the query gives is computed once per row.
@@ -64,6 +64,7 @@ def _score(
     met = query.index_select(0, rows) * keys[:, :width]
     of_met = of_product[:, :width]
     if goes_to_onednn(keys, of_keys):
+        # It can't add to what is there at a good price: one product over both halves instead.
         z = product(torch.cat([keys, met], 1), torch.cat([of_keys, of_met], 1)).add_(z)
     else:
         z.addmm_(keys, of_keys.to(z.dtype).t())
