@@ -1,7 +1,8 @@
 """What generated code imports: batches, tables, layers, and the functions of expressions.
 
 Only torch is needed. Layers take their inputs in the order of their block's ports; a history is a
-`Jagged`, several outputs are a tuple.
+`Jagged`, several outputs are a tuple. The first import tells malloc to keep freed memory, see
+`graphrec.nn.memory`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from graphrec.nn.interaction import (
     WuKong,
 )
 from graphrec.nn.looked import Looked
+from graphrec.nn.memory import keep_freed_memory
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
 from graphrec.nn.prepare import prepare
 from graphrec.nn.regularize import VariationalDropout
@@ -94,3 +96,5 @@ __all__ = [
     "prepare",
     "renamed",
 ]
+
+keep_freed_memory()

@@ -107,6 +107,9 @@ class Dense(nn.Module):
     def forward(self, x: Tensor | Split) -> Tensor:
         if self.ready is not None:
             return self.finish(self.ready(x))
+        if self.activation == "relu" and self.norm is None:
+            x = linear(x, self.weight, self.bias, rectified=True)
+            return x if self.dropout is None else self.dropout(x)
         return self.finish(linear(x, self.weight, self.bias))
 
     def finish(self, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch.autograd.function import once_differentiable
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.functions import concat
+from graphrec.nn.native.passes import Passes, passes
 from graphrec.nn.split import Split, whole
 
 __all__ = [
@@ -50,19 +51,39 @@ class FM(nn.Module):
 
 
 class _PairSum(torch.autograd.Function):
-    """`FM` with a gradient in two passes over the fields: (sum x - x) times what comes in."""
+    """`FM` and its gradient (sum x - x) times what comes in, each in one pass over the fields."""
 
     @staticmethod
     def forward(ctx: Any, fields: Tensor) -> Tensor:
-        total = fields.sum(1)
+        fused = _passes_for(fields)
+        if fused is None:
+            total = fields.sum(1)
+            found = _pairs(fields, total)
+        else:
+            found, total = fused.pairs(fields)
         ctx.save_for_backward(fields, total)
-        return _pairs(fields, total)
+        return found
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         fields, total = ctx.saved_tensors
-        return torch.sub(total.unsqueeze(1), fields).mul_(grad.unsqueeze(1))
+        fused = _passes_for(fields)
+        if fused is None:
+            return torch.sub(total.unsqueeze(1), fields).mul_(grad.unsqueeze(1))
+        return fused.pairs_backward(fields, total, grad.contiguous())
+
+
+def _passes_for(fields: Tensor) -> Passes | None:
+    """The compiled passes where they know such fields: float32 on a CPU, [N, D] without gaps."""
+    known = (
+        type(fields) in (Tensor, nn.Parameter)
+        and fields.device.type == "cpu"
+        and fields.dtype == torch.float32
+        and fields.dim() == 3
+        and fields.stride()[1:] == (fields.shape[2], 1)
+    )
+    return passes() if known else None
 
 
 def _pairs(fields: Tensor, total: Tensor) -> Tensor:

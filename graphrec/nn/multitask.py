@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.nn.dense import MLP, Linear
+from graphrec.nn.products import narrowed
 from graphrec.nn.split import Split, beside
 
 __all__ = ["AITM", "CGC", "MMoE", "PLE", "FusionTower", "RelationMLP", "mix", "mix_all"]
@@ -85,6 +86,7 @@ class MMoE(nn.Module):
         self.names = tuple(gates)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = narrowed(x)
         experts = [expert(x) for expert in self.experts]
         return mix_all(self.logits(x), experts)
 
@@ -137,6 +139,7 @@ class CGC(nn.Module):
 
     def forward(self, xs: Sequence[Tensor], shared: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Outputs of the tasks, and the shared one (on the last level: the input)."""
+        shared, xs = narrowed(shared), [narrowed(x) for x in xs]
         common = [expert(shared) for expert in self.shared]
         every, outputs = [], []
         for name, x in zip(self.names, xs, strict=True):
@@ -194,6 +197,7 @@ class PLE(nn.Module):
         self.num_tasks = len(gates)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        x = narrowed(x)
         outputs: tuple[Tensor, ...] = (x,) * self.num_tasks
         for level in self.levels:
             outputs, x = level(outputs, x)

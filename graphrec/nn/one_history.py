@@ -8,14 +8,18 @@ to the step. No product is written down, and nothing is repeated for each candid
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphrec.nn.activations import BatchNorm
 from graphrec.nn.batch import Jagged
-from graphrec.nn.dense import MLP, Dense
+from graphrec.nn.dense import MLP, Dense, Linear
+from graphrec.nn.native.scores import ScoreKernel, ScoreLayer, score_kernel
+from graphrec.nn.products import product
 
 __all__ = ["attended", "is_one", "scores"]
 
@@ -41,7 +45,14 @@ def scores(mlp: MLP, query: Tensor, steps: Tensor, parts: tuple[Tensor, Tensor, 
     of_query, of_product = of_query[:, :width], of_product[:, :width]
     # A prepared module has its weights in their own type.
     query, steps = query.contiguous().to(of_query.dtype), steps.to(of_query.dtype)
-    biases, out = F.linear(steps, of_steps, first.affine()[1]), cast(torch.nn.Linear, mlp.out)
+    out = cast(Linear, mlp.out)
+    fused = _fused(query, [first, *rest])
+    if fused is not None:
+        alone = ScoreLayer(of_steps, first.affine()[1], first.activation == "relu")
+        later = [ScoreLayer(*layer.affine(), layer.activation == "relu") for layer in rest]
+        last = ScoreLayer(*out.affine(), False)
+        return fused.scores(query, steps, of_query, of_product, alone, [*later, last])
+    biases = F.linear(steps, of_steps, first.affine()[1])
     turns = math.ceil(count * steps.shape[0] * first.out_features / _ELEMENTS)
     at_once = math.ceil(steps.shape[0] / turns)
     found = []
@@ -55,25 +66,30 @@ def scores(mlp: MLP, query: Tensor, steps: Tensor, parts: tuple[Tensor, Tensor, 
     return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
 
+def _fused(query: Tensor, layers: Sequence[Dense]) -> ScoreKernel | None:
+    """The compiled kernel where it knows such layers: rectifiers or nothing behind each."""
+    plain = all(_is_plain(layer) for layer in layers)
+    known = plain and _is_plain_inference(query) and type(query) is Tensor
+    return score_kernel() if known else None
+
+
+def _is_plain(layer: Dense) -> bool:
+    """Whether it is a Linear and a rectifier or nothing; prepared weights hold the batch norm."""
+    norm = layer.norm is None or (layer.ready is not None and isinstance(layer.norm, BatchNorm))
+    return norm and layer.activation in ("none", "relu") and not layer.training
+
+
 def _activated(layer: Dense, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`layer` with another weight [n * out, in], [..., out]; with oneDNN in one pass."""
+    """`layer` with another weight [n * out, in], [..., out]."""
     x = x.to(weight.dtype)
-    if (
-        layer.activation in ("none", "relu")
-        and layer.norm is None
-        and _has_onednn(x)
-        and not (layer.training or torch.is_grad_enabled())
-    ):
-        made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, layer.activation, [], "")
-        return made.view(-1, layer.out_features)
-    return layer.finish(F.linear(x, weight, bias).view(-1, layer.out_features))
+    return layer.finish(product(x, weight, bias).view(-1, layer.out_features))
 
 
-def _has_onednn(x: Tensor) -> bool:
+def _is_plain_inference(x: Tensor) -> bool:
     return (
         x.device.type == "cpu"
         and x.dtype == torch.float32
-        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and not torch.is_autocast_enabled("cpu")
     )

@@ -1,9 +1,12 @@
-"""x W^T and its gradients, by the faster of the two libraries that torch has for them.
+"""x W^T, with a rectifier behind it if asked, and gradients: as fast as this processor can.
 
 torch computes float32 products on a CPU with MKL. On AMD processors MKL runs at about half the
 speed of oneDNN, which is there as well (bench/products.py): large products go to oneDNN there.
 GRAPHREC_ONEDNN=1 or 0 in the environment decides otherwise. A run is repeatable either way; between
 the two the last digits differ, as between processors.
+
+Everything that a training step does between two products goes through memory once, see
+native/passes.cpp: rectifier, sum of the bias, and the transpose that oneDNN reads fastest.
 """
 
 from __future__ import annotations
@@ -11,38 +14,79 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["goes_to_onednn", "product"]
+from graphrec.nn.native.passes import passes
+
+__all__ = ["goes_to_onednn", "narrowed", "product"]
+
+T = TypeVar("T")
 
 _LARGE = 1 << 21
 """Multiplications of a product from which oneDNN wins; below, calling it costs more."""
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`F.linear` by the faster library: x [..., in], W [out, in], b [out]; [..., out]."""
-    if not goes_to_onednn(x, weight):
-        return F.linear(x, weight, bias)
-    made: Tensor = _OneDNN.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-    return made
+def product(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, rectified: bool = False
+) -> Tensor:
+    """`F.linear`, or relu of it if `rectified`: x [..., in], W [out, in], b [out]; [..., out].
+
+    What it returns is no view, and may be overwritten unless `rectified`.
+    """
+    if goes_to_onednn(x, weight) or (rectified and _pays(x, weight)):
+        made: Tensor = _Layer.apply(x, weight, bias, rectified)  # type: ignore[no-untyped-call]
+        return made
+    y = F.linear(x, weight, bias)
+    return torch.relu_(y) if rectified else y
 
 
 def goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
     """Whether `product` gives x and W [out, in] to oneDNN: large float32 matrices [M, in]."""
     return (
-        not torch.compiler.is_compiling()  # first: sizes may be symbols there
-        and x.dim() == 2
-        and x.device.type == "cpu"
+        _is_large(x, weight)
         and x.dtype == weight.dtype == torch.float32
-        and x.numel() * weight.shape[0] >= _LARGE
         and not torch.is_autocast_enabled("cpu")
         and _wanted()
     )
+
+
+def narrowed(x: T) -> T | Tensor:
+    """x as the products behind it read it under autocast: one copy for all of them.
+
+    What is no tensor, as a `Split`, is narrowed by its readers.
+    """
+    if (
+        isinstance(x, Tensor)
+        and torch.is_autocast_enabled(x.device.type)
+        and x.dtype == torch.float32
+    ):
+        return x.to(torch.get_autocast_dtype(x.device.type))
+    return x
+
+
+def _is_large(x: Tensor, weight: Tensor) -> bool:
+    return (
+        not torch.compiler.is_compiling()  # first: sizes may be symbols there
+        and x.dim() == 2
+        and x.device.type == "cpu"
+        and x.numel() * weight.shape[0] >= _LARGE
+    )
+
+
+def _pays(x: Tensor, weight: Tensor) -> bool:
+    """Whether a rectified layer gains by gradients in fewer passes, in the types that they know."""
+    if not (_is_large(x, weight) and torch.is_grad_enabled() and passes() is not None):
+        return False
+    low = torch.is_autocast_enabled("cpu")
+    if low and torch.get_autocast_dtype("cpu") != torch.bfloat16:
+        return False
+    known = (torch.float32, torch.bfloat16) if low else (torch.float32,)
+    return x.dtype in known and weight.dtype == torch.float32
 
 
 @cache
@@ -52,6 +96,12 @@ def _wanted() -> bool:
         return asked == "1"
     known = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return known and _vendor() == "AuthenticAMD"
+
+
+@cache
+def _bf16_by_onednn() -> bool:
+    known = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    return known and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _vendor() -> str:
@@ -64,34 +114,67 @@ def _vendor() -> str:
     return next(named, "")
 
 
-class _OneDNN(torch.autograd.Function):
-    """Linear by oneDNN: x [M, K], W [N, K], b [N] or None.
-
-    What it returns is no view, so that an activation in place behind it costs no copy.
-    """
+class _Layer(torch.autograd.Function):
+    """Linear and rectifier: x [M, K], W [N, K], b [N] or None; under autocast in bfloat16."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _times(x, weight, bias)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rectified: bool
+    ) -> Tensor:
+        ctx.types = [given if given is None else given.dtype for given in (x, weight, bias)]
+        x, weight = narrowed(x), narrowed(weight)
+        y = _times(x, weight, None if bias is None else narrowed(bias))
+        if rectified:
+            y = y.relu_()  # not oneDNN's own, which makes 0 of NaN
+        ctx.save_for_backward(x, weight, y if rectified else None)
+        return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight = ctx.saved_tensors
-        of_x = _times(grad, weight.t()) if ctx.needs_input_grad[0] else None
-        of_weight = _of_weight(grad, x) if ctx.needs_input_grad[1] else None
-        return of_x, of_weight, grad.sum(0) if ctx.needs_input_grad[2] else None
+        x, weight, y = ctx.saved_tensors
+        for_x, for_weight, for_bias, _ = ctx.needs_input_grad
+        # oneDNN would copy a transposed left factor of float32.
+        turn = for_weight and _by_onednn(grad) and grad.shape[1] <= x.shape[1]
+        grad, turned, of_bias = _behind(grad, y, turn, for_bias)
+        of_x = _times(grad, weight.t()) if for_x else None
+        of_weight = _of_weight(grad, turned, x) if for_weight else None
+        found = (of_x, of_weight, of_bias)
+        kept = (g if g is None else g.to(t) for g, t in zip(found, ctx.types, strict=True))
+        return *kept, None
 
 
-def _of_weight(grad: Tensor, x: Tensor) -> Tensor:
+def _behind(
+    grad: Tensor, y: Tensor | None, turn: bool, bias: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The gradient before the rectifier (if there is one), its transpose and its columns' sums."""
+    fused = passes() if type(grad) is Tensor else None
+    if y is not None and fused is not None:
+        return fused.rectify(grad, y, turned=turn, bias=bias)
+    if y is not None:
+        grad = torch.ops.aten.threshold_backward(grad, y, 0)
+    turned = grad.t().contiguous() if turn else None
+    return grad, turned, grad.sum(0) if bias else None
+
+
+def _of_weight(grad: Tensor, turned: Tensor | None, x: Tensor) -> Tensor:
     """grad^T x, [N, K]; oneDNN copies the left factor once more, so that is the narrower one."""
-    if grad.shape[1] <= x.shape[1]:
-        return _times(grad.t(), x.t())
-    return _times(x.t(), grad.t()).t().contiguous()
+    if turned is not None:
+        return _times(turned, x.t())
+    if _by_onednn(grad):
+        return _times(x.t(), grad.t()).t().contiguous()
+    return torch.mm(grad.t(), x)
+
+
+def _by_onednn(x: Tensor) -> bool:
+    """Whether oneDNN multiplies it, and wants its left factor row by row."""
+    return x.dtype == torch.float32 and _wanted()
 
 
 def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b, all of one type."""
+    if not (_wanted() if x.dtype == torch.float32 else _bf16_by_onednn()):
+        return F.linear(x, weight, bias)
     # A right factor with gaps between its rows makes oneDNN some thousand times slower.
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 
 import torch
@@ -32,13 +33,13 @@ class Split:
     candidates: Tensor
     layout: Sequence[int]
 
-    def linear(self, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """x W^T + b, [N, out]; the request's part is computed once."""
+    def linear(self, weight: Tensor, bias: Tensor | None, rectified: bool = False) -> Tensor:
+        """x W^T + b or relu of it, [N, out]; the request's part is computed once."""
         pieces = torch.split(weight, list(self.layout), dim=1)
         # oneDNN takes a weight that is a part of another's rows 2000 times as long.
         ours, theirs = (_joined(pieces[start::2]).contiguous() for start in (0, 1))
         once = F.linear(self.request, ours, bias)
-        return product(self.candidates, theirs, once.squeeze(0))
+        return product(self.candidates, theirs, once.squeeze(0), rectified)
 
     def whole(self) -> Tensor:
         """All columns as one tensor, [N, Du + Di]."""
@@ -53,9 +54,12 @@ class Split:
         return Split(self.request.detach(), self.candidates.detach(), self.layout)
 
 
-def linear(x: Tensor | Split, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """x W^T + b for a tensor, or for a `Split` piece by piece."""
-    return x.linear(weight, bias) if isinstance(x, Split) else product(x, weight, bias)
+def linear(
+    x: Tensor | Split, weight: Tensor, bias: Tensor | None, rectified: bool = False
+) -> Tensor:
+    """x W^T + b or relu of it, for a tensor, or for a `Split` piece by piece."""
+    multiplied = x.linear if isinstance(x, Split) else partial(product, x)
+    return multiplied(weight, bias, rectified)
 
 
 def beside(*xs: Tensor | Split) -> Tensor | Split:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphrec.nn import native
 from graphrec.nn.embedding import Embeddings
-from graphrec.nn.native import RULES, RowKernel
+from graphrec.nn.native import RULES, RowKernel, compiled
 from graphrec.nn.tables import Lookup, Table
 from graphrec.recipe.training import Optimizer
 from graphrec.train.sparse import Change, RowOptimizer, update_rows
@@ -33,8 +33,13 @@ def kernel() -> RowKernel:
 @pytest.fixture
 def anew() -> Iterator[None]:
     """Let a test look for the kernel under other circumstances."""
-    native.kernel.cache_clear()
+    forget()
     yield
+    forget()
+
+
+def forget() -> None:
+    compiled.library.cache_clear()
     native.kernel.cache_clear()
 
 
@@ -236,7 +241,7 @@ def test_it_is_compiled_once_and_leaves_nothing_else(
     assert isinstance(native.kernel(), RowKernel)
     (library,) = (tmp_path / "new").iterdir()
     made = library.stat().st_mtime_ns
-    native.kernel.cache_clear()
+    forget()
     assert isinstance(native.kernel(), RowKernel)
     assert library.stat().st_mtime_ns == made and library.suffix == ".so"
 
@@ -249,7 +254,8 @@ def test_processors_without_avx512(
     if platform.machine() != "x86_64":
         pytest.skip("needs an x86-64 processor")
     library = tmp_path / f"{processor}.so"
-    command = ["g++", *native.FLAGS, f"-march={processor}", str(native.SOURCE), "-o", str(library)]
+    sources = map(str, compiled.SOURCES)
+    command = ["g++", *compiled.FLAGS, f"-march={processor}", *sources, "-o", str(library)]
     subprocess.run(command, check=True)
     plain = RowKernel(ctypes.CDLL(str(library)))
     weight, batches = draw(300, 40, 16)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from graphrec.nn import products
 from graphrec.nn.dense import MLP, Linear
-from graphrec.nn.products import goes_to_onednn, product
+from graphrec.nn.products import goes_to_onednn, narrowed, product
 
 
 @pytest.fixture
@@ -24,6 +24,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     yield monkeypatch
     monkeypatch.undo()
     products._wanted.cache_clear()
+
+
+@pytest.fixture(params=[True, False], ids=["compiled", "torch"])
+def compiled(request: pytest.FixtureRequest) -> bool:
+    """With the passes of the C++ library, and without."""
+    if request.param and products.passes() is None:
+        pytest.skip("nothing can be compiled here")
+    return bool(request.param)
 
 
 def both(x: Tensor, weight: Tensor, bias: Tensor | None) -> list[tuple[Tensor, ...]]:
@@ -129,3 +137,67 @@ def test_compiled_and_exported_programs_keep_torchs_operator() -> None:
     program = torch.export.export(Linear(128, 96), (torch.randn(512, 128),), dynamic_shapes=shapes)
     assert "mkldnn" not in str(program.graph)
     assert program.module()(torch.zeros(9, 128)).shape == (9, 96)
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+@pytest.mark.parametrize("shape", [(2048, 64, 40), (300, 129, 77), (4096, 40, 200)])
+def test_rectified_layers(
+    asked: pytest.MonkeyPatch, onednn: str, shape: tuple[int, ...], compiled: bool
+) -> None:
+    asked.setenv("GRAPHREC_ONEDNN", onednn)
+    products._wanted.cache_clear()
+    if not compiled:
+        asked.setattr(products, "passes", lambda: None)
+    torch.manual_seed(0)
+    rows, depth, width = shape
+    x, weight, bias = torch.randn(rows, depth), torch.randn(width, depth), torch.randn(width)
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        given = [t.to(dtype).requires_grad_() for t in (x, weight, bias)]
+        y = product(*given, rectified=True)
+        chosen = y[:, ::2] if width % 2 else y  # gradients with zeros, and of other strides
+        found.append((y.detach(), *torch.autograd.grad(chosen.square().sum(), given)))
+    for a, b in zip(*found, strict=True):
+        assert ((a.double() - b).norm() / b.norm()).item() < 2e-6
+
+
+def test_rectified_layers_under_autocast(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not compiled:
+        monkeypatch.setattr(products, "passes", lambda: None)
+    torch.manual_seed(0)
+    layer = MLP(96, [128])
+    x = torch.randn(1024, 96)
+    weight, bias = layer.layers[0].weight, layer.layers[0].bias
+    given = x.clone().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(given)
+        assert products._pays(x, weight) == compiled
+    assert y.dtype == torch.bfloat16
+    ours = (y.detach(), *torch.autograd.grad(y.float().square().sum(), [given, weight, bias]))
+    exact = [t.detach().bfloat16().double().requires_grad_() for t in (x, weight, bias)]
+    z = torch.relu(F.linear(*exact))
+    expected = (z.detach(), *torch.autograd.grad(z.square().sum(), exact))
+    for a, b, given_type in zip(
+        ours, expected, (torch.bfloat16, *[torch.float32] * 3), strict=True
+    ):
+        assert a.dtype == given_type
+        assert ((a.double() - b).norm() / b.norm()).item() < 8e-3
+
+
+def test_nan_goes_through_a_rectified_layer() -> None:
+    x, weight = torch.randn(1024, 64, requires_grad=True), torch.randn(64, 64)
+    with torch.no_grad():
+        x[3, 5] = float("nan")
+    y = product(x, weight, rectified=True)
+    assert y[3].isnan().all() and not y[4].isnan().any()
+    (of_x,) = torch.autograd.grad(y.sum(), x)
+    assert torch.isfinite(of_x).all()  # 1 goes back through the NaN, as in torch
+
+
+def test_one_copy_for_all_readers() -> None:
+    x = torch.randn(4, 3)
+    assert narrowed(x) is x
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = narrowed(x)
+        assert low.dtype == torch.bfloat16 and narrowed(low) is low
+        assert narrowed(x.double()).dtype == torch.float64

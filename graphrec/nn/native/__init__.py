@@ -1,4 +1,4 @@
-"""The tables' own CPU kernel: C++ compiled once on the machine it runs on, loaded by ctypes.
+"""The tables' own CPU kernel, in C++.
 
 `kernel()` gives it, or the reason why there is none: then tables run on torch's operators, with
 equal results. No kernel is an error nowhere.
@@ -7,32 +7,17 @@ equal results. No kernel is an error nowhere.
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import platform
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
+from graphrec.nn.native.compiled import library
+
 __all__ = ["KERNELS", "RULES", "RowKernel", "TableStep", "choose", "kernel"]
 
-SOURCE = Path(__file__).with_name("rows.cpp")
-FLAGS = (
-    "-O3",
-    "-std=c++17",
-    "-shared",
-    "-fPIC",
-    "-fopenmp",
-    "-fno-math-errno",
-    "-fno-trapping-math",
-)
 KERNELS = ("auto", "native", "fbgemm", "torch")
 RULES = ("sgd", "adagrad", "rowwise_adagrad", "adam")
 
@@ -168,54 +153,6 @@ def choose(asked: str, weight: Tensor) -> tuple[RowKernel | None, str]:
 
 @cache
 def kernel() -> RowKernel | str:
-    """The kernel, compiled if this machine has not done so before, or why there is none.
-
-    GRAPHREC_NATIVE=0 switches it off; GRAPHREC_CACHE is the folder of compiled files (default:
-    graphrec below XDG_CACHE_HOME or ~/.cache).
-    """
-    if os.environ.get("GRAPHREC_NATIVE") == "0":
-        return "switched off by GRAPHREC_NATIVE=0"
-    if os.name != "posix":
-        return f"not tried on {platform.system()}"
-    compiler = shutil.which(os.environ.get("CXX") or "g++") or shutil.which("c++")
-    if compiler is None:
-        return "no C++ compiler (g++)"
-    try:
-        return RowKernel(ctypes.CDLL(str(_compiled(compiler))))
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr or "").strip().splitlines()
-        return f"{Path(compiler).name} could not compile it: {last[-1] if last else error}"
-    except (OSError, AttributeError, subprocess.TimeoutExpired) as error:
-        return f"it could not be loaded: {error}"
-
-
-def _compiled(compiler: str) -> Path:
-    """The library for this source, compiler and processor."""
-    version = subprocess.run(
-        [compiler, "--version"], capture_output=True, text=True, check=True, timeout=30
-    ).stdout
-    # `-march=native` code runs only on processors with the same extensions.
-    parts = (SOURCE.read_text(), *FLAGS, version, platform.machine(), _processor())
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    folder = os.environ.get("GRAPHREC_CACHE")
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graphrec"
-    target = (Path(folder) if folder else base) / f"rows-{key}.so"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target and renamed: other processes see nothing or all of it.
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            made = Path(scratch) / target.name
-            native = "-mcpu=native" if platform.machine() == "aarch64" else "-march=native"
-            command = [compiler, *FLAGS, native, str(SOURCE), "-o", str(made)]
-            subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-            made.replace(target)
-    return target
-
-
-def _processor() -> str:
-    """What the processor can do, as text; empty where that is not to be read."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    """The kernel, compiled if this machine has not done so before, or why there is none."""
+    found = library()
+    return found if isinstance(found, str) else RowKernel(found)

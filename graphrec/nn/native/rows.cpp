@@ -18,7 +18,11 @@
 #include <type_traits>
 #include <vector>
 
+#include "numbers.h"
+
 namespace {
+
+using namespace graphrec;
 
 constexpr int64_t kAhead = 16;         // rows prefetched before they are needed
 constexpr int64_t kPerBucket = 512;    // positions a bucket holds on average
@@ -32,29 +36,6 @@ inline void fetch(const T* at, int64_t count, int write) {
   for (int64_t byte = 0; byte < count * static_cast<int64_t>(sizeof(T)); byte += 64) {
     if (write) __builtin_prefetch(p + byte, 1); else __builtin_prefetch(p + byte, 0);
   }
-}
-
-// ---- stored numbers ------------------------------------------------------------------------------
-
-using Half = uint16_t;  // the upper half of a float32: bfloat16
-
-inline float load(float value) { return value; }
-
-inline float load(Half value) {
-  const uint32_t bits = static_cast<uint32_t>(value) << 16;
-  float wide;
-  std::memcpy(&wide, &bits, sizeof wide);
-  return wide;
-}
-
-inline void store(float* at, float value) { *at = value; }
-
-inline void store(Half* at, float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, sizeof bits);
-  const uint32_t rounded = (bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16;
-  const bool nan = (bits & 0x7FFFFFFFu) > 0x7F800000u;
-  *at = static_cast<Half>(nan ? 0x7FC0u : rounded);
 }
 
 // ---- buckets -------------------------------------------------------------------------------------

@@ -1,0 +1,168 @@
+// Elementwise work around matrix products, in one pass over memory where torch takes several.
+//
+// Interface and rules are those of rows.cpp. Sums over a batch go block by block in a fixed order:
+// they do not depend on the number of threads.
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "numbers.h"
+
+namespace {
+
+using namespace graphrec;
+
+constexpr int64_t kBlock = 64;  // rows that stay in a core's cache while they are worked on
+constexpr int64_t kTile = 16;   // rows and columns that are transposed at once
+
+// ---- the gradient before a rectifier -------------------------------------------------------------
+
+// masked = grad where out lets it through, row by row; adds its columns to `sums`.
+template <class T>
+inline void rectify_rows(const T* grad, int64_t step, const T* out, int64_t rows, int64_t columns,
+                         T* masked, float* __restrict sums) {
+  for (int64_t row = 0; row < rows; ++row) {
+    const T* __restrict g = grad + row * step;
+    const T* __restrict y = out + row * columns;
+    T* __restrict to = masked + row * columns;
+    for (int64_t c = 0; c < columns; ++c) {
+      to[c] = load(y[c]) <= 0.0f ? T{0} : g[c];  // as torch: NaN lets it through
+      sums[c] += load(to[c]);
+    }
+  }
+}
+
+template <class T>
+inline void turn_tile(const T* __restrict from, int64_t step, int64_t height, int64_t width,
+                      T* __restrict to, int64_t line) {
+  for (int64_t c = 0; c < width; ++c) {
+    for (int64_t r = 0; r < height; ++r) to[c * line + r] = from[r * step + c];
+  }
+}
+
+// to[c, r] = from[r, c] for a few rows of a matrix of `columns`; `line` is the width of `to`.
+template <class T>
+inline void turn_rows(const T* from, int64_t rows, int64_t columns, T* to, int64_t line) {
+  for (int64_t left = 0; left < columns; left += kTile) {
+    const int64_t width = std::min(kTile, columns - left);
+    for (int64_t top = 0; top < rows; top += kTile) {
+      const int64_t height = std::min(kTile, rows - top);
+      const T* tile = from + top * columns + left;
+      T* turned = to + left * line + top;
+      if (height == kTile && width == kTile) {
+        turn_tile(tile, columns, kTile, kTile, turned, line);
+      } else {
+        turn_tile(tile, columns, height, width, turned, line);
+      }
+    }
+  }
+}
+
+template <class T>
+void rectify(const T* grad, int64_t step, const T* out, int64_t rows, int64_t columns, T* masked,
+             T* turned, float* bias, int threads) {
+  const int64_t blocks = (rows + kBlock - 1) / kBlock;
+  std::vector<float> sums(blocks * columns, 0.0f);
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t block = 0; block < blocks; ++block) {
+    const int64_t top = block * kBlock, height = std::min(kBlock, rows - top);
+    const int64_t at = top * columns;
+    rectify_rows(grad + top * step, step, out + at, height, columns, masked + at,
+                 sums.data() + block * columns);
+    if (turned != nullptr) turn_rows(masked + at, height, columns, turned + top, rows);
+  }
+  if (bias == nullptr) return;
+  std::fill(bias, bias + columns, 0.0f);
+  for (int64_t block = 0; block < blocks; ++block) {
+    for (int64_t c = 0; c < columns; ++c) bias[c] += sums[block * columns + c];
+  }
+}
+
+// ---- factorization machine: products of all pairs of fields ----------------------------------------
+
+// Adds v and its squares over all fields; a row of fields is contiguous.
+template <int64_t Dim>
+inline void add_fields(const float* __restrict v, int64_t count, int64_t dim,
+                       float* __restrict sum, float* __restrict squares) {
+  for (int64_t field = 0; field < count; ++field, v += dim) {
+    for (int64_t d = 0; d < (Dim ? Dim : dim); ++d) {
+      sum[d] += v[d];
+      squares[d] += v[d] * v[d];
+    }
+  }
+}
+
+// total = sum over fields of v, out = (total^2 - sum of v^2) / 2.
+template <int64_t Dim>
+void pairs(const float* fields, int64_t stride, int64_t rows, int64_t count, int64_t given,
+           float* out, float* total, int threads) {
+  const int64_t dim = Dim ? Dim : given;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t row = 0; row < rows; ++row) {
+    float* __restrict to = out + row * dim;
+    float* __restrict all = total + row * dim;
+    if constexpr (Dim != 0) {
+      float sum[Dim] = {}, squares[Dim] = {};  // in registers
+      add_fields<Dim>(fields + row * stride, count, dim, sum, squares);
+      for (int64_t d = 0; d < Dim; ++d) all[d] = sum[d];
+      for (int64_t d = 0; d < Dim; ++d) to[d] = 0.5f * (sum[d] * sum[d] - squares[d]);
+    } else {
+      std::fill(all, all + dim, 0.0f);
+      std::fill(to, to + dim, 0.0f);
+      add_fields<0>(fields + row * stride, count, dim, all, to);
+      for (int64_t d = 0; d < dim; ++d) to[d] = 0.5f * (all[d] * all[d] - to[d]);
+    }
+  }
+}
+
+// out = (total - v) grad, [rows, count, dim].
+template <int64_t Dim>
+void pairs_backward(const float* fields, int64_t stride, const float* total, const float* grad,
+                    int64_t rows, int64_t count, int64_t given, float* out, int threads) {
+  const int64_t dim = Dim ? Dim : given;
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (int64_t row = 0; row < rows; ++row) {
+    const float* __restrict v = fields + row * stride;
+    const float* __restrict sum = total + row * dim;
+    const float* __restrict g = grad + row * dim;
+    float* __restrict to = out + row * count * dim;
+    for (int64_t field = 0; field < count; ++field, v += dim, to += dim) {
+      for (int64_t d = 0; d < dim; ++d) to[d] = (sum[d] - v[d]) * g[d];
+    }
+  }
+}
+
+}  // namespace
+
+extern "C" {
+
+// masked = grad where out > 0, else 0; turned (or null) = masked^T; bias (or null) = its column sums.
+// `step` is how far apart rows of grad lie; all else is contiguous.
+void graphrec_rectify(const void* grad, int64_t step, const void* out, int half, int64_t rows,
+                      int64_t columns, void* masked, void* turned, float* bias, int threads) {
+  const auto run = [&](auto kind) {
+    using T = decltype(kind);
+    rectify(static_cast<const T*>(grad), step, static_cast<const T*>(out), rows, columns,
+            static_cast<T*>(masked), static_cast<T*>(turned), bias, threads);
+  };
+  if (half) run(Half{}); else run(float{});
+}
+
+void graphrec_pairs(const float* fields, int64_t stride, int64_t rows, int64_t count, int64_t dim,
+                    float* out, float* total, int threads) {
+  const auto run = dim == 16 ? pairs<16> : dim == 8 ? pairs<8> : dim == 32 ? pairs<32> : pairs<0>;
+  run(fields, stride, rows, count, dim, out, total, threads);
+}
+
+void graphrec_pairs_backward(const float* fields, int64_t stride, const float* total,
+                             const float* grad, int64_t rows, int64_t count, int64_t dim, float* out,
+                             int threads) {
+  const auto run = dim == 16   ? pairs_backward<16>
+                   : dim == 8  ? pairs_backward<8>
+                   : dim == 32 ? pairs_backward<32>
+                               : pairs_backward<0>;
+  run(fields, stride, total, grad, rows, count, dim, out, threads);
+}
+
+}  // extern "C"

@@ -1,0 +1,100 @@
+"""Compiled passes against torch's operators: gradients before rectifiers, pairs of fields."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from graphrec.nn import FM, interaction
+from graphrec.nn.native.passes import Passes, passes
+
+
+@pytest.fixture
+def fused() -> Passes:
+    found = passes()
+    if found is None:
+        pytest.skip("nothing can be compiled here")
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(64, 16), (130, 37), (1, 5), (0, 4), (1000, 256), (17, 1)])
+def test_gradient_before_a_rectifier(
+    fused: Passes, shape: tuple[int, int], dtype: torch.dtype
+) -> None:
+    torch.manual_seed(0)
+    grad, out = torch.randn(shape, dtype=dtype), torch.relu(torch.randn(shape, dtype=dtype))
+    masked, turned, sums = fused.rectify(grad, out, turned=True, bias=True)
+    expected = torch.ops.aten.threshold_backward(grad, out, 0)
+    assert torch.equal(masked, expected)
+    assert turned is not None and turned.is_contiguous() and torch.equal(turned, expected.t())
+    torch.testing.assert_close(sums, expected.double().sum(0).float(), rtol=1e-5, atol=1e-4)
+    _, none, nothing = fused.rectify(grad, out, turned=False, bias=False)
+    assert none is None and nothing is None
+
+
+def test_nan_passes_where_torch_lets_it_pass(fused: Passes) -> None:
+    nan = float("nan")
+    grad = torch.tensor([[nan, nan, 1.0, 1.0, 1.0]])
+    out = torch.tensor([[0.0, 2.0, nan, 0.0, float("inf")]])
+    masked, _, sums = fused.rectify(grad, out, turned=False, bias=True)
+    expected = torch.ops.aten.threshold_backward(grad, out, 0)
+    torch.testing.assert_close(masked, expected, equal_nan=True, rtol=0, atol=0)
+    torch.testing.assert_close(sums, expected[0], equal_nan=True, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("kind", ["columns", "expanded", "turned"])
+def test_gradients_of_any_strides(fused: Passes, kind: str) -> None:
+    wide = torch.randn(70, 90)
+    grad = {
+        "columns": wide[:, 20:60],
+        "expanded": wide[:1, :40].expand(70, 40),
+        "turned": torch.randn(40, 70).t(),
+    }[kind]
+    out = torch.relu(torch.randn(70, 40))
+    masked, turned, _ = fused.rectify(grad, out, turned=True, bias=False)
+    assert torch.equal(masked, torch.where(out > 0, grad, 0.0))
+    assert turned is not None and torch.equal(turned, masked.t())
+
+
+def test_sums_do_not_depend_on_threads(fused: Passes) -> None:
+    grad, out = torch.randn(3000, 33), torch.ones(3000, 33)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            found.append(fused.rectify(grad, out, turned=False, bias=True)[2])
+    finally:
+        torch.set_num_threads(before)
+    assert all(
+        found[0] is not None and torch.equal(found[0], one) for one in found if one is not None
+    )
+
+
+@pytest.mark.parametrize("shape", [(50, 7, 16), (33, 4, 8), (9, 5, 32), (20, 39, 10), (0, 3, 4)])
+def test_pairs_of_fields(
+    fused: Passes, shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    wide = torch.randn(shape[0], shape[1] * shape[2] + 6)
+
+    def run(fields: Tensor) -> tuple[Tensor, Tensor]:
+        given = fields.detach().requires_grad_()
+        found = FM()(given)
+        weights = torch.linspace(-1, 1, found.numel(), dtype=found.dtype).view_as(found)
+        return found.detach(), torch.autograd.grad((found * weights).sum(), given)[0]
+
+    fields = wide[:, 2:-4].unflatten(1, shape[1:])  # rows with a gap between them
+    assert interaction._passes_for(fields) is fused
+    for a, b in zip(run(fields), run(fields.double()), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+    monkeypatch.setattr(interaction, "passes", lambda: None)
+    for a, b in zip(run(fields), run(fields.double()), strict=True):
+        torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
+
+
+def test_other_fields_go_to_torch(fused: Passes) -> None:
+    fields = torch.randn(4, 3, 8)
+    for other in (fields.double(), fields.bfloat16(), fields.transpose(1, 2), fields.to("meta")):
+        assert interaction._passes_for(other) is None
