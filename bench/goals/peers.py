@@ -1,4 +1,4 @@
-"""P3: training steps against FuxiCTR and DeepCTR-Torch on their own classes."""
+"""P3: training steps against FuxiCTR and DeepCTR-Torch on their own classes, in own processes."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import gc
 
 from bench import peers
 from bench.cases import batches, compiled
+from bench.elsewhere import Elsewhere
 from bench.options import Options
 from bench.results import Row, ratio
 from bench.steps import generated
-from bench.timing import measure
+from bench.timing import Step, measure
 
 __all__ = ["rows"]
 
@@ -27,9 +28,14 @@ def rows(options: Options) -> list[Row]:
             continue
         model = compiled(case)
         data = batches(model, options.batch(batch))
-        steps = {peer: peers.make(peer, case, model, data) for peer in peers.NAMES}
-        steps["ours"] = generated(model, data).step
+        theirs = {
+            peer: Elsewhere(_step, peer, case, options.batch(batch), threads=options.threads)
+            for peer in peers.NAMES
+        }
+        steps: dict[str, Step] = {**theirs, "ours": generated(model, data).step}
         times = measure(steps, options.windows, options.seconds)
+        for one in theirs.values():
+            one.close()
         found += [
             ratio("P3", f"{where}: ours / {peer}", times["ours"], times[peer], wanted)
             for peer in peers.NAMES
@@ -37,3 +43,10 @@ def rows(options: Options) -> list[Row]:
         del steps
         gc.collect()
     return found
+
+
+def _step(peer: str, case: str, batch: int) -> Step:
+    """A step of the peer, made in its own process."""
+    peers.load()
+    model = compiled(case)
+    return peers.make(peer, case, model, batches(model, batch))

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from graphrec.kernels.plain import expect_plain, layers_of, widths
 from graphrec.nn.dense import Dense, Linear
-from graphrec.nn.multitask import CGC, PLE, MMoE, mix, mix_all
+from graphrec.nn.mixing import mix, mix_all
+from graphrec.nn.multitask import CGC, PLE, MMoE
 from graphrec.nn.products import goes_to_onednn, product
 
 __all__ = ["StackedMMoE", "StackedPLE"]

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.nn.dense import MLP, Linear
+from graphrec.nn.mixing import mix, mix_all
 from graphrec.nn.products import narrowed
 from graphrec.nn.split import Split, beside
 
-__all__ = ["AITM", "CGC", "MMoE", "PLE", "FusionTower", "RelationMLP", "mix", "mix_all"]
+__all__ = ["AITM", "CGC", "MMoE", "PLE", "FusionTower", "RelationMLP"]
 
 
 class Named(nn.Module):
@@ -29,24 +30,6 @@ class Named(nn.Module):
 
     def __getitem__(self, name: str) -> nn.Module:
         return self.get_submodule(name)
-
-
-def mix(logits: Tensor, experts: Sequence[Tensor]) -> Tensor:
-    """Sum over k of softmax(logits)_k [B, K] times expert k [B, D]."""
-    # A batched product with one row per matrix is far slower than these few passes.
-    first, *rest = torch.split(torch.softmax(logits, dim=1), 1, dim=1)
-    mixed: Tensor = first * experts[0]
-    for weight, expert in zip(rest, experts[1:], strict=True):
-        mixed = torch.addcmul(mixed, weight, expert)
-    return mixed
-
-
-def mix_all(logits: Tensor, experts: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """`mix` for gates [B, T, K] over the same experts; one batched product from two gates on."""
-    if logits.shape[1] == 1:
-        return (mix(logits[:, 0], experts),)
-    weights = torch.softmax(logits, dim=2)
-    return torch.bmm(weights, torch.stack(list(experts), dim=1)).unbind(1)
 
 
 class MMoE(nn.Module):

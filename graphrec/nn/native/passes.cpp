@@ -133,6 +133,75 @@ void pairs_backward(const float* fields, int64_t stride, const float* total, con
   }
 }
 
+// ---- experts mixed by gates ------------------------------------------------------------------------
+
+struct Matrix {
+  void* data;
+  int64_t step;  // from row to row
+};
+
+// outs[t][b, d] = sum over k of weights[b, t, k] experts[k][b, d].
+template <class T>
+void mix(const float* weights, const Matrix* experts, int64_t count, int64_t rows, int64_t dim,
+         void* const* outs, int64_t gates, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<float> sums(dim);
+    float* __restrict sum = sums.data();
+#pragma omp for schedule(static)
+    for (int64_t b = 0; b < rows; ++b) {
+      for (int64_t t = 0; t < gates; ++t) {
+        const float* w = weights + (b * gates + t) * count;
+        std::fill(sum, sum + dim, 0.0f);
+        for (int64_t k = 0; k < count; ++k) {
+          const T* __restrict e = static_cast<const T*>(experts[k].data) + b * experts[k].step;
+          for (int64_t d = 0; d < dim; ++d) sum[d] += w[k] * load(e[d]);
+        }
+        T* __restrict out = static_cast<T*>(outs[t]) + b * dim;
+        for (int64_t d = 0; d < dim; ++d) store(out + d, sum[d]);
+      }
+    }
+  }
+}
+
+// One expert's row: its gradient = sum over t of w[t] grads[t], and what each w[t] gets.
+template <class T>
+inline void unmix_row(const float* w, int64_t apart, const Matrix* grads, int64_t gates, int64_t b,
+                      const T* __restrict expert, int64_t dim, T* __restrict to,
+                      float* __restrict sum, float* to_w) {
+  std::fill(sum, sum + dim, 0.0f);
+  for (int64_t t = 0; t < gates; ++t) {
+    const T* __restrict g = static_cast<const T*>(grads[t].data) + b * grads[t].step;
+    const float weight = w[t * apart];
+    float met = 0.0f;
+#pragma omp simd reduction(+ : met)
+    for (int64_t d = 0; d < dim; ++d) {
+      sum[d] += weight * load(g[d]);
+      met += load(g[d]) * load(expert[d]);
+    }
+    to_w[t * apart] = met;
+  }
+  for (int64_t d = 0; d < dim; ++d) store(to + d, sum[d]);
+}
+
+template <class T>
+void unmix(const float* weights, const Matrix* experts, int64_t count, int64_t rows, int64_t dim,
+           const Matrix* grads, int64_t gates, void* const* to, float* to_weights, int threads) {
+#pragma omp parallel num_threads(threads)
+  {
+    std::vector<float> sum(dim);
+#pragma omp for schedule(static)
+    for (int64_t b = 0; b < rows; ++b) {
+      for (int64_t k = 0; k < count; ++k) {
+        const int64_t at = b * gates * count + k;
+        const T* expert = static_cast<const T*>(experts[k].data) + b * experts[k].step;
+        unmix_row(weights + at, count, grads, gates, b, expert, dim,
+                  static_cast<T*>(to[k]) + b * dim, sum.data(), to_weights + at);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 extern "C" {
@@ -147,6 +216,20 @@ void graphrec_rectify(const void* grad, int64_t step, const void* out, int half,
             static_cast<T*>(masked), static_cast<T*>(turned), bias, threads);
   };
   if (half) run(Half{}); else run(float{});
+}
+
+// Outputs are contiguous [rows, dim], weights float [rows, gates, count], all else `half` or float.
+void graphrec_mix(const float* weights, const Matrix* experts, int64_t count, int half, int64_t rows,
+                  int64_t dim, void* const* outs, int64_t gates, int threads) {
+  const auto run = half ? mix<Half> : mix<float>;
+  run(weights, experts, count, rows, dim, outs, gates, threads);
+}
+
+void graphrec_unmix(const float* weights, const Matrix* experts, int64_t count, int half,
+                    int64_t rows, int64_t dim, const Matrix* grads, int64_t gates, void* const* to,
+                    float* to_weights, int threads) {
+  const auto run = half ? unmix<Half> : unmix<float>;
+  run(weights, experts, count, rows, dim, grads, gates, to, to_weights, threads);
 }
 
 void graphrec_pairs(const float* fields, int64_t stride, int64_t rows, int64_t count, int64_t dim,

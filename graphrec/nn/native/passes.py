@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from functools import cache
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -32,7 +34,11 @@ class Passes:
             pointer,
             count,
         ]
-        for one in (self._rectify, self._pairs, self._pairs_backward):
+        self._mix, self._unmix = found.graphrec_mix, found.graphrec_unmix
+        mixed = (pointer, pointer, size, count, size, size, pointer, size)
+        self._mix.argtypes = (*mixed, count)
+        self._unmix.argtypes = (*mixed, pointer, pointer, count)
+        for one in (self._rectify, self._pairs, self._pairs_backward, self._mix, self._unmix):
             one.restype = None
 
     def rectify(
@@ -85,6 +91,50 @@ class Passes:
             *(rows, count, dim, found.data_ptr(), torch.get_num_threads()),
         )
         return found
+
+    def mix(self, weights: Tensor, experts: Sequence[Tensor]) -> list[Tensor]:
+        """Sums of the experts [B, D] by each gate's weights: [B, T, K] to T times [B, D].
+
+        Weights are float32, experts and sums all that or all bfloat16, without gaps in a row.
+        """
+        _, gates, count = weights.shape
+        outs = [experts[0].new_empty(experts[0].shape) for _ in range(gates)]
+        self._mix(
+            *(weights.contiguous().data_ptr(), _matrices(experts), count),
+            *(experts[0].dtype == torch.bfloat16, *experts[0].shape),
+            *(_pointers(outs), gates, torch.get_num_threads()),
+        )
+        return outs
+
+    def unmix(
+        self, weights: Tensor, experts: Sequence[Tensor], grads: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """The gradients of `mix` by its weights, [B, T, K], and by each expert."""
+        weights = weights.contiguous()
+        grads = [grad if grad.stride(1) == 1 else grad.contiguous() for grad in grads]
+        of_weights = torch.empty_like(weights)
+        of_experts = [torch.empty_like(e, memory_format=torch.contiguous_format) for e in experts]
+        self._unmix(
+            *(weights.data_ptr(), _matrices(experts), len(experts)),
+            *(experts[0].dtype == torch.bfloat16, *experts[0].shape),
+            *(_matrices(grads), len(grads), _pointers(of_experts)),
+            *(of_weights.data_ptr(), torch.get_num_threads()),
+        )
+        return of_weights, of_experts
+
+
+class _Matrix(ctypes.Structure):
+    """As in passes.cpp."""
+
+    _fields_: ClassVar = [("data", ctypes.c_void_p), ("step", ctypes.c_int64)]
+
+
+def _matrices(given: Sequence[Tensor]) -> Any:
+    return (_Matrix * len(given))(*(_Matrix(one.data_ptr(), one.stride(0)) for one in given))
+
+
+def _pointers(given: Sequence[Tensor]) -> Any:
+    return (ctypes.c_void_p * len(given))(*(one.data_ptr() for one in given))
 
 
 @cache
