@@ -93,8 +93,11 @@ def test_what_is_missing_or_bad_is_said(folder: Path) -> None:
         run.score({"user_id": 7, "hour": 3}, CANDIDATES)
     with pytest.raises(DataError, match="no column `tags`"):
         run.score(REQUEST, [{"item_id": 4, "price": 1.0}])
-    with pytest.raises(DataError, match="price"):  # quarantined in training, an error here
+    with pytest.raises(DataError, match="price"):
         run.score(REQUEST, [*CANDIDATES, {"item_id": 1, "tags": [1], "price": "much"}])
+    with pytest.raises(DataError, match="price") as bad:  # quarantined in training, an error here
+        run.score(REQUEST, [*CANDIDATES, {"item_id": 1, "tags": [1], "price": float("inf")}])
+    assert [problem.help for problem in bad.value.problems] == ["repair the rows"]
     with pytest.raises(ValueError, match="one row, got 2"):
         run.score([REQUEST, REQUEST], CANDIDATES)
 

@@ -68,6 +68,7 @@ class Encoder:
             for part in cross.parts
         }
         self._targets = Targets(self.plan)
+        self._served = False
 
     @classmethod
     def fit(cls, recipe: Recipe, source: Source) -> Encoder:
@@ -94,6 +95,7 @@ class Encoder:
         made = copy(self)
         strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
         made.recipe = self.recipe.model_copy(update={"data": strict})
+        made._served = True
         made.plan = self.plan.only(keys)
         made._targets = Targets(made.plan)
         return made
@@ -119,7 +121,7 @@ class Encoder:
     def encode_raw(self, raw: Raw) -> tuple[Chunk, Counts]:
         """Encoded rows without the quarantined ones, and what was counted."""
         table, rows = raw.table, raw.table.num_rows
-        faults = Faults(raw.file, rows, raw.row, self.recipe.data.bad_rows)
+        faults = Faults(raw.file, rows, raw.row, self.recipe.data.bad_rows, self._served)
         counts = Counts(read=raw.read, quarantined=raw.malformed)
         counts.skipped = raw.read - raw.malformed - rows
         chunk = Chunk(rows, {})

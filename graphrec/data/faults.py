@@ -32,13 +32,15 @@ def bad_data(code: str, message: str, help_text: str = "") -> DataError:
 class Faults:
     """Bad cells of one chunk of rows.
 
-    `row(i)` gives the 1-based number, in `file`, of the chunk's row i.
+    `row(i)` gives the 1-based number, in `file`, of the chunk's row i. Rows that are `served` can't be
+    left out: each is owed a prediction.
     """
 
     file: str
     num_rows: int
     row: Callable[[int], int]
     policy: Literal["error", "quarantine"] = "error"
+    served: bool = False
     problems: list[tuple[int, Problem]] = field(default_factory=list)
     reasons: Counter[str] = field(default_factory=Counter)
     bad: Array | None = None
@@ -62,7 +64,9 @@ class Faults:
         )
         more = int(mask.sum()) - 1
         text = f"{more} more rows of this chunk have the same fault\n" if more else ""
-        text += "repair the rows, or leave them out and count them: data.bad_rows: quarantine"
+        text += "repair the rows"
+        if not self.served:
+            text += ", or leave them out and count them: data.bad_rows: quarantine"
         self.problems.append((first, Problem(code, message, path=f"data.{column}", help=text)))
 
     def keep(self) -> Array | None:

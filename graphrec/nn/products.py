@@ -60,13 +60,12 @@ def narrowed(x: T) -> T | Tensor:
 
     What is no tensor, as a `Split`, is narrowed by its readers.
     """
-    if (
-        isinstance(x, Tensor)
-        and torch.is_autocast_enabled(x.device.type)
-        and x.dtype == torch.float32
-    ):
-        return x.to(torch.get_autocast_dtype(x.device.type))
-    return x
+    if not isinstance(x, Tensor) or x.dtype != torch.float32:
+        return x
+    device = x.device.type
+    if not (torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)):
+        return x
+    return x.to(torch.get_autocast_dtype(device))
 
 
 def _is_large(x: Tensor, weight: Tensor) -> bool:

@@ -87,6 +87,7 @@ def page(
         "closed": [fold.card.key for fold in closed],
         "overview": overview,
         "roles": drawn.roles,
+        "once": any(card.once for card in drawn.cards),
         "changes": drawn.changes,
         "relations": any(wire.relation for wire in drawn.wires),
     }

@@ -250,6 +250,7 @@
     const words = { added: "only in the second recipe", removed: "only in the first recipe", changed: "in both, but different" };
     const rows = [...data.changes.map(c => [swatch(c), c, words[c]]), ...data.roles.map(r => [swatch(r), ...MEANING[r]])];
     rows.push([swatch("", shape("path", { class: "wire", d: "M2 9 H36", "marker-end": "url(#wire-end)" })), "wire", "a tensor, from the node that makes it down to the one that reads it; the text names a port"]);
+    if (data.once) rows.push([swatch("group once"), "once per request", "a thick outline: computed once for all candidates of a request"]);
     if (data.relations) {
       const [s, t] = data.wires.find(w => w[3]), name = k => card.get(k).title;
       rows.push([swatch("", shape("path", { class: "link", d: "M2 9 H36", "marker-end": "url(#link-end)" })), "relation edge",
