@@ -10,8 +10,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-__all__ = ["triton_twin"]
+__all__ = ["triton_twin", "whole"]
 
+_INTERPRETED = os.environ.get("GRAPHREC_KERNELS") == "triton"
 _PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -29,6 +30,14 @@ def triton_twin(op: str, x: Tensor) -> ModuleType | None:
     if os.environ.get("TRITON_INTERPRET") != "1":
         raise RuntimeError("GRAPHREC_KERNELS=triton runs CPU tensors only with TRITON_INTERPRET=1")
     return import_module(f"graphrec.kernels.triton.{op}")
+
+
+def whole(x: Tensor) -> int:
+    """Elements that the rows of x should be a multiple of: 16 bytes for Triton's kernels and the
+    vendor's GEMM on a GPU, 1 where the reference computes.
+    """
+    served = x.device.type == "cuda" and x.dtype in _PRECISIONS
+    return 16 // x.element_size() if served or _INTERPRETED else 1
 
 
 def _if_installed(op: str) -> ModuleType | None:

@@ -7,14 +7,17 @@ from typing import NamedTuple
 
 import torch
 
-__all__ = ["Case", "kind"]
+__all__ = ["Case", "kind", "of_gemm", "of_loop"]
 
 
 class Case(NamedTuple):
     """One call of a launcher to compile, and how many kernels it launches.
 
-    With `cores` tensor-core instructions are due. `planted` ones are wrong on purpose: too many
-    registers, too much memory or no tensor cores; at least one kernel must be found so.
+    With `cores` tensor-core instructions are due, without it there must be none: exact fp32 has
+    none. `due` says what else: "wgmma" (Hopper's own, of 64 rows and more), "vectors" (some),
+    "aligned" (all tiles move in vectors of 16 bytes), "copies" (asynchronous ones), "nan" (no
+    maximum or minimum that drops a NaN). `planted` ones are wrong on purpose: too many registers, too much
+    memory or something due is not there; at least one kernel must be found so.
     """
 
     name: str
@@ -22,8 +25,20 @@ class Case(NamedTuple):
     launch: Callable[[], object]
     planted: bool = False
     launches: int = 1
+    due: tuple[str, ...] = ()
 
 
 def kind(dtype: torch.dtype) -> str:
     """Its name without `torch.`."""
     return str(dtype).removeprefix("torch.")
+
+
+def of_gemm(rows: int, ieee: bool = False) -> tuple[str, ...]:
+    """What is due of a GEMM with an epilogue whose tile has so many rows."""
+    return "aligned", "copies", "nan", *(["wgmma"] if rows >= 64 and not ieee else [])
+
+
+def of_loop(columns: int, dtype: torch.dtype) -> tuple[str, ...]:
+    """What is due of a kernel that passes over rows of so many numbers."""
+    whole = columns * dtype.itemsize % 16 == 0
+    return "copies", "nan", *(["aligned"] if whole else [])

@@ -163,13 +163,18 @@ def test_the_interpreter_is_asked_for_wholly(monkeypatch) -> None:
 
 
 def test_there_is_a_tile_for_everything() -> None:
-    for itemsize, table in tiles.FORWARD.items():
+    for itemsize in tiles.FORWARD:
         for rows, columns in product((1, 64, 65, 4096, 1 << 20), (16, 32, 48, 64, 4096)):
             chosen = tiles.forward_tile(rows, columns, itemsize)
-            assert chosen in {tile for *_, tile in table}
-            assert chosen.rows <= 16 or rows > 64
+            assert chosen in tiles.every_tile(tiles.FORWARD, itemsize)
+            programs = -(-rows // chosen.rows) * -(-columns // chosen.columns)
+            assert chosen.rows <= 16 or programs >= tiles.ENOUGH
         assert tiles.slope_tile(itemsize) is tiles.SLOPE[itemsize]
     assert tiles.forward_tile(64, 64, 8) is tiles.SMALL
+    assert tiles.forward_tile(4096, 256, 2)[:2] == (64, 128)
+    assert tiles.forward_tile(1024, 256, 2)[:2] == (16, 64)
+    assert tiles.forward_tile(1024, 256, 2, times=8)[:2] == (128, 128)
+    assert tiles.forward_tile(1 << 16, 256, 4)[:2] == (128, 128)
 
 
 WITHOUT_TRITON = """

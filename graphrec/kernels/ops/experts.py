@@ -20,13 +20,12 @@ from graphrec.kernels.ops.reference import (
     FROM_INPUT,
     FROM_OUTPUT,
     FUSED,
-    activate,
-    activate_in_place,
+    plain,
     slope,
 )
 from graphrec.kernels.route import triton_twin
 
-__all__ = ["experts_act", "experts_act_backward", "slots_read"]
+__all__ = ["experts_act", "experts_act_backward", "linear", "slots_read"]
 
 
 @custom_op("graphrec::experts_act", mutates_args=())
@@ -44,8 +43,7 @@ def experts_act(
     if twin is not None:
         y, z = twin.forward(x, weight, bias, per, act, keep)
     else:
-        z = _linear(x, weight, bias, per)
-        y = activate(z, act) if keep else activate_in_place(z, act)
+        y, z = plain(linear(x, weight, bias, per), act, keep)
     return y, z if keep else y.new_empty(0)
 
 
@@ -140,6 +138,17 @@ def slots_read(experts: int, slots: int, per: int) -> list[tuple[slice, slice, i
     return [(slice(0, slots - 1), slice(0, before), per), last] if before else [last]
 
 
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, per: int) -> Tensor:
+    """The plain product [M, E, N], one batch of matrices for slots with equally many readers."""
+    rows, (experts, width, depth) = x.shape[0], weight.shape
+    z = x.new_empty(rows, experts, width)
+    for slots, readers, each in slots_read(experts, x.shape[1], per):
+        matrices = weight[readers].reshape(-1, each * width, depth).transpose(1, 2)
+        out = z[:, readers].view(rows, slots.stop - slots.start, each * width).transpose(0, 1)
+        _multiply(x[:, slots].transpose(0, 1), matrices, out)
+    return z if bias is None else z.add_(bias)
+
+
 def _check(x: Tensor, weight: Tensor, bias: Tensor | None, per: int, act: str) -> None:
     if act not in FUSED:
         raise ValueError(f"experts_act has no activation `{act}`; it has {', '.join(FUSED)}")
@@ -153,17 +162,6 @@ def _check(x: Tensor, weight: Tensor, bias: Tensor | None, per: int, act: str) -
         raise ValueError(f"experts_act: bias {tuple(bias.shape)}, weight {tuple(weight.shape)}")
     if x.dtype != weight.dtype or (bias is not None and bias.dtype != x.dtype):
         raise ValueError(f"experts_act: x is {x.dtype}, weight {weight.dtype}")
-
-
-def _linear(x: Tensor, weight: Tensor, bias: Tensor | None, per: int) -> Tensor:
-    """The plain product [M, E, N], one batch of matrices for slots with equally many readers."""
-    rows, (experts, width, depth) = x.shape[0], weight.shape
-    z = x.new_empty(rows, experts, width)
-    for slots, readers, each in slots_read(experts, x.shape[1], per):
-        matrices = weight[readers].reshape(-1, each * width, depth).transpose(1, 2)
-        product = torch.bmm(x[:, slots].transpose(0, 1), matrices).transpose(0, 1)
-        z[:, readers] = product.reshape(rows, readers.stop - readers.start, width)
-    return z if bias is None else z.add_(bias)
 
 
 # The products of the gradient have no epilogue: the vendor's GEMM (which also splits the long sum
@@ -182,20 +180,19 @@ def _x_grad(dz: Tensor, weight: Tensor, slots: int, per: int) -> Tensor:
 
 
 def _weight_grad(dz: Tensor, x: Tensor, per: int) -> Tensor:
-    """[E, N, K], a batched product over the slots."""
+    """[E, N, K], a product for each slot: of few outputs and a sum over all rows."""
     rows, experts, width = dz.shape
     result = dz.new_empty(experts, width, x.shape[2])
     for read, readers, each in slots_read(experts, x.shape[1], per):
-        columns = (
-            dz[:, readers].reshape(rows, read.stop - read.start, each * width).permute(1, 2, 0)
-        )
+        columns = dz[:, readers].view(rows, read.stop - read.start, each * width)
         out = result[readers].view(-1, each * width, x.shape[2])
-        _multiply(columns, x[:, read].transpose(0, 1), out)
+        # Not batched: only the plain product splits the sum, and a few tiles fill no GPU.
+        for slot, product in enumerate(out):
+            torch.mm(columns[:, slot].t(), x[:, read.start + slot], out=product)
     return result
 
 
 def _multiply(left: Tensor, right: Tensor, out: Tensor) -> None:
-    # One matrix alone: the plain product knows how to split a long sum.
     if left.shape[0] == 1:
         torch.mm(left[0], right[0], out=out[0])
     else:

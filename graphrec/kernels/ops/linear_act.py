@@ -17,10 +17,9 @@ from graphrec.kernels.ops.reference import (
     FROM_INPUT,
     FROM_OUTPUT,
     FUSED,
-    activate,
-    activate_in_place,
     check_layer,
     layer_gradients,
+    plain,
     slope,
 )
 from graphrec.kernels.route import triton_twin
@@ -43,8 +42,7 @@ def linear_act(
     if twin is not None:
         y, z = twin.forward(x, weight, bias, act, keep)
     else:
-        z = F.linear(x, weight, bias)
-        y = activate(z, act) if keep else activate_in_place(z, act)
+        y, z = plain(F.linear(x, weight, bias), act, keep)
     return y, z if keep else y.new_empty(0)
 
 

@@ -18,6 +18,7 @@ from graphrec.kernels.ops.reference import (
     activate,
     check_layer,
     layer_gradients,
+    scaled,
     slope,
 )
 from graphrec.kernels.route import triton_twin
@@ -49,11 +50,7 @@ def linear_scale(
             x, weight, bias, factor, skip, act, scale, save, _type(x, factor, skip)
         )
     else:
-        z = F.linear(x, weight, bias)
-        a = activate(z, act)
-        kept = z if act in FROM_INPUT else a
-        y = factor * a if scale == 1 else factor * (scale * a)
-        y = y if skip is None else y + skip
+        y, kept = scaled(F.linear(x, weight, bias), factor, skip, act, scale)
     return y, kept if save else x.new_empty(0)
 
 

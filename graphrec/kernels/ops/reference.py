@@ -14,6 +14,8 @@ __all__ = [
     "activate_in_place",
     "check_layer",
     "layer_gradients",
+    "plain",
+    "scaled",
     "slope",
 ]
 
@@ -63,6 +65,21 @@ def activate_in_place(z: Tensor, act: str) -> Tensor:
             return F.gelu(z)
         case _:
             return z
+
+
+def plain(z: Tensor, act: str, keep: bool) -> tuple[Tensor, Tensor]:
+    """(act(z), z) if z is kept; else z is overwritten, and the second result is the first."""
+    y = activate(z, act) if keep else activate_in_place(z, act)
+    return y, z if keep else y
+
+
+def scaled(
+    z: Tensor, factor: Tensor, skip: Tensor | None, act: str, scale: float
+) -> tuple[Tensor, Tensor]:
+    """(scale * factor * act(z) + skip, what its gradient needs: z for FROM_INPUT, else act(z))."""
+    a = activate(z, act)
+    y = factor * a if scale == 1 else factor * (scale * a)
+    return y if skip is None else y + skip, z if act in FROM_INPUT else a
 
 
 def slope(grad: Tensor, kept: Tensor, act: str) -> Tensor:

@@ -6,6 +6,7 @@ For scorers with one hidden layer, whose weights come split: z = part of the row
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -27,7 +28,8 @@ from graphrec.kernels.route import triton_twin
 __all__ = ["WIDEST", "target_attention", "target_attention_backward"]
 
 WIDEST = 64
-"""Width of keys and of the hidden layer that the kernels hold on chip."""
+"""Width of keys and of the hidden layer that the kernels hold on chip; the reference serves wider
+ones."""
 
 
 @custom_op("graphrec::target_attention", mutates_args=())
@@ -46,10 +48,10 @@ def target_attention(
 
     query [B, D], part [B, H], keys [T, D], offsets [B + 1] int64, of_keys (A) and of_product (P)
     [H, D], out_weight [H], out_bias [1]; all of one type but offsets. Both results are in fp32, or
-    fp64 for fp64; a row without steps has zeros. D and H are at most WIDEST on a GPU.
+    fp64 for fp64; a row without steps has zeros.
     """
     check_steps("target_attention", query, part, keys, offsets, of_keys, of_product, act)
-    twin = triton_twin("target_attention", keys)
+    twin = _twin("target_attention", keys, part)
     inputs = (query, part, keys, offsets, of_keys, of_product, out_weight, out_bias)
     if twin is not None:
         out, norm = twin.forward(*inputs, act)
@@ -98,8 +100,7 @@ def target_attention_backward(
     not see it.
     """
     inputs = (query, part, keys, offsets, of_keys, of_product, out_weight, out_bias)
-    twin = triton_twin("target_attention_backward", keys)
-    rows = of_steps(offsets, keys)
+    twin = _twin("target_attention_backward", keys, part)
     none = keys.new_empty(0)
     if twin is not None:
         dq, dpart, dk, dz, dw = twin.backward(grad, *inputs, out, norm, act)
@@ -107,8 +108,10 @@ def target_attention_backward(
             return dq, dpart, dk, none, none.clone(), dw
         weights = triton_twin("step_linear_backward", keys)
         assert weights is not None
+        rows = of_steps(offsets, keys)
         of_s, of_qs = weights.weights(dz[:, : part.shape[1]], query, keys, rows)
         return dq, dpart, dk, of_s, of_qs, dw
+    rows = of_steps(offsets, keys)
     z, y, scores = _scores(*inputs, act)
     ds, dk = softmax_sum_gradients(grad, scores, keys, rows, out, norm)
     dw = (ds.unsqueeze(-1) * y).sum(0).to(keys.dtype)
@@ -168,6 +171,10 @@ def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor |
 
 
 target_attention.register_autograd(_backward, setup_context=_setup)
+
+
+def _twin(op: str, keys: Tensor, part: Tensor) -> ModuleType | None:
+    return triton_twin(op, keys) if max(keys.shape[1], part.shape[1]) <= WIDEST else None
 
 
 def _scores(

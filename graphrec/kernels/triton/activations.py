@@ -8,7 +8,7 @@ through every one of them, as in torch: a maximum would turn it into 0.
 import triton
 import triton.language as tl
 
-__all__ = ["activate", "slope", "slope_at"]
+__all__ = ["activate", "slope", "through", "through_at"]
 
 
 @triton.jit
@@ -21,7 +21,13 @@ def activate(x, ACT: tl.constexpr):
     elif ACT == "sigmoid":
         y = tl.sigmoid(x)
     elif ACT == "tanh":
-        y = 2.0 * tl.sigmoid(2.0 * x) - 1.0
+        # Near 0 the difference would cancel; there the series is exact to the last bits.
+        LIMIT: tl.constexpr = 1e-3 if x.dtype == tl.float64 else 0.25
+        near = tl.abs(x) < LIMIT
+        v = tl.where(near, x, 0.0)
+        s = v * v
+        s *= -1 / 3 + s * (2 / 15 + s * (-17 / 315 + s * (62 / 2835)))
+        y = tl.where(near, v + v * s, 2.0 * tl.sigmoid(2.0 * x) - 1.0)
     elif ACT == "silu":
         y = x * tl.sigmoid(x)
     elif ACT == "gelu":
@@ -55,9 +61,20 @@ def slope(kept, ACT: tl.constexpr):
 
 
 @triton.jit
-def slope_at(x, ACT: tl.constexpr):
-    """d ACT / d input at the input x, whichever activation it is."""
+def through(d, kept, ACT: tl.constexpr):
+    """The gradient d behind ACT, carried to its input; `kept` as in `slope`, not "none"."""
+    if ACT == "relu":
+        # Not a product: what is not finite must not pass a unit that is off.
+        d = tl.where(kept <= 0.0, 0.0, d)
+    else:
+        d *= slope(kept, ACT)
+    return d
+
+
+@triton.jit
+def through_at(d, x, ACT: tl.constexpr):
+    """`through` at the input x, whichever activation it is."""
     kept = x
     if ACT == "sigmoid" or ACT == "tanh":
         kept = activate(x, ACT)
-    return slope(kept, ACT)
+    return through(d, kept, ACT)

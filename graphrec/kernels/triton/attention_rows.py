@@ -10,10 +10,21 @@ would leave half of the lanes idle if a tile held one row.
 import triton
 import triton.language as tl
 
-__all__ = ["ROWS", "place", "program_rows", "row_sums", "softmax_step", "value_of_row"]
+__all__ = [
+    "FEW",
+    "ROWS",
+    "any_nan",
+    "place",
+    "program_rows",
+    "row_sums",
+    "softmax_step",
+    "value_of_row",
+]
 
 ROWS = tl.constexpr(16)
 """Rows of a mask: the least that a product on tensor cores takes."""
+FEW = tl.constexpr(16)
+"""Steps at a time where care is taken: rare, so it must not cost the other way registers."""
 
 
 @triton.jit
@@ -48,19 +59,35 @@ def value_of_row(inside, values):
 
 
 @triton.jit
+def any_nan(x):
+    """Whether there is a NaN in a matrix."""
+    return tl.max(tl.max((x != x).to(tl.int32), 1), 0) > 0
+
+
+@triton.jit
 def row_sums(
-    weights, inside, x, total, TYPE: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr
+    weights,
+    inside,
+    x,
+    total,
+    TYPE: tl.constexpr,
+    ACC: tl.constexpr,
+    PRECISION: tl.constexpr,
+    CAREFUL: tl.constexpr,
 ):
     """total [ROWS, N] + weights [ROWS, steps] x [steps, N]; weights are 0 where not inside.
 
-    0 times NaN would carry a NaN from a row to its neighbours. What is not finite is left out of
-    the product, and makes its own row NaN.
+    0 times NaN or infinity is NaN, and so carries it from a row to its neighbours. That shows in
+    the total: only if `any_nan` finds it there, the caller starts again, CAREFUL. What is not
+    finite then is left out of the product, and makes its own row NaN.
     """
-    x = x.to(TYPE).to(ACC)
-    marks = tl.sum(tl.where(inside, tl.sum(x * 0.0, 1)[None, :], 0.0), 1)
-    clean = tl.where(tl.abs(x) < float("inf"), x, 0.0).to(TYPE)
-    total = tl.dot(weights.to(TYPE), clean, total, input_precision=PRECISION, out_dtype=ACC)
-    return total + marks[:, None]
+    x = x.to(TYPE)
+    if CAREFUL:
+        wide = x.to(ACC)
+        marks = tl.sum(tl.where(inside, tl.sum(wide * 0.0, 1)[None, :], 0.0), 1)
+        total += marks[:, None]
+        x = tl.where(tl.abs(wide) < float("inf"), wide, 0.0).to(TYPE)
+    return tl.dot(weights.to(TYPE), x, total, input_precision=PRECISION, out_dtype=ACC)
 
 
 @triton.jit
@@ -74,6 +101,7 @@ def softmax_step(
     TYPE: tl.constexpr,
     ACC: tl.constexpr,
     PRECISION: tl.constexpr,
+    CAREFUL: tl.constexpr,
 ):
     """Online softmax: take a tile of scores and values into the tops, sums and weighted sums."""
     s = tl.where(inside, scores[None, :], float("-inf"))
@@ -81,5 +109,6 @@ def softmax_step(
     shrink = tl.exp(top - higher)
     powers = tl.exp(s - higher[:, None])
     whole = whole * shrink + tl.sum(powers, 1)
-    total = row_sums(powers, inside, values, total * shrink[:, None], TYPE, ACC, PRECISION)
+    total *= shrink[:, None]
+    total = row_sums(powers, inside, values, total, TYPE, ACC, PRECISION, CAREFUL)
     return higher, whole, total

@@ -29,7 +29,7 @@ class Share(NamedTuple):
     warps: int
 
 
-FORWARD = Share(4096, 128, 4)
+FORWARD = Share(4096, 128, 8)
 BACKWARD = Share(2048, 128, 8)
 _SMALL = MixTile(4, 16, 4)
 """In the interpreter, where small tensors must fill several tiles."""
@@ -46,9 +46,9 @@ def mix_tile(share: Share, gates: int, seats: int, columns: int) -> MixTile:
     return MixTile(min(rows, 64), wide, share.warps)
 
 
-def layer_tile(rows: int, columns: int, itemsize: int) -> Tile:
-    """The tile of a layer of experts with rows x columns of output each."""
+def layer_tile(rows: int, columns: int, itemsize: int, experts: int) -> Tile:
+    """The tile of a layer of so many experts with rows x columns of output each."""
     if interpreted():
         return SMALL
-    tile = forward_tile(rows, columns, itemsize)
+    tile = forward_tile(rows, columns, itemsize, experts)
     return OTHERWISE.get(tile, tile)

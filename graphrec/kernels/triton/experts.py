@@ -15,10 +15,19 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.activations import activate, slope
+from graphrec.kernels.ops.experts import linear
+from graphrec.kernels.ops.reference import plain
+from graphrec.kernels.triton.activations import activate, through
 from graphrec.kernels.triton.expert_tiles import layer_tile
-from graphrec.kernels.triton.gemm import MOST_PROGRAMS, column_sums, product
-from graphrec.kernels.triton.launch import ALIGN, accumulator, interpreted, precision, wide
+from graphrec.kernels.triton.gemm import MOST_PROGRAMS, across, column_sums, product
+from graphrec.kernels.triton.launch import (
+    accumulator,
+    interpreted,
+    precision,
+    unit,
+    vendor_gemm,
+    wide,
+)
 from graphrec.kernels.triton.tiles import SMALL, Tile, slope_tile
 
 __all__ = ["backward", "forward"]
@@ -39,6 +48,7 @@ def experts_kernel(
     per,
     x_stride,
     slot_stride,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     KEEP: tl.constexpr,
@@ -49,6 +59,8 @@ def experts_kernel(
     BK: tl.constexpr,
 ):
     """y = ACT(x_e W_e^T + b_e), and z = x_e W_e^T + b_e if KEEP; rows are [experts, columns]."""
+    columns *= UNIT
+    depth *= UNIT
     # One row of programs, not one per expert: neighbours read the same rows of x, whether all
     # experts share them or lie side by side in them; the weights are small and stay in the cache.
     tiles = tl.cdiv(columns, BN)
@@ -58,26 +70,14 @@ def experts_kernel(
     n = (program % tiles) * BN + tl.arange(0, BN)
     # Several experts may read one slot: `per` each, and the last slot the rest.
     slot = tl.minimum(expert // per, slots - 1).to(tl.int64)
-    acc = product(
-        x + slot * slot_stride,
-        weight + expert.to(tl.int64) * columns * depth,
-        bias + expert * columns,
-        m,
-        n,
-        rows,
-        columns,
-        depth,
-        x_stride,
-        depth,
-        HAS_BIAS,
-        ACC,
-        PRECISION,
-        BM,
-        BN,
-        BK,
-    )
+    in_m, in_n = m < rows, n < columns
+    x_rows = x + slot * (slot_stride * UNIT) + m * (x_stride * UNIT)
+    weight_rows = weight + expert.to(tl.int64) * columns * depth + n * depth
+    acc = product(x_rows, weight_rows, in_m, in_n, depth, ACC, PRECISION, BK)
+    if HAS_BIAS:
+        acc += across(bias + expert * columns, n, in_n, ACC)
     at = (m[:, None] * experts + expert) * columns + n[None, :]
-    inside = (m < rows)[:, None] & (n < columns)[None, :]
+    inside = in_m[:, None] & in_n[None, :]
     if KEEP:
         tl.store(z + at, acc.to(z.dtype.element_ty), mask=inside)
     tl.store(y + at, activate(acc, ACT).to(y.dtype.element_ty), mask=inside)
@@ -93,6 +93,7 @@ def experts_slope_kernel(
     columns,
     padded,
     experts,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     NEED_BIAS: tl.constexpr,
     ACC: tl.constexpr,
@@ -100,18 +101,20 @@ def experts_slope_kernel(
     BN: tl.constexpr,
 ):
     """dz = grad * ACT' with zeros behind the columns, and column sums of this program's rows."""
+    columns *= UNIT
+    padded *= UNIT
     program, programs = tl.program_id(0), tl.num_programs(0)
     expert = tl.program_id(2)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     total = tl.zeros((BN,), ACC)
-    for start in range(program * BM, rows, programs * BM):
+    for start in tl.range(program * BM, rows, programs * BM, num_stages=3):
         m = start + tl.arange(0, BM).to(tl.int64)
         row = m[:, None] * experts + expert
         inside = (m < rows)[:, None] & (n < columns)[None, :]
         at = row * columns + n[None, :]
         d = tl.load(grad + at, mask=inside, other=0.0).to(ACC)
         if ACT != "none":
-            d *= slope(tl.load(kept + at, mask=inside, other=0.0).to(ACC), ACT)
+            d = through(d, tl.load(kept + at, mask=inside, other=0.0).to(ACC), ACT)
         if NEED_BIAS:
             total += tl.sum(d, 0)
         fits = (m < rows)[:, None] & (n < padded)[None, :]
@@ -130,21 +133,24 @@ def forward(
     tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(act(z), z or the first again), [M, E, N]; x [M, S, K], weight [E, N, K], bias [E, N]."""
+    if tile is None and vendor_gemm(x):
+        return plain(linear(x, weight, bias, per), act, keep)
     rows, slots = x.shape[:2]
     experts, width = weight.shape[:2]
-    more, deeper = -width % ALIGN, -weight.shape[2] % ALIGN
+    each = unit(x)
+    more, deeper = -width % each, -weight.shape[2] % each
     if more or deeper:
         weight = F.pad(weight, (0, deeper, 0, more))
     if bias is not None:
         bias = F.pad(bias, (0, more)) if more else bias.contiguous()
-    x, weight = _aligned(x), weight.contiguous()
+    x, weight = _aligned(x, each), weight.contiguous()
     columns = width + more
     y = x.new_empty(rows, experts, columns)
     if slots == 1:  # then all experts are one wide matrix, whose tiles are full
         experts, columns = 1, experts * columns
     z = torch.empty_like(y) if keep else y
     if tile is None:
-        tile = layer_tile(rows, columns, x.element_size())
+        tile = layer_tile(rows, columns, x.element_size(), experts)
     grid = (triton.cdiv(rows, tile.rows) * experts * triton.cdiv(columns, tile.columns),)
     if rows:
         with torch.cuda.device_of(x):
@@ -155,13 +161,14 @@ def forward(
                 y,
                 z,
                 rows,
-                columns,
-                weight.shape[2],
+                columns // each,
+                weight.shape[2] // each,
                 experts,
                 slots,
                 per,
-                x.stride(0),
-                x.stride(1),
+                x.stride(0) // each,
+                x.stride(1) // each,
+                UNIT=each,
                 ACT=act,
                 HAS_BIAS=bias is not None,
                 KEEP=keep,
@@ -173,22 +180,23 @@ def forward(
                 num_warps=tile.warps,
                 num_stages=tile.stages,
             )
-    return y[..., :width].contiguous(), z[..., :width].contiguous()
+    result = y[..., :width].contiguous()
+    return result, z[..., :width].contiguous() if keep else result
 
 
 def backward(
     grad: Tensor, kept: Tensor, act: str, need_bias: bool, tile: Tile | None = None
 ) -> tuple[Tensor, Tensor]:
-    """(dz with zeros behind its columns, [M, E, N'] for N' a multiple of 16, column sums [E, N]).
+    """(dz [M, E, N'] with zeros behind its columns, up to whole vectors, and column sums [E, N]).
 
     The sums are empty unless `need_bias`.
     """
     rows, experts, columns = grad.shape
-    shape = rows, experts, columns + -columns % ALIGN
-    if shape[2] == columns:  # nothing is padded: the experts are one wide matrix, its tiles full
-        experts, columns = 1, experts * columns
-    padded = columns + -columns % ALIGN
-    dz = grad.new_empty(shape)
+    padded = columns + -columns % unit(grad)
+    dz = grad.new_empty(rows, experts, padded)
+    if padded == columns:  # then the experts are one wide matrix, whose tiles are full
+        experts, columns, padded = 1, experts * columns, experts * columns
+    each = unit(grad, columns)
     if tile is None:
         tile = SMALL if interpreted() else slope_tile(grad.element_size())
     programs = min(triton.cdiv(rows, tile.rows), MOST_PROGRAMS)
@@ -201,26 +209,27 @@ def backward(
                 dz,
                 sums,
                 rows,
-                columns,
-                padded,
+                columns // each,
+                padded // each,
                 experts,
+                UNIT=each,
                 ACT=act,
                 NEED_BIAS=need_bias,
                 ACC=accumulator(grad),
                 BM=tile.rows,
                 BN=tile.columns,
                 num_warps=tile.warps,
-                num_stages=tile.stages,
             )
     if not need_bias:
         return dz, grad.new_empty(0)
     return dz, column_sums(sums, [grad.dtype])[0].view(grad.shape[1:])
 
 
-def _aligned(x: Tensor) -> Tensor:
-    """x [M, S, K] itself if its rows and slots start at multiples of 16 elements, else a copy."""
-    if x.shape[2] % ALIGN:
-        return F.pad(x, (0, -x.shape[2] % ALIGN))
-    begins = (x.storage_offset(), x.stride(0), x.stride(1) if x.shape[1] > 1 else 0)
-    whole = x.stride(2) == 1 and all(begin % ALIGN == 0 for begin in begins)
-    return x if whole else x.contiguous()
+def _aligned(x: Tensor, multiple: int) -> Tensor:
+    """x [M, S, K] itself if its rows and slots begin and end at whole vectors, else a copy."""
+    if x.shape[2] % multiple:
+        return F.pad(x, (0, -x.shape[2] % multiple))
+    strides = x.stride(0), x.stride(1) if x.shape[1] > 1 else 0
+    begins = x.data_ptr() % 16 == 0 and all(stride % multiple == 0 for stride in strides)
+    whole = x.stride(2) == 1 and begins
+    return x if whole else x.clone(memory_format=torch.contiguous_format)

@@ -2,7 +2,7 @@
 
 Kernel rules: load, then cast to the accumulator at once (bf16 is only ever a dot operand or a
 store); no atomics, so equal runs give equal bits; the number of rows is not specialised, so the
-last batch of an epoch compiles nothing new.
+last batch of an epoch compiles nothing new; widths and strides come in units (`launch.unit`).
 """
 # mypy: disable-error-code="no-untyped-def"
 
@@ -16,11 +16,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.launch import ALIGN, wide
+from graphrec.kernels.triton.launch import unit, wide
 
 __all__ = [
     "MOST_PROGRAMS",
+    "across",
+    "aligned_empty",
     "aligned_layer",
+    "aligned_row",
     "aligned_rows",
     "column_sums",
     "partial_sums",
@@ -51,29 +54,22 @@ def place(rows, columns, BM: tl.constexpr, BN: tl.constexpr):
 
 @triton.jit
 def product(
-    x,
-    weight,
-    bias,
-    m,
-    n,
-    rows,
-    columns,
+    x_rows,
+    weight_rows,
+    in_m,
+    in_n,
     depth,
-    x_stride,
-    weight_stride,
-    HAS_BIAS: tl.constexpr,
     ACC: tl.constexpr,
     PRECISION: tl.constexpr,
-    BM: tl.constexpr,
-    BN: tl.constexpr,
     BK: tl.constexpr,
 ):
-    """The tile of x W^T + b at rows m and columns n, in ACC; zero outside."""
+    """The tile of x W^T in ACC, of rows that begin at x_rows [BM] and weight_rows [BN]; zero where
+    in_m and in_n are not.
+    """
     k = tl.arange(0, BK)
-    in_m, in_n = m < rows, n < columns
-    x_tile = x + m[:, None] * x_stride + k[None, :]
-    weight_tile = weight + n[None, :] * weight_stride + k[:, None]
-    acc = tl.zeros((BM, BN), ACC)
+    x_tile = x_rows[:, None] + k[None, :]
+    weight_tile = weight_rows[None, :] + k[:, None]
+    acc = tl.zeros((x_rows.shape[0], weight_rows.shape[0]), ACC)
     for start in range(0, depth, BK):
         in_k = start + k < depth
         a = tl.load(x_tile, mask=in_m[:, None] & in_k[None, :], other=0.0)
@@ -81,22 +77,35 @@ def product(
         acc = tl.dot(a, b, acc, input_precision=PRECISION, out_dtype=ACC)
         x_tile += BK
         weight_tile += BK
-    if HAS_BIAS:
-        acc += tl.load(bias + n, mask=in_n, other=0.0).to(ACC)[None, :]
     return acc
+
+
+@triton.jit
+def across(row, n, in_n, ACC: tl.constexpr):
+    """The columns n of a row, as [1, BN] in ACC; zero where in_n is not."""
+    return tl.load(row + n, mask=in_n, other=0.0).to(ACC)[None, :]
 
 
 @triton.jit(do_not_specialize=["programs"])
 def column_sum_kernel(
-    sums, first, second, third, programs, columns, BM: tl.constexpr, BN: tl.constexpr
+    sums,
+    first,
+    second,
+    third,
+    programs,
+    columns,
+    UNIT: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
 ):
     """One of up to three results: the sums over the programs of sums [results, programs, N]."""
+    columns *= UNIT
     which = tl.program_id(1)
     n = tl.program_id(0) * BN + tl.arange(0, BN)
     in_n = n < columns
     sums += which * programs * columns
     total = tl.zeros((BM, BN), sums.dtype.element_ty)
-    for start in range(0, programs, BM):
+    for start in tl.range(0, programs, BM, num_stages=4):
         m = start + tl.arange(0, BM)
         inside = (m < programs)[:, None] & in_n[None, :]
         total += tl.load(sums + m[:, None] * columns + n[None, :], mask=inside, other=0.0)
@@ -123,28 +132,46 @@ def column_sums(sums: Tensor, dtypes: Sequence[torch.dtype]) -> list[Tensor]:
     if results:
         first, second, third = (*totals, *totals, *totals)[:3]
         with torch.cuda.device_of(sums):
+            each = unit(sums, columns)
             column_sum_kernel[(triton.cdiv(columns, 32), results)](
-                sums, first, second, third, programs, columns, BM=32, BN=32
+                sums, first, second, third, programs, columns // each, UNIT=each, BM=32, BN=32
             )
     return totals
 
 
-def aligned_rows(matrix: Tensor) -> Tensor:
-    """The matrix, or a copy with zero columns behind it: rows are multiples of 16 elements."""
-    width = matrix.shape[1]
-    if width % ALIGN:
-        return F.pad(matrix, (0, -width % ALIGN))
-    whole = matrix.stride(1) == 1 and matrix.stride(0) % ALIGN == 0
-    return matrix if whole else matrix.contiguous()
+def aligned_rows(matrix: Tensor, multiple: int) -> Tensor:
+    """The matrix, or a copy with zero columns behind it: rows begin and end at whole vectors, the
+    width is a multiple of `multiple` elements.
+    """
+    more = -matrix.shape[1] % multiple
+    if more:
+        return F.pad(matrix, (0, more))
+    begins = matrix.stride(0) % multiple == 0 and matrix.data_ptr() % 16 == 0
+    if begins and matrix.stride(1) == 1:
+        return matrix
+    return matrix.clone(memory_format=torch.contiguous_format)
 
 
-def aligned_layer(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Weight [N, K] and bias [N] with N and K made multiples of 16 by zeros; no copy if they are.
+def aligned_row(row: Tensor, multiple: int) -> Tensor:
+    """The same for a row [N]."""
+    more = -row.shape[0] % multiple
+    return F.pad(row, (0, more)) if more else row.contiguous()
+
+
+def aligned_layer(
+    weight: Tensor, bias: Tensor | None, multiple: int
+) -> tuple[Tensor, Tensor | None]:
+    """Weight [N, K] and bias [N] with N and K made multiples by zeros; no copy if they are.
 
     Unaligned stores made the compiler spill registers.
     """
-    extra = -weight.shape[0] % ALIGN
-    if extra:
-        weight = F.pad(weight, (0, 0, 0, extra))
-        bias = None if bias is None else F.pad(bias, (0, extra))
-    return aligned_rows(weight), None if bias is None else bias.contiguous()
+    more = -weight.shape[0] % multiple
+    if more:
+        weight = F.pad(weight, (0, 0, 0, more))
+    return aligned_rows(weight, multiple), None if bias is None else aligned_row(bias, multiple)
+
+
+def aligned_empty(like: Tensor) -> Tensor:
+    """Room for [M, N] whose rows begin at whole vectors, for the GEMMs that read it."""
+    rows, columns = like.shape
+    return like.new_empty(rows, columns + -columns % unit(like))[:, :columns]

@@ -22,14 +22,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.attention_rows import row_sums
+from graphrec.kernels.triton.attention_rows import FEW, any_nan, row_sums
 from graphrec.kernels.triton.jagged_attention_tiles import PairTile, pair_tile
-from graphrec.kernels.triton.launch import accumulator, precision, wide
+from graphrec.kernels.triton.launch import accumulator, precision, unit, wide
 
 __all__ = [
-    "FEW",
     "LOG2E",
-    "any_nan",
     "forward",
     "of_heads",
     "padded_heads",
@@ -39,9 +37,6 @@ __all__ = [
 ]
 
 LOG2E = tl.constexpr(1.4426950408889634)
-FEW = tl.constexpr(16)
-"""Steps at a time where care is taken: rare, so it must not cost the other way registers."""
-_ALIGN = 16
 _SEARCHED = 256
 """Steps whose row a program searches."""
 
@@ -82,12 +77,6 @@ def span(ends, steps, heads, OWN: tl.constexpr):
     return program % heads, own, here, begin, end, low, high
 
 
-@triton.jit
-def any_nan(x):
-    """Whether there is a NaN in a matrix."""
-    return tl.max(tl.max((x != x).to(tl.int32), 1), 0) > 0
-
-
 # fmt: off
 @triton.jit
 def attend(
@@ -122,11 +111,7 @@ def attend(
         whole = whole * shrink + tl.sum(powers, 1)
         total *= shrink[:, None]
         v_tile = tl.load(v + at, mask=known, other=0.0)
-        if CAREFUL:
-            total = row_sums(powers, inside, v_tile, total, TYPE, ACC, PRECISION)
-        else:
-            p = powers.to(TYPE)
-            total = tl.dot(p, v_tile, total, input_precision=PRECISION, out_dtype=ACC)
+        total = row_sums(powers, inside, v_tile, total, TYPE, ACC, PRECISION, CAREFUL)
         top = higher
         k += OTHERS * stride
         v += OTHERS * stride
@@ -137,12 +122,13 @@ def attend(
 @triton.jit(do_not_specialize=["steps"])
 def jagged_attention_kernel(
     q, k, v, ends, out, norm, steps, heads, stride,
-    D: tl.constexpr, BD: tl.constexpr, SCALE: tl.constexpr, ACC: tl.constexpr,
-    PRECISION: tl.constexpr, OWN: tl.constexpr, OTHERS: tl.constexpr,
+    UNIT: tl.constexpr, D: tl.constexpr, BD: tl.constexpr, SCALE: tl.constexpr,
+    ACC: tl.constexpr, PRECISION: tl.constexpr, OWN: tl.constexpr, OTHERS: tl.constexpr,
 ):
     # fmt: on
     """out = softmax(q k^T SCALE / log2 e) v within rows, norm = log of the sums [heads, steps]."""
     TYPE: tl.constexpr = q.dtype.element_ty
+    stride *= UNIT
     head, own, here, begin, end, low, high = span(ends, steps, heads, OWN)
     d = tl.arange(0, BD)
     at = own.to(tl.int64)[:, None] * stride + head * D + d[None, :]
@@ -183,7 +169,7 @@ def forward(
                 norm,
                 steps,
                 heads,
-                q.shape[1],
+                q.shape[1] // unit(q),
                 **settings(q, width, heads, tile),
             )
     return of_heads(out, width, heads), norm
@@ -202,8 +188,8 @@ def row_ends(offsets: Tensor, steps: int) -> Tensor:
 
 
 def padded_heads(x: Tensor, heads: int) -> Tensor:
-    """The tensor, or a copy in which the width of a head is a multiple of 16, filled with zeros."""
-    behind = -(x.shape[1] // heads) % _ALIGN
+    """The tensor, or a copy with zeros behind each head: its width is a multiple of 16 bytes."""
+    behind = -(x.shape[1] // heads) % unit(x)
     if not behind:
         return x.contiguous()
     made: Tensor = F.pad(x.unflatten(1, (heads, -1)), (0, behind)).flatten(1)
@@ -222,8 +208,9 @@ def settings(x: Tensor, width: int, heads: int, tile: PairTile) -> dict[str, Any
     """Compile-time arguments of a kernel for padded x of what was `width` wide."""
     head = x.shape[1] // heads
     return {
+        "UNIT": unit(x),
         "D": head,
-        "BD": triton.next_power_of_2(head),
+        "BD": max(16, triton.next_power_of_2(head)),
         "SCALE": LOG2E.value * (width // heads) ** -0.5,
         "ACC": accumulator(x),
         "PRECISION": precision(),

@@ -10,17 +10,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.attention_rows import row_sums
+from graphrec.kernels.triton.attention_rows import FEW, any_nan, row_sums
 from graphrec.kernels.triton.jagged_attention import (
-    FEW,
     LOG2E,
-    any_nan,
     of_heads,
     padded_heads,
     settings,
     span,
 )
 from graphrec.kernels.triton.jagged_attention_tiles import PairTile, pair_tile
+from graphrec.kernels.triton.launch import unit
 
 __all__ = ["backward"]
 
@@ -50,10 +49,7 @@ def of_queries(
         inside = (key[None, :] >= begin[:, None]) & (key[None, :] < end[:, None])
         p = tl.exp2(tl.where(inside, s - log_sum[:, None], float("-inf")))
         ds = tl.where(inside, p * (dp - delta[:, None]), 0.0)
-        if CAREFUL:
-            dq = row_sums(ds, inside, k_tile, dq, TYPE, ACC, PRECISION)
-        else:
-            dq = tl.dot(ds.to(TYPE), k_tile, dq, input_precision=PRECISION, out_dtype=ACC)
+        dq = row_sums(ds, inside, k_tile, dq, TYPE, ACC, PRECISION, CAREFUL)
         k += OTHERS * stride
         v += OTHERS * stride
     return dq
@@ -63,12 +59,13 @@ def of_queries(
 @triton.jit(do_not_specialize=["steps"])
 def queries_grad_kernel(
     grad, q, k, v, ends, out, norm, delta, q_grad, steps, heads, stride,
-    D: tl.constexpr, BD: tl.constexpr, SCALE: tl.constexpr, ACC: tl.constexpr,
-    PRECISION: tl.constexpr, OWN: tl.constexpr, OTHERS: tl.constexpr,
+    UNIT: tl.constexpr, D: tl.constexpr, BD: tl.constexpr, SCALE: tl.constexpr,
+    ACC: tl.constexpr, PRECISION: tl.constexpr, OWN: tl.constexpr, OTHERS: tl.constexpr,
 ):
     # fmt: on
     """Gradient of q; and delta [heads, steps], the sum of grad * out, for the other pass."""
     TYPE: tl.constexpr = q.dtype.element_ty
+    stride *= UNIT
     head, own, here, begin, end, low, high = span(ends, steps, heads, OWN)
     d = tl.arange(0, BD)
     at = own.to(tl.int64)[:, None] * stride + head * D + d[None, :]
@@ -118,12 +115,8 @@ def of_keys(
         inside = (query[None, :] >= begin[:, None]) & (query[None, :] < end[:, None])
         p = tl.exp2(tl.where(inside, s - log_sum[None, :], float("-inf")))
         ds = tl.where(inside, p * (dp - shift[None, :]), 0.0)
-        if CAREFUL:
-            dv = row_sums(p, inside, g_tile, dv, TYPE, ACC, PRECISION)
-            dk = row_sums(ds, inside, q_tile, dk, TYPE, ACC, PRECISION)
-        else:
-            dv = tl.dot(p.to(TYPE), g_tile, dv, input_precision=PRECISION, out_dtype=ACC)
-            dk = tl.dot(ds.to(TYPE), q_tile, dk, input_precision=PRECISION, out_dtype=ACC)
+        dv = row_sums(p, inside, g_tile, dv, TYPE, ACC, PRECISION, CAREFUL)
+        dk = row_sums(ds, inside, q_tile, dk, TYPE, ACC, PRECISION, CAREFUL)
         q += OTHERS * stride
         grad += OTHERS * stride
     return dk, dv
@@ -133,12 +126,13 @@ def of_keys(
 @triton.jit(do_not_specialize=["steps"])
 def keys_grad_kernel(
     grad, q, k, v, ends, norm, delta, k_grad, v_grad, steps, heads, stride,
-    D: tl.constexpr, BD: tl.constexpr, SCALE: tl.constexpr, ACC: tl.constexpr,
-    PRECISION: tl.constexpr, OWN: tl.constexpr, OTHERS: tl.constexpr,
+    UNIT: tl.constexpr, D: tl.constexpr, BD: tl.constexpr, SCALE: tl.constexpr,
+    ACC: tl.constexpr, PRECISION: tl.constexpr, OWN: tl.constexpr, OTHERS: tl.constexpr,
 ):
     # fmt: on
     """Gradients of k and v."""
     TYPE: tl.constexpr = q.dtype.element_ty
+    stride *= UNIT
     head, own, here, begin, end, low, high = span(ends, steps, heads, OWN)
     d = tl.arange(0, BD)
     at = own.to(tl.int64)[:, None] * stride + head * D + d[None, :]
@@ -174,7 +168,7 @@ def backward(
     grad, q, k, v, out = (padded_heads(x, heads) for x in (grad, q, k, v, out))
     delta = torch.empty_like(norm)
     dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
-    head, stride = q.shape[1] // heads, q.shape[1]
+    head, stride = q.shape[1] // heads, q.shape[1] // unit(q)
     for_queries = tile or pair_tile("queries", q, head)
     for_keys = tile or pair_tile("keys", q, head)
     if steps:

@@ -1,29 +1,31 @@
-"""What launchers share: alignment, accumulator, precision, the interpreter."""
+"""What launchers share: units, accumulator, precision, the interpreter."""
 
 from __future__ import annotations
 
+import math
 import os
 
 import torch
-import torch.nn.functional as F
 import triton.language as tl
 from torch import Tensor
 
-__all__ = ["ALIGN", "accumulator", "aligned", "interpreted", "precision", "wide"]
+__all__ = [
+    "accumulator",
+    "interpreted",
+    "precision",
+    "unit",
+    "vendor_gemm",
+    "wide",
+]
 
-ALIGN = 16
-"""Elements that a row must be a multiple of for vector loads and asynchronous copies."""
 
+def unit(x: Tensor, *sizes: int) -> int:
+    """Elements of x in a vector of 16 bytes, or the largest part of it that divides all sizes.
 
-def aligned(matrix: Tensor, rows_too: bool = False) -> Tensor:
-    """The matrix, or a copy with zeros behind each row: widths are multiples of 16 elements.
-
-    With `rows_too` the number of rows becomes one as well, as it must where a row is a width of
-    something else.
+    Kernels take widths and strides counted in units and multiply: of a bare integer the compiler
+    learns at most that it is a multiple of 16, and 8 elements of bf16 are a vector already.
     """
-    below = -matrix.shape[0] % ALIGN if rows_too else 0
-    behind = -matrix.shape[1] % ALIGN
-    return F.pad(matrix, (0, behind, 0, below)) if behind or below else matrix.contiguous()
+    return math.gcd(16 // x.element_size(), *sizes)
 
 
 def accumulator(x: Tensor) -> tl.dtype:
@@ -44,3 +46,10 @@ def precision() -> str:
 def interpreted() -> bool:
     """Whether Triton's interpreter runs the kernels."""
     return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def vendor_gemm(x: Tensor) -> bool:
+    """Whether products of x are left to the vendor's GEMM: exact fp32 has no tensor cores, and
+    there it is far ahead of what a fused epilogue could save.
+    """
+    return not interpreted() and x.dtype == torch.float32 and precision() == "ieee"

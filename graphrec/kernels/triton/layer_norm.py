@@ -11,9 +11,15 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.activations import activate, slope_at
-from graphrec.kernels.triton.gemm import MOST_PROGRAMS, column_sums, partial_sums
-from graphrec.kernels.triton.launch import ALIGN, accumulator, interpreted
+from graphrec.kernels.triton.activations import activate, through_at
+from graphrec.kernels.triton.gemm import (
+    MOST_PROGRAMS,
+    across,
+    aligned_empty,
+    column_sums,
+    partial_sums,
+)
+from graphrec.kernels.triton.launch import accumulator, interpreted, unit
 from graphrec.kernels.triton.tiles import Tile, row_tile, small_row_tile
 
 __all__ = ["backward", "norm_rows", "normalised"]
@@ -39,6 +45,7 @@ def norm_rows_kernel(
     y,
     rows,
     columns,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     EPS: tl.constexpr,
     ACC: tl.constexpr,
@@ -46,6 +53,7 @@ def norm_rows_kernel(
     BN: tl.constexpr,
 ):
     """y = ACT(LayerNorm(z)) of BM rows; BN holds all columns."""
+    columns *= UNIT
     m = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     n = tl.arange(0, BN)
     in_n = n < columns
@@ -53,8 +61,7 @@ def norm_rows_kernel(
     at = m[:, None] * columns + n[None, :]
     row = tl.load(z + at, mask=inside, other=0.0).to(ACC)
     row, _ = normalised(row, in_n, columns, EPS, ACC)
-    row = row * tl.load(gamma + n, mask=in_n, other=0.0).to(ACC)[None, :]
-    row += tl.load(beta + n, mask=in_n, other=0.0).to(ACC)[None, :]
+    row = row * across(gamma, n, in_n, ACC) + across(beta, n, in_n, ACC)
     tl.store(y + at, activate(row, ACT).to(y.dtype.element_ty), mask=inside)
 
 
@@ -69,6 +76,7 @@ def norm_slope_kernel(
     rows,
     columns,
     dz_stride,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     EPS: tl.constexpr,
     NEED_BIAS: tl.constexpr,
@@ -78,16 +86,17 @@ def norm_slope_kernel(
     BN: tl.constexpr,
 ):
     """dz from grad and z, and the column sums of this program's rows; BN holds all columns."""
+    columns *= UNIT
+    dz_stride *= UNIT
     program, programs = tl.program_id(0), tl.num_programs(0)
     n = tl.arange(0, BN)
     in_n = n < columns
-    scale = tl.load(gamma + n, mask=in_n, other=0.0).to(ACC)[None, :]
-    shift = tl.load(beta + n, mask=in_n, other=0.0).to(ACC)[None, :]
+    scale, shift = across(gamma, n, in_n, ACC), across(beta, n, in_n, ACC)
     # Summed over their rows once, after the loop.
     bias_total = tl.zeros((BM, BN), ACC)
     gamma_total = tl.zeros((BM, BN), ACC)
     beta_total = tl.zeros((BM, BN), ACC)
-    for start in range(program * BM, rows, programs * BM):
+    for start in tl.range(program * BM, rows, programs * BM, num_stages=3):
         m = start + tl.arange(0, BM).to(tl.int64)
         inside = (m < rows)[:, None] & in_n[None, :]
         at = m[:, None] * columns + n[None, :]
@@ -95,7 +104,7 @@ def norm_slope_kernel(
         row = tl.load(z + at, mask=inside, other=0.0).to(ACC)
         row, inverse = normalised(row, in_n, columns, EPS, ACC)
         if ACT != "none":
-            d *= slope_at(row * scale + shift, ACT)
+            d = through_at(d, row * scale + shift, ACT)
         if NEED_NORM:
             gamma_total += d * row
             beta_total += d
@@ -120,6 +129,7 @@ def norm_rows(
 ) -> Tensor:
     """act(LayerNorm(z)) for z [M, N]."""
     rows, columns = z.shape
+    each = unit(z, columns)
     y = torch.empty_like(z)
     if tile is None:
         tile = small_row_tile(columns) if interpreted() else row_tile(columns)
@@ -131,7 +141,8 @@ def norm_rows(
                 beta.contiguous(),
                 y,
                 rows,
-                columns,
+                columns // each,
+                UNIT=each,
                 ACT=act,
                 EPS=eps,
                 ACC=accumulator(z),
@@ -158,8 +169,8 @@ def backward(
     One that is not needed is empty; the last two go together.
     """
     rows, columns = grad.shape
-    padded = triton.cdiv(columns, ALIGN) * ALIGN
-    dz = grad.new_empty(rows, padded)[:, :columns]
+    each = unit(grad, columns)
+    dz = aligned_empty(grad)
     if tile is None:
         tile = small_row_tile(columns) if interpreted() else row_tile(columns)
     programs = min(triton.cdiv(rows, tile.rows), MOST_PROGRAMS)
@@ -174,8 +185,9 @@ def backward(
                 dz,
                 sums,
                 rows,
-                columns,
-                padded,
+                columns // each,
+                dz.stride(0) // each,
+                UNIT=each,
                 ACT=act,
                 EPS=eps,
                 NEED_BIAS=need_bias,

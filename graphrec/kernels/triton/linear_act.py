@@ -4,13 +4,17 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.activations import activate, slope
+from graphrec.kernels.ops.reference import plain
+from graphrec.kernels.triton.activations import activate, through
 from graphrec.kernels.triton.gemm import (
     MOST_PROGRAMS,
+    across,
+    aligned_empty,
     aligned_layer,
     aligned_rows,
     column_sums,
@@ -18,7 +22,13 @@ from graphrec.kernels.triton.gemm import (
     place,
     product,
 )
-from graphrec.kernels.triton.launch import ALIGN, accumulator, interpreted, precision
+from graphrec.kernels.triton.launch import (
+    accumulator,
+    interpreted,
+    precision,
+    unit,
+    vendor_gemm,
+)
 from graphrec.kernels.triton.tiles import SMALL, Tile, forward_tile, slope_tile
 
 __all__ = ["backward", "forward"]
@@ -36,6 +46,7 @@ def forward_kernel(
     depth,
     x_stride,
     weight_stride,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     KEEP: tl.constexpr,
@@ -46,13 +57,15 @@ def forward_kernel(
     BK: tl.constexpr,
 ):
     """y = ACT(x W^T + b), and z = x W^T + b if KEEP."""
+    columns *= UNIT
     m, n = place(rows, columns, BM, BN)
-    # fmt: off
-    acc = product(x, weight, bias, m, n, rows, columns, depth, x_stride, weight_stride,
-                  HAS_BIAS, ACC, PRECISION, BM, BN, BK)
-    # fmt: on
+    in_m, in_n = m < rows, n < columns
+    x_rows, weight_rows = x + m * (x_stride * UNIT), weight + n * (weight_stride * UNIT)
+    acc = product(x_rows, weight_rows, in_m, in_n, depth * UNIT, ACC, PRECISION, BK)
+    if HAS_BIAS:
+        acc += across(bias, n, in_n, ACC)
     at = m[:, None] * columns + n[None, :]
-    inside = (m < rows)[:, None] & (n < columns)[None, :]
+    inside = in_m[:, None] & in_n[None, :]
     if KEEP:
         tl.store(z + at, acc.to(z.dtype.element_ty), mask=inside)
     tl.store(y + at, activate(acc, ACT).to(y.dtype.element_ty), mask=inside)
@@ -67,6 +80,7 @@ def slope_kernel(
     rows,
     columns,
     dz_stride,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     NEED_BIAS: tl.constexpr,
     ACC: tl.constexpr,
@@ -74,17 +88,19 @@ def slope_kernel(
     BN: tl.constexpr,
 ):
     """dz = grad * ACT', and the column sums of this program's rows of dz."""
+    columns *= UNIT
+    dz_stride *= UNIT
     program, programs = tl.program_id(0), tl.num_programs(0)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     in_n = n < columns
     total = tl.zeros((BM, BN), ACC)  # summed over its rows once, after the loop
-    for start in range(program * BM, rows, programs * BM):
+    for start in tl.range(program * BM, rows, programs * BM, num_stages=3):
         m = start + tl.arange(0, BM).to(tl.int64)
         inside = (m < rows)[:, None] & in_n[None, :]
         at = m[:, None] * columns + n[None, :]
         d = tl.load(grad + at, mask=inside, other=0.0).to(ACC)
         if ACT != "none":
-            d *= slope(tl.load(kept + at, mask=inside, other=0.0).to(ACC), ACT)
+            d = through(d, tl.load(kept + at, mask=inside, other=0.0).to(ACC), ACT)
         if NEED_BIAS:
             total += d
         tl.store(dz + m[:, None] * dz_stride + n[None, :], d.to(dz.dtype.element_ty), mask=inside)
@@ -96,8 +112,11 @@ def forward(
     x: Tensor, weight: Tensor, bias: Tensor | None, act: str, keep: bool, tile: Tile | None = None
 ) -> tuple[Tensor, Tensor]:
     """(act(x W^T + b), x W^T + b or the first again) for x [M, K], weight [N, K], bias [N]."""
-    rows, width = x.shape[0], weight.shape[0]
-    x, (weight, bias) = aligned_rows(x), aligned_layer(weight, bias)
+    if tile is None and vendor_gemm(x):
+        return plain(F.linear(x, weight, bias), act, keep)
+    (rows, _), width = x.shape, weight.shape[0]
+    each = unit(x)
+    x, (weight, bias) = aligned_rows(x, each), aligned_layer(weight, bias, each)
     columns = weight.shape[0]
     y = x.new_empty(rows, columns)
     z = torch.empty_like(y) if keep else y
@@ -112,10 +131,11 @@ def forward(
                 y,
                 z,
                 rows,
-                columns,
-                x.shape[1],
-                x.stride(0),
-                weight.stride(0),
+                columns // each,
+                x.shape[1] // each,
+                x.stride(0) // each,
+                weight.stride(0) // each,
+                UNIT=each,
                 ACT=act,
                 HAS_BIAS=bias is not None,
                 KEEP=keep,
@@ -136,12 +156,12 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """(dz [M, N], its column sums [N] or empty); the rows of dz are aligned for the GEMMs."""
     rows, columns = grad.shape
-    padded = triton.cdiv(columns, ALIGN) * ALIGN
-    dz = grad.new_empty(rows, padded)[:, :columns]
+    dz = aligned_empty(grad)
     if tile is None:
         tile = SMALL if interpreted() else slope_tile(grad.element_size())
     programs = min(triton.cdiv(rows, tile.rows), MOST_PROGRAMS)
     sums = partial_sums(int(need_bias), programs, grad)
+    each = unit(grad, columns)
     if rows:
         with torch.cuda.device_of(grad):
             slope_kernel[(programs, triton.cdiv(columns, tile.columns))](
@@ -150,14 +170,14 @@ def backward(
                 dz,
                 sums,
                 rows,
-                columns,
-                padded,
+                columns // each,
+                dz.stride(0) // each,
+                UNIT=each,
                 ACT=act,
                 NEED_BIAS=need_bias,
                 ACC=accumulator(grad),
                 BM=tile.rows,
                 BN=tile.columns,
                 num_warps=tile.warps,
-                num_stages=tile.stages,
             )
     return dz, column_sums(sums, [grad.dtype])[0] if need_bias else grad.new_empty(0)

@@ -14,11 +14,19 @@ from torch import Tensor
 
 from graphrec.kernels.triton.activations import activate
 from graphrec.kernels.triton.gemm import (
+    across,
     aligned_layer,
+    aligned_row,
     aligned_rows,
     product,
 )
-from graphrec.kernels.triton.launch import accumulator, interpreted, precision
+from graphrec.kernels.triton.launch import (
+    accumulator,
+    interpreted,
+    precision,
+    unit,
+    vendor_gemm,
+)
 from graphrec.kernels.triton.layer_norm import backward, norm_rows, normalised
 from graphrec.kernels.triton.tiles import Tile, norm_tile, small_norm_tile
 
@@ -40,6 +48,7 @@ def norm_forward_kernel(
     depth,
     x_stride,
     weight_stride,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     EPS: tl.constexpr,
     HAS_BIAS: tl.constexpr,
@@ -51,21 +60,21 @@ def norm_forward_kernel(
     BK: tl.constexpr,
 ):
     """y = ACT(LayerNorm(x W^T + b)), and z = x W^T + b if KEEP; BN holds all columns."""
+    # Loads and stores reach to the aligned width y_stride, sums to the true one.
+    y_stride *= UNIT
     m = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     n = tl.arange(0, BN)
-    # fmt: off
-    acc = product(x, weight, bias, m, n, rows, y_stride, depth, x_stride, weight_stride,
-                  HAS_BIAS, ACC, PRECISION, BM, BN, BK)
-    # fmt: on
-    # Stores reach to the aligned width y_stride, sums to the true one.
+    in_m, in_n = m < rows, n < y_stride
+    x_rows, weight_rows = x + m * (x_stride * UNIT), weight + n * (weight_stride * UNIT)
+    acc = product(x_rows, weight_rows, in_m, in_n, depth * UNIT, ACC, PRECISION, BK)
+    if HAS_BIAS:
+        acc += across(bias, n, in_n, ACC)
     at = m[:, None] * y_stride + n[None, :]
-    in_n = n < y_stride
-    inside = (m < rows)[:, None] & in_n[None, :]
+    inside = in_m[:, None] & in_n[None, :]
     if KEEP:
         tl.store(z + at, acc.to(z.dtype.element_ty), mask=inside)
     acc, _ = normalised(acc, n < columns, columns, EPS, ACC)
-    acc = acc * tl.load(gamma + n, mask=in_n, other=0.0).to(ACC)[None, :]
-    acc += tl.load(beta + n, mask=in_n, other=0.0).to(ACC)[None, :]
+    acc = acc * across(gamma, n, in_n, ACC) + across(beta, n, in_n, ACC)
     tl.store(y + at, activate(acc, ACT).to(y.dtype.element_ty), mask=inside)
 
 
@@ -87,10 +96,9 @@ def forward(
     if tile is None:
         z = F.linear(x, weight, bias)
         return norm_rows(z, gamma, beta, eps, act), z
-    x, (weight, bias) = aligned_rows(x), aligned_layer(weight, bias)
+    each = unit(x)
+    x, (weight, bias) = aligned_rows(x, each), aligned_layer(weight, bias, each)
     columns = weight.shape[0]
-    if columns > width:
-        gamma, beta = F.pad(gamma, (0, columns - width)), F.pad(beta, (0, columns - width))
     y = x.new_empty(rows, columns)
     z = torch.empty_like(y) if keep else y
     if rows:
@@ -99,16 +107,17 @@ def forward(
                 x,
                 weight,
                 y if bias is None else bias,
-                gamma.contiguous(),
-                beta.contiguous(),
+                aligned_row(gamma, each),
+                aligned_row(beta, each),
                 y,
                 z,
                 rows,
                 width,
-                columns,
-                x.shape[1],
-                x.stride(0),
-                weight.stride(0),
+                columns // each,
+                x.shape[1] // each,
+                x.stride(0) // each,
+                weight.stride(0) // each,
+                UNIT=each,
                 ACT=act,
                 EPS=eps,
                 HAS_BIAS=bias is not None,
@@ -128,6 +137,6 @@ def forward(
 def _tile(x: Tensor, columns: int) -> Tile | None:
     if interpreted():
         return small_norm_tile(columns)
-    if x.dtype == torch.float32 and precision() == "ieee":
-        return None  # without tensor cores the vendor's GEMM is far ahead of what it would cost
+    if vendor_gemm(x):
+        return None
     return norm_tile(x.shape[0], columns, x.element_size())

@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.ops.reference import FROM_INPUT
-from graphrec.kernels.triton.activations import activate, slope
+from graphrec.kernels.ops.reference import FROM_INPUT, scaled
+from graphrec.kernels.triton.activations import activate, through
 from graphrec.kernels.triton.gemm import (
     MOST_PROGRAMS,
+    across,
+    aligned_empty,
     aligned_layer,
     aligned_rows,
     column_sums,
@@ -19,8 +22,14 @@ from graphrec.kernels.triton.gemm import (
     place,
     product,
 )
-from graphrec.kernels.triton.launch import ALIGN, accumulator, interpreted, precision
-from graphrec.kernels.triton.tiles import SMALL, Tile, forward_tile, slope_tile
+from graphrec.kernels.triton.launch import (
+    accumulator,
+    interpreted,
+    precision,
+    unit,
+    vendor_gemm,
+)
+from graphrec.kernels.triton.tiles import SMALL, Tile, scale_tile, slope_tile
 
 __all__ = ["backward", "forward"]
 
@@ -41,6 +50,7 @@ def scale_forward_kernel(
     weight_stride,
     factor_stride,
     skip_stride,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     SCALE: tl.constexpr,
     KEEP_INPUT: tl.constexpr,
@@ -54,13 +64,15 @@ def scale_forward_kernel(
     BK: tl.constexpr,
 ):
     """y = SCALE * factor * ACT(x W^T + b) + skip; kept is what ACT gets or gives, or not stored."""
+    columns *= UNIT
     m, n = place(rows, columns, BM, BN)
-    # fmt: off
-    acc = product(x, weight, bias, m, n, rows, columns, depth, x_stride, weight_stride,
-                  HAS_BIAS, ACC, PRECISION, BM, BN, BK)
-    # fmt: on
+    in_m, in_n = m < rows, n < columns
+    x_rows, weight_rows = x + m * (x_stride * UNIT), weight + n * (weight_stride * UNIT)
+    acc = product(x_rows, weight_rows, in_m, in_n, depth * UNIT, ACC, PRECISION, BK)
+    if HAS_BIAS:
+        acc += across(bias, n, in_n, ACC)
     at = m[:, None] * columns + n[None, :]
-    inside = (m < rows)[:, None] & (n < columns)[None, :]
+    inside = in_m[:, None] & in_n[None, :]
     if KEEP_INPUT:
         tl.store(kept + at, acc.to(kept.dtype.element_ty), mask=inside)
     acc = activate(acc, ACT)
@@ -69,10 +81,10 @@ def scale_forward_kernel(
     if SCALE != 1.0:
         # Through `full`, for a bare number would be rounded to fp32, in fp64 kernels too.
         acc *= tl.full((1, 1), SCALE, ACC)
-    factor += m[:, None] * factor_stride + n[None, :]
+    factor += m[:, None] * (factor_stride * UNIT) + n[None, :]
     acc *= tl.load(factor, mask=inside, other=0.0).to(ACC)
     if HAS_SKIP:
-        skip += m[:, None] * skip_stride + n[None, :]
+        skip += m[:, None] * (skip_stride * UNIT) + n[None, :]
         acc += tl.load(skip, mask=inside, other=0.0).to(ACC)
     tl.store(y + at, acc.to(y.dtype.element_ty), mask=inside)
 
@@ -89,6 +101,7 @@ def scale_slope_kernel(
     columns,
     factor_stride,
     dz_stride,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     SCALE: tl.constexpr,
     KEPT_INPUT: tl.constexpr,
@@ -99,11 +112,14 @@ def scale_slope_kernel(
     BN: tl.constexpr,
 ):
     """dz = SCALE * grad * factor * ACT', dfactor = SCALE * grad * ACT, column sums of dz."""
+    columns *= UNIT
+    factor_stride *= UNIT
+    dz_stride *= UNIT
     program, programs = tl.program_id(0), tl.num_programs(0)
     n = tl.program_id(1) * BN + tl.arange(0, BN)
     in_n = n < columns
     total = tl.zeros((BM, BN), ACC)  # summed over its rows once, after the loop
-    for start in range(program * BM, rows, programs * BM):
+    for start in tl.range(program * BM, rows, programs * BM, num_stages=3):
         m = start + tl.arange(0, BM).to(tl.int64)
         inside = (m < rows)[:, None] & in_n[None, :]
         at = m[:, None] * columns + n[None, :]
@@ -114,12 +130,12 @@ def scale_slope_kernel(
         f = f.to(ACC)
         if ACT != "none" or NEED_FACTOR:
             k = tl.load(kept + at, mask=inside, other=0.0).to(ACC)
-        if ACT != "none":
-            f *= slope(k, ACT)
         if NEED_FACTOR:
             a = activate(k, ACT) if KEPT_INPUT else k
             tl.store(dfactor + at, (d * a).to(dfactor.dtype.element_ty), mask=inside)
         d *= f
+        if ACT != "none":
+            d = through(d, k, ACT)
         if NEED_BIAS:
             total += d
         tl.store(dz + m[:, None] * dz_stride + n[None, :], d.to(dz.dtype.element_ty), mask=inside)
@@ -140,21 +156,22 @@ def forward(
     tile: Tile | None = None,
 ) -> tuple[Tensor, Tensor]:
     """(scale * factor * act(z) + skip in `dtype`, z or act(z) or the first), z = x W^T + b."""
-    rows, width = x.shape[0], weight.shape[0]
-    x, (weight, bias) = aligned_rows(x), aligned_layer(weight, bias)
-    factor = aligned_rows(factor)
-    has_skip = skip is not None
-    skip = factor if skip is None else aligned_rows(skip)
+    if tile is None and vendor_gemm(x):
+        return scaled(F.linear(x, weight, bias), factor, skip, act, scale)
+    rows, width, has_skip = x.shape[0], weight.shape[0], skip is not None
+    each = max(unit(t) for t in (x, factor, skip) if t is not None)  # of the narrowest type
+    x, (weight, bias) = aligned_rows(x, each), aligned_layer(weight, bias, each)
+    factor = aligned_rows(factor, each)
+    skip = factor if skip is None else aligned_rows(skip, each)
     columns = weight.shape[0]
     y = x.new_empty(rows, columns, dtype=dtype)
     kept = x.new_empty(rows, columns) if keep else y
     if tile is None:
-        tile = SMALL if interpreted() else forward_tile(rows, columns, x.element_size())
+        tile = SMALL if interpreted() else scale_tile(rows, columns, x.element_size())
+    grid = (triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns),)
     if rows:
         with torch.cuda.device_of(x):
-            scale_forward_kernel[
-                (triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns),)
-            ](
+            scale_forward_kernel[grid](
                 x,
                 weight,
                 y if bias is None else bias,
@@ -163,12 +180,13 @@ def forward(
                 y,
                 kept,
                 rows,
-                columns,
-                x.shape[1],
-                x.stride(0),
-                weight.stride(0),
-                factor.stride(0),
-                skip.stride(0),
+                columns // each,
+                x.shape[1] // each,
+                x.stride(0) // each,
+                weight.stride(0) // each,
+                factor.stride(0) // each,
+                skip.stride(0) // each,
+                UNIT=each,
                 ACT=act,
                 SCALE=scale,
                 KEEP_INPUT=keep and act in FROM_INPUT,
@@ -202,10 +220,10 @@ def backward(
     One that is not needed is empty.
     """
     rows, columns = grad.shape
-    padded = triton.cdiv(columns, ALIGN) * ALIGN
-    dz = kept.new_empty(rows, padded)[:, :columns]
+    dz = aligned_empty(kept)
     dfactor = factor.new_empty((rows, columns) if need_factor else (0,))
     factor = factor if factor.stride(1) == 1 else factor.contiguous()
+    each = max(unit(t, columns, factor.stride(0)) for t in (grad, factor, kept))
     if tile is None:
         tile = SMALL if interpreted() else slope_tile(grad.element_size())
     programs = min(triton.cdiv(rows, tile.rows), MOST_PROGRAMS)
@@ -220,9 +238,10 @@ def backward(
                 dfactor,
                 sums,
                 rows,
-                columns,
-                factor.stride(0),
-                padded,
+                columns // each,
+                factor.stride(0) // each,
+                dz.stride(0) // each,
+                UNIT=each,
                 ACT=act,
                 SCALE=scale,
                 KEPT_INPUT=act in FROM_INPUT,

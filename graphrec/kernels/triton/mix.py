@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from graphrec.kernels.triton.expert_tiles import BACKWARD, FORWARD, MixTile, mix_tile
-from graphrec.kernels.triton.launch import ALIGN, accumulator
+from graphrec.kernels.triton.launch import accumulator, unit
 
 __all__ = ["backward", "forward"]
 
@@ -67,6 +67,7 @@ def mix_kernel(
     width,
     tasks,
     private,
+    UNIT: tl.constexpr,
     SOME: tl.constexpr,
     ACC: tl.constexpr,
     G: tl.constexpr,
@@ -75,6 +76,7 @@ def mix_kernel(
     BD: tl.constexpr,
 ):
     """mixed[g] = sum over e of softmax(logits[:, g])_e experts[:, e]."""
+    columns *= UNIT
     m = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     d = tl.program_id(1) * BD + tl.arange(0, BD)
     g = tl.arange(0, G)[:, None]
@@ -85,7 +87,7 @@ def mix_kernel(
     inside = in_m[None, :, None] & (d < columns)[None, None, :]
     tile = experts + m[None, :, None] * count * columns + d[None, None, :]
     total = tl.zeros((G, BM, BD), ACC)
-    for e in range(count):
+    for e in tl.range(0, count, num_stages=3):
         seat = seat_of(e, G, tasks, private)
         found = tl.load(logit + seat, mask=real & (seat >= 0), other=float("-inf")).to(ACC)
         weight = tl.exp(found - top) * scale
@@ -113,6 +115,7 @@ def mix_backward_kernel(
     width,
     tasks,
     private,
+    UNIT: tl.constexpr,
     SOME: tl.constexpr,
     ACC: tl.constexpr,
     G: tl.constexpr,
@@ -121,6 +124,7 @@ def mix_backward_kernel(
     BD: tl.constexpr,
 ):
     """to_experts[:, e] = sum over g of weight_ge grad[g]; to_logits through the softmax."""
+    columns *= UNIT
     m = tl.program_id(0).to(tl.int64) * BM + tl.arange(0, BM)
     g, c = tl.arange(0, G)[:, None], tl.arange(0, C)[None, None, :]
     in_m = m < rows
@@ -137,7 +141,7 @@ def mix_backward_kernel(
         fits = real[:, :, None] & (d < columns)[None, None, :]
         cotangent = tl.load(grad + at, mask=fits, other=0.0).to(ACC)
         place = m[None, :, None] * count * columns + d[None, None, :]
-        for e in range(count):
+        for e in tl.range(0, count, num_stages=2):
             seat = seat_of(e, G, tasks, private)
             found = tl.load(logit + seat, mask=real & (seat >= 0), other=float("-inf")).to(ACC)
             weight = tl.exp(found - top) * scale
@@ -162,7 +166,8 @@ def forward(
 ) -> Tensor:
     """[G, M, D] from logits [M, G, C] and experts [M, E, D]."""
     depth = experts.shape[2]
-    experts = _aligned(experts)
+    each = unit(experts)
+    experts = _aligned(experts, each)
     rows, count, columns = experts.shape
     gates, width = logits.shape[1:]
     mixed = experts.new_empty(gates, rows, columns)
@@ -176,11 +181,12 @@ def forward(
                 mixed,
                 rows,
                 count,
-                columns,
+                columns // each,
                 gates,
                 width,
                 tasks,
                 max(private, 1),
+                UNIT=each,
                 SOME=tasks > 0,
                 ACC=accumulator(experts),
                 G=sizes[0],
@@ -202,7 +208,8 @@ def backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of logits and experts, for grad [G, M, D]."""
     depth = experts.shape[2]
-    grad, experts = _aligned(grad), _aligned(experts)
+    each = unit(experts)
+    grad, experts = _aligned(grad, each), _aligned(experts, each)
     rows, count, columns = experts.shape
     gates, width = logits.shape[1:]
     to_logits, to_experts = logits.new_empty(logits.shape), torch.empty_like(experts)
@@ -218,11 +225,12 @@ def backward(
                 to_experts,
                 rows,
                 count,
-                columns,
+                columns // each,
                 gates,
                 width,
                 tasks,
                 max(private, 1),
+                UNIT=each,
                 SOME=tasks > 0,
                 ACC=accumulator(experts),
                 G=sizes[0],
@@ -234,7 +242,7 @@ def backward(
     return to_logits, to_experts[..., :depth].contiguous()
 
 
-def _aligned(x: Tensor) -> Tensor:
-    """Contiguous, with zeros behind columns that are no multiple of 16: vector loads need one."""
-    more = -x.shape[2] % ALIGN
+def _aligned(x: Tensor, multiple: int) -> Tensor:
+    """Contiguous, with zeros behind columns that do not fill whole vectors."""
+    more = -x.shape[2] % multiple
     return F.pad(x, (0, more)) if more else x.contiguous()

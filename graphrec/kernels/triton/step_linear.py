@@ -13,8 +13,8 @@ import triton.language as tl
 from torch import Tensor
 
 from graphrec.kernels.triton.activations import activate
-from graphrec.kernels.triton.attention_tiles import SegmentTile, segment_tile
-from graphrec.kernels.triton.launch import accumulator, aligned, precision
+from graphrec.kernels.triton.attention_tiles import SegmentTile, filled, segment_tile
+from graphrec.kernels.triton.launch import accumulator, precision, unit
 
 __all__ = ["forward"]
 
@@ -32,6 +32,7 @@ def step_linear_kernel(
     steps,
     columns,
     depth,
+    UNIT: tl.constexpr,
     ACT: tl.constexpr,
     KEEP: tl.constexpr,
     ACC: tl.constexpr,
@@ -41,6 +42,8 @@ def step_linear_kernel(
     BK: tl.constexpr,
 ):
     """y = ACT(z), z = part[row] + s A^T + (q[row] * s) P^T; z is stored if KEEP."""
+    columns *= UNIT
+    depth *= UNIT
     # Neighbouring programs share their steps: the weights are small and stay in the cache.
     tiles = tl.cdiv(columns, BN)
     program = tl.program_id(0)
@@ -84,10 +87,10 @@ def forward(
 
     query [B, D], part [B, H], keys [T, D], rows [T], of_keys and of_product [H, D].
     """
-    steps, width = keys.shape[0], part.shape[1]
-    query, part, keys = aligned(query), aligned(part), aligned(keys)
-    of_keys, of_product = aligned(of_keys, rows_too=True), aligned(of_product, rows_too=True)
-    columns = part.shape[1]
+    steps, width, whole = keys.shape[0], part.shape[1], unit(keys)
+    depth, columns = (triton.cdiv(x.shape[1], whole) * whole for x in (keys, part))
+    query, part, keys = filled(query, depth), filled(part, columns), filled(keys, depth)
+    of_keys, of_product = (filled(x, depth, columns) for x in (of_keys, of_product))
     y = keys.new_empty(steps, columns)
     z = torch.empty_like(y) if keep else y
     tile = tile or segment_tile("step", keys)
@@ -105,8 +108,9 @@ def forward(
                 y,
                 z,
                 steps,
-                columns,
-                keys.shape[1],
+                columns // whole,
+                depth // whole,
+                UNIT=whole,
                 ACT=act,
                 KEEP=keep,
                 ACC=accumulator(keys),
@@ -117,4 +121,5 @@ def forward(
                 num_warps=tile.warps,
                 num_stages=tile.stages,
             )
-    return y[:, :width].contiguous(), z[:, :width].contiguous()
+    result = y[:, :width].contiguous()
+    return result, z[:, :width].contiguous() if keep else result

@@ -13,9 +13,21 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.attention_rows import ROWS, place, program_rows, row_sums
-from graphrec.kernels.triton.attention_tiles import SegmentTile, rows_of_program, segment_tile
-from graphrec.kernels.triton.launch import accumulator, aligned, precision, wide
+from graphrec.kernels.triton.attention_rows import (
+    FEW,
+    ROWS,
+    any_nan,
+    place,
+    program_rows,
+    row_sums,
+)
+from graphrec.kernels.triton.attention_tiles import (
+    SegmentTile,
+    filled,
+    rows_of_program,
+    segment_tile,
+)
+from graphrec.kernels.triton.launch import accumulator, precision, unit, wide
 
 __all__ = ["inputs", "weights"]
 
@@ -24,35 +36,15 @@ _MOST_PROGRAMS = 264
 depends on the GPU's size."""
 
 
-@triton.jit(do_not_specialize=["rows"])
-def step_inputs_kernel(
-    dz,
-    query,
-    keys,
-    offsets,
-    of_keys,
-    of_product,
-    query_grad,
-    keys_grad,
-    rows,
-    hidden,
-    depth,
-    dz_stride,
-    TAKES: tl.constexpr,
-    ACC: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BT: tl.constexpr,
-    BN: tl.constexpr,
-    BK: tl.constexpr,
+# fmt: off
+@triton.jit
+def gradients_of_rows(
+    dz, query, keys, of_keys, of_product, keys_grad, n, begin, end, high, hidden, depth, dz_stride,
+    ACC: tl.constexpr, PRECISION: tl.constexpr, BT: tl.constexpr, BN: tl.constexpr,
+    BK: tl.constexpr, CAREFUL: tl.constexpr,
 ):
-    """Gradients of the keys and, summed within rows, of the query."""
+    """Columns n of the query's gradient of 16 rows; those of their keys go to memory."""
     TYPE: tl.constexpr = keys.dtype.element_ty
-    first, count, begin, end, low, high = program_rows(offsets, tl.program_id(0), rows, TAKES)
-    dz += low * dz_stride
-    keys += low * depth
-    keys_grad += low * depth
-    query += first * depth
-    n = tl.program_id(1) * BN + tl.arange(0, BN)
     in_n = n < depth
     dq = tl.zeros((ROWS, BN), ACC)
     for start in range(0, high, BT):
@@ -67,18 +59,47 @@ def step_inputs_kernel(
             d_mask = here[:, None] & in_h[None, :]
             d = tl.load(dz + step[:, None] * dz_stride + h[None, :], mask=d_mask, other=0.0)
             b = tl.load(of_product + at_w, mask=w_mask, other=0.0)
-            a = tl.load(of_keys + at_w, mask=w_mask, other=0.0)
             u = tl.dot(d, b, u, input_precision=PRECISION, out_dtype=ACC)
-            v = tl.dot(d, a, v, input_precision=PRECISION, out_dtype=ACC)
+            if not CAREFUL:
+                a = tl.load(of_keys + at_w, mask=w_mask, other=0.0)
+                v = tl.dot(d, a, v, input_precision=PRECISION, out_dtype=ACC)
         mask = here[:, None] & in_n[None, :]
-        q = tl.load(query + local[:, None] * depth + n[None, :], mask=mask, other=0.0).to(ACC)
         at = step[:, None] * depth + n[None, :]
         s = tl.load(keys + at, mask=mask, other=0.0).to(ACC)
-        tl.store(keys_grad + at, (v + q * u).to(TYPE), mask=mask)
-        dq = row_sums(inside, inside, s * u, dq, TYPE, ACC, PRECISION)
+        dq = row_sums(inside, inside, s * u, dq, TYPE, ACC, PRECISION, CAREFUL)
+        if not CAREFUL:  # else they are there
+            q = tl.load(query + local[:, None] * depth + n[None, :], mask=mask, other=0.0)
+            tl.store(keys_grad + at, (v + q.to(ACC) * u).to(TYPE), mask=mask)
+    return dq
+
+
+@triton.jit(do_not_specialize=["rows"])
+def step_inputs_kernel(
+    dz, query, keys, offsets, of_keys, of_product, query_grad, keys_grad,
+    rows, hidden, depth, dz_stride,
+    DEPTH_UNIT: tl.constexpr, DZ_UNIT: tl.constexpr, TAKES: tl.constexpr, ACC: tl.constexpr,
+    PRECISION: tl.constexpr, BT: tl.constexpr, BN: tl.constexpr, BK: tl.constexpr,
+):
+    """Gradients of the keys and, summed within rows, of the query."""
+    depth *= DEPTH_UNIT
+    hidden *= DZ_UNIT
+    dz_stride *= DZ_UNIT
+    first, count, begin, end, low, high = program_rows(offsets, tl.program_id(0), rows, TAKES)
+    dz += low * dz_stride
+    keys += low * depth
+    keys_grad += low * depth
+    query += first * depth
+    n = tl.program_id(1) * BN + tl.arange(0, BN)
+    dq = gradients_of_rows(dz, query, keys, of_keys, of_product, keys_grad, n, begin, end, high,
+                           hidden, depth, dz_stride, ACC, PRECISION, BT, BN, BK, False)
+    if any_nan(dq):
+        dq = gradients_of_rows(dz, query, keys, of_keys, of_product, keys_grad, n, begin, end, high,
+                               hidden, depth, dz_stride, ACC, PRECISION, FEW, BN, BK, True)
     row = tl.arange(0, ROWS)
     at = query_grad + first * depth + row[:, None] * depth + n[None, :]
-    tl.store(at, dq.to(query_grad.dtype.element_ty), mask=(row < count)[:, None] & in_n[None, :])
+    mask = (row < count)[:, None] & (n < depth)[None, :]
+    tl.store(at, dq.to(query_grad.dtype.element_ty), mask=mask)
+# fmt: on
 
 
 @triton.jit(do_not_specialize=["steps"])
@@ -93,6 +114,8 @@ def step_weights_kernel(
     hidden,
     depth,
     dz_stride,
+    DEPTH_UNIT: tl.constexpr,
+    DZ_UNIT: tl.constexpr,
     ACC: tl.constexpr,
     PRECISION: tl.constexpr,
     BT: tl.constexpr,
@@ -100,6 +123,9 @@ def step_weights_kernel(
     BN: tl.constexpr,
 ):
     """This program's share of dz^T s and dz^T (q * s)."""
+    depth *= DEPTH_UNIT
+    hidden *= DZ_UNIT
+    dz_stride *= DZ_UNIT
     program, programs = tl.program_id(0), tl.num_programs(0)
     h = tl.program_id(1) * BH + tl.arange(0, BH)
     n = tl.program_id(2) * BN + tl.arange(0, BN)
@@ -134,10 +160,13 @@ def inputs(
 ) -> tuple[Tensor, Tensor]:
     """Gradients of query [B, D] and keys [T, D], for dz [T, H] of any row stride."""
     (rows, width), hidden = query.shape, dz.shape[1]
-    query, keys, of_keys, of_product = (aligned(x) for x in (query, keys, of_keys, of_product))
+    of_depth, of_dz = unit(keys), unit(dz, hidden, dz.stride(0))
+    depth = triton.cdiv(width, of_depth) * of_depth
+    query, keys, of_keys, of_product = (
+        filled(x, depth) for x in (query, keys, of_keys, of_product)
+    )
     query_grad, keys_grad = torch.empty_like(query), torch.empty_like(keys)
     tile, takes = tile or segment_tile("step_inputs", keys), rows_of_program(rows)
-    depth = keys.shape[1]
     if rows:
         with torch.cuda.device_of(keys):
             step_inputs_kernel[(triton.cdiv(rows, takes), triton.cdiv(depth, tile.columns))](
@@ -150,9 +179,11 @@ def inputs(
                 query_grad,
                 keys_grad,
                 rows,
-                hidden,
-                depth,
-                dz.stride(0),
+                hidden // of_dz,
+                depth // of_depth,
+                dz.stride(0) // of_dz,
+                DEPTH_UNIT=of_depth,
+                DZ_UNIT=of_dz,
                 TAKES=takes,
                 ACC=accumulator(keys),
                 PRECISION=precision(),
@@ -174,8 +205,9 @@ def weights(
 ) -> tuple[Tensor, Tensor]:
     """dz^T s and dz^T (q * s), [H, D] each, for dz [T, H], query [B, D], keys [T, D], rows [T]."""
     (steps, width), hidden = keys.shape, dz.shape[1]
-    query, keys = aligned(query), aligned(keys)
-    depth = keys.shape[1]
+    of_depth, of_dz = unit(keys), unit(dz, hidden, dz.stride(0))
+    depth = triton.cdiv(width, of_depth) * of_depth
+    query, keys = filled(query, depth), filled(keys, depth)
     tile = tile or segment_tile("step_weights", keys)
     tiles = triton.cdiv(hidden, tile.depth), triton.cdiv(depth, tile.columns)
     programs = min(triton.cdiv(steps, tile.steps), max(1, _MOST_PROGRAMS // (tiles[0] * tiles[1])))
@@ -190,9 +222,11 @@ def weights(
                 sums[0],
                 sums[1],
                 steps,
-                hidden,
-                depth,
-                dz.stride(0),
+                hidden // of_dz,
+                depth // of_depth,
+                dz.stride(0) // of_dz,
+                DEPTH_UNIT=of_depth,
+                DZ_UNIT=of_dz,
                 ACC=accumulator(keys),
                 PRECISION=precision(),
                 BT=tile.steps,

@@ -19,13 +19,20 @@ from torch import Tensor
 
 from graphrec.kernels.triton.activations import activate
 from graphrec.kernels.triton.attention_rows import (
+    FEW,
     ROWS,
+    any_nan,
     place,
     program_rows,
     softmax_step,
 )
-from graphrec.kernels.triton.attention_tiles import SegmentTile, rows_of_program, segment_tile
-from graphrec.kernels.triton.launch import accumulator, aligned, precision, wide
+from graphrec.kernels.triton.attention_tiles import (
+    SegmentTile,
+    filled,
+    rows_of_program,
+    segment_tile,
+)
+from graphrec.kernels.triton.launch import accumulator, precision, unit, wide
 
 __all__ = ["forward", "hidden_layer", "padded", "scorer", "settings"]
 
@@ -36,7 +43,6 @@ def scorer(
     of_keys, of_product, out_weight, out_bias,
     D: tl.constexpr, H: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, ACC: tl.constexpr,
 ):
-    # fmt: on
     """The weights as products need them: A^T and P^T [BD, BH], w [BH], b."""
     d, h = tl.arange(0, BD), tl.arange(0, BH)
     at, known = h[None, :] * D + d[:, None], (d < D)[:, None] & (h < H)[None, :]
@@ -74,40 +80,15 @@ def hidden_layer(
     return q, z
 
 
-@triton.jit(do_not_specialize=["rows"])
-def attention_kernel(
-    query,
-    part,
-    keys,
-    offsets,
-    of_keys,
-    of_product,
-    out_weight,
-    out_bias,
-    out,
-    norm,
-    rows,
-    D: tl.constexpr,
-    H: tl.constexpr,
-    BD: tl.constexpr,
-    BH: tl.constexpr,
-    ACT: tl.constexpr,
-    TAKES: tl.constexpr,
-    ACC: tl.constexpr,
-    PRECISION: tl.constexpr,
-    BT: tl.constexpr,
+@triton.jit
+def attend(
+    query, part, keys, to_keys, to_product, to_score, bias, begin, end, high,
+    D: tl.constexpr, H: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, ACT: tl.constexpr,
+    ACC: tl.constexpr, PRECISION: tl.constexpr, BT: tl.constexpr, CAREFUL: tl.constexpr,
 ):
-    """out = softmax of the scores times keys per row, norm = log of the sum of exponentials."""
+    """(tops, sums of the exponentials, sums of the keys) of a program's rows, in one pass."""
     TYPE: tl.constexpr = keys.dtype.element_ty
     d = tl.arange(0, BD)
-    in_d = d < D
-    to_keys, to_product, to_score, bias = scorer(
-        of_keys, of_product, out_weight, out_bias, D, H, BD, BH, ACC
-    )
-    first, count, begin, end, low, high = program_rows(offsets, tl.program_id(0), rows, TAKES)
-    keys += low * D
-    query += first * D
-    part += first * H
     # Low, but not -inf: the difference of two infinities is NaN.
     top, whole = tl.full((ROWS,), -1e38, ACC), tl.zeros((ROWS,), ACC)
     total = tl.zeros((ROWS, BD), ACC)
@@ -116,20 +97,45 @@ def attention_kernel(
         here = step < high
         inside, local = place(step, begin, end)
         at_k = step[:, None] * D + d[None, :]
-        k = tl.load(keys + at_k, mask=here[:, None] & in_d[None, :], other=0.0)
+        k = tl.load(keys + at_k, mask=here[:, None] & (d < D)[None, :], other=0.0)
         _, z = hidden_layer(
             query, part, k, local, here, to_keys, to_product, D, H, BD, BH, ACC, PRECISION
         )
         scores = tl.sum(activate(z, ACT) * to_score[None, :], 1) + bias
-        top, whole, total = softmax_step(scores, k, inside, top, whole, total, TYPE, ACC, PRECISION)
+        top, whole, total = softmax_step(
+            scores, k, inside, top, whole, total, TYPE, ACC, PRECISION, CAREFUL
+        )
+    return top, whole, total
+
+
+@triton.jit(do_not_specialize=["rows"])
+def attention_kernel(
+    query, part, keys, offsets, of_keys, of_product, out_weight, out_bias, out, norm, rows,
+    D: tl.constexpr, H: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, ACT: tl.constexpr,
+    TAKES: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr, BT: tl.constexpr,
+):
+    """out = softmax of the scores times keys per row, norm = log of the sum of exponentials."""
+    to_keys, to_product, to_score, bias = scorer(
+        of_keys, of_product, out_weight, out_bias, D, H, BD, BH, ACC
+    )
+    first, count, begin, end, low, high = program_rows(offsets, tl.program_id(0), rows, TAKES)
+    keys += low * D
+    query += first * D
+    part += first * H
+    top, whole, total = attend(query, part, keys, to_keys, to_product, to_score, bias, begin, end,
+                               high, D, H, BD, BH, ACT, ACC, PRECISION, BT, False)
+    if any_nan(total):
+        top, whole, total = attend(query, part, keys, to_keys, to_product, to_score, bias, begin,
+                                   end, high, D, H, BD, BH, ACT, ACC, PRECISION, FEW, True)
     some = end > begin
     whole = tl.where(some, whole, 1.0)
-    row = tl.arange(0, ROWS)
+    d, row = tl.arange(0, BD), tl.arange(0, ROWS)
     real = row < count
     y = (total / whole[:, None]).to(out.dtype.element_ty)
     at = out + first * D + row[:, None] * D + d[None, :]
-    tl.store(at, y, mask=real[:, None] & in_d[None, :])
+    tl.store(at, y, mask=real[:, None] & (d < D)[None, :])
     tl.store(norm + first + row, tl.where(some, top + tl.log(whole), 0.0), mask=real)
+# fmt: on
 
 
 def forward(
@@ -160,35 +166,39 @@ def forward(
                 rows,
                 ACT=act,
                 TAKES=takes,
-                **settings("attention", inputs, tile),
+                **settings(inputs, tile or segment_tile("attention", keys)),
             )
     return out[:, :width].contiguous(), norm
 
 
 def padded(*inputs: Tensor) -> tuple[Tensor, ...]:
-    """The tensors with every width a multiple of 16: what is added is zero, and weighs nothing."""
+    """The tensors with every width a multiple of 16 bytes: what is added is zero, and weighs
+    nothing.
+    """
     query, part, keys, offsets, of_keys, of_product, out_weight, out_bias = inputs
+    whole = unit(keys)
+    depth, hidden = (triton.cdiv(x.shape[1], whole) * whole for x in (query, part))
     return (
-        aligned(query),
-        aligned(part),
-        aligned(keys),
+        filled(query, depth),
+        filled(part, hidden),
+        filled(keys, depth),
         offsets,
-        aligned(of_keys, rows_too=True),
-        aligned(of_product, rows_too=True),
-        aligned(out_weight.unsqueeze(0)).squeeze(0),
+        filled(of_keys, depth, hidden),
+        filled(of_product, depth, hidden),
+        filled(out_weight.unsqueeze(0), hidden).squeeze(0),
         out_bias,
     )
 
 
-def settings(kernel: str, inputs: tuple[Tensor, ...], tile: SegmentTile | None) -> dict[str, Any]:
+def settings(inputs: tuple[Tensor, ...], tile: SegmentTile) -> dict[str, Any]:
     """Compile-time arguments of a kernel for these padded tensors."""
     depth, hidden = inputs[0].shape[1], inputs[1].shape[1]
-    tile = tile or segment_tile(kernel, inputs[0])
     return {
         "D": depth,
         "H": hidden,
-        "BD": triton.next_power_of_2(depth),
-        "BH": triton.next_power_of_2(hidden),
+        # Products on tensor cores sum at least 16 terms.
+        "BD": max(16, triton.next_power_of_2(depth)),
+        "BH": max(16, triton.next_power_of_2(hidden)),
         "ACC": accumulator(inputs[0]),
         "PRECISION": precision(),
         "BT": tile.steps,

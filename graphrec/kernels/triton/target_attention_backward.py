@@ -8,46 +8,95 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.activations import activate, slope
+from graphrec.kernels.triton.activations import activate, through
 from graphrec.kernels.triton.attention_rows import (
+    FEW,
     ROWS,
+    any_nan,
     place,
     program_rows,
     row_sums,
     value_of_row,
 )
-from graphrec.kernels.triton.attention_tiles import SegmentTile, rows_of_program
-from graphrec.kernels.triton.launch import aligned, wide
+from graphrec.kernels.triton.attention_tiles import (
+    SegmentTile,
+    filled,
+    rows_of_program,
+    segment_tile,
+)
+from graphrec.kernels.triton.launch import wide
 from graphrec.kernels.triton.target_attention import hidden_layer, padded, scorer, settings
 
 __all__ = ["backward"]
 
 _MOST_PROGRAMS = 264
-"""Partial sums of the weights' gradients, two for each of an H100's 132 processors; a constant, so
-that no result depends on the GPU's size."""
+"""Partial sums of the weights' gradients; a constant, so that no result depends on the GPU's size.
+Two programs for each of an H100's 132 processors: in half precision, with 4 warps and at most 255
+registers, two run there at a time; in fp32, with 8 warps, one, and the others follow."""
 
 
 @triton.jit
-def hidden_slope(ds, z, y, to_score, ACT: tl.constexpr):
+def hidden_grad_of(ds, z, y, to_score, ACT: tl.constexpr):
     """The gradient before the activation: of the scores' ds, for y = ACT(z)."""
     dz = ds[:, None] * to_score[None, :]
     if ACT == "silu" or ACT == "gelu":
-        dz *= slope(z, ACT)
+        dz = through(dz, z, ACT)
     elif ACT != "none":
-        dz *= slope(y, ACT)
+        dz = through(dz, y, ACT)
     return dz
 
 
 # fmt: off
+@triton.jit
+def gradients_of_rows(
+    grad, query, part, keys, keys_grad, hidden_grad, to_keys, to_product, to_score, bias,
+    log_whole, delta, begin, end, high,
+    D: tl.constexpr, H: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, ACT: tl.constexpr,
+    ACC: tl.constexpr, PRECISION: tl.constexpr, BT: tl.constexpr, CAREFUL: tl.constexpr,
+    STORE: tl.constexpr,
+):
+    """Gradients of 16 rows' query, part and scorer; those of their steps go to memory if STORE."""
+    TYPE: tl.constexpr = keys.dtype.element_ty
+    d, h = tl.arange(0, BD), tl.arange(0, BH)
+    in_d, in_h = d < D, h < H
+    dq, dpart = tl.zeros((ROWS, BD), ACC), tl.zeros((ROWS, BH), ACC)
+    out_sum = tl.zeros((BH,), ACC)
+    for start in range(0, high, BT):
+        step = start + tl.arange(0, BT)
+        here = step < high
+        inside, local = place(step, begin, end)
+        at_k, k_mask = step[:, None] * D + d[None, :], here[:, None] & in_d[None, :]
+        k = tl.load(keys + at_k, mask=k_mask, other=0.0)
+        q, z = hidden_layer(query, part, k, local, here,
+                            to_keys, to_product, D, H, BD, BH, ACC, PRECISION)
+        y = activate(z, ACT)
+        scores = tl.sum(y * to_score[None, :], 1) + bias
+        p = tl.where(here, tl.exp(scores - value_of_row(inside, log_whole)), 0.0)
+        g = tl.load(grad + local[:, None] * D + d[None, :], mask=k_mask, other=0.0).to(ACC)
+        ds = p * (tl.sum(k.to(ACC) * g, 1) - value_of_row(inside, delta))
+        out_sum += tl.sum(ds[:, None] * y, 0)
+        dz = hidden_grad_of(ds, z, y, to_score, ACT).to(TYPE)
+        dpart = row_sums(inside, inside, dz, dpart, TYPE, ACC, PRECISION, CAREFUL)
+        u = tl.dot(dz, tl.trans(to_product), input_precision=PRECISION, out_dtype=ACC)
+        if STORE:
+            at_z, z_mask = step[:, None] * H + h[None, :], here[:, None] & in_h[None, :]
+            tl.store(hidden_grad + at_z, dz, mask=z_mask)
+            dk = p[:, None] * g + q * u
+            dk = tl.dot(dz, tl.trans(to_keys), dk, input_precision=PRECISION, out_dtype=ACC)
+            tl.store(keys_grad + at_k, dk.to(TYPE), mask=k_mask)
+        dq = row_sums(inside, inside, k.to(ACC) * u, dq, TYPE, ACC, PRECISION, CAREFUL)
+    return dq, dpart, out_sum
+
+
 @triton.jit(do_not_specialize=["rows"])
 def attention_backward_kernel(
     grad, query, part, keys, offsets, of_keys, of_product, out_weight, out_bias, out, norm,
     query_grad, part_grad, keys_grad, hidden_grad, out_sums, rows,
     D: tl.constexpr, H: tl.constexpr, BD: tl.constexpr, BH: tl.constexpr, ACT: tl.constexpr,
     TAKES: tl.constexpr, ACC: tl.constexpr, PRECISION: tl.constexpr, BT: tl.constexpr,
+    CAREFUL: tl.constexpr,
 ):
     """Gradients of query, part and keys, and this program's share of those of the weights."""
-    TYPE: tl.constexpr = keys.dtype.element_ty
     program, programs = tl.program_id(0), tl.num_programs(0)
     d, h = tl.arange(0, BD), tl.arange(0, BH)
     in_d, in_h = d < D, h < H
@@ -64,32 +113,18 @@ def attention_backward_kernel(
         g_row = tl.load(grad + at_q + at_d, mask=d_mask, other=0.0).to(ACC)
         delta = tl.sum(g_row * tl.load(out + at_q + at_d, mask=d_mask, other=0.0).to(ACC), 1)
         log_whole = tl.load(norm + first + row, mask=real, other=0.0).to(ACC)
-        dq, dpart = tl.zeros((ROWS, BD), ACC), tl.zeros((ROWS, BH), ACC)
-        for start in range(0, high, BT):
-            step = start + tl.arange(0, BT)
-            here = step < high
-            inside, local = place(step, begin, end)
-            at_k, k_mask = step[:, None] * D + d[None, :], here[:, None] & in_d[None, :]
-            k = tl.load(keys + low * D + at_k, mask=k_mask, other=0.0)
-            q, z = hidden_layer(query + at_q, part + at_part, k, local, here,
-                                to_keys, to_product, D, H, BD, BH, ACC, PRECISION)
-            y = activate(z, ACT)
-            scores = tl.sum(y * to_score[None, :], 1) + bias
-            p = tl.where(here, tl.exp(scores - value_of_row(inside, log_whole)), 0.0)
-            at_g = grad + at_q + local[:, None] * D + d[None, :]
-            g = tl.load(at_g, mask=k_mask, other=0.0).to(ACC)
-            ds = p * (tl.sum(k.to(ACC) * g, 1) - value_of_row(inside, delta))
-            out_sum += tl.sum(ds[:, None] * y, 0)
-            dz = hidden_slope(ds, z, y, to_score, ACT)
-            dpart = row_sums(inside, inside, dz, dpart, TYPE, ACC, PRECISION)
-            dz = dz.to(TYPE)
-            at_dz = hidden_grad + low * H + step[:, None] * H + h[None, :]
-            tl.store(at_dz, dz, mask=here[:, None] & in_h[None, :])
-            through = tl.dot(dz, tl.trans(to_product), input_precision=PRECISION, out_dtype=ACC)
-            dk = p[:, None] * g + q * through
-            dk = tl.dot(dz, tl.trans(to_keys), dk, input_precision=PRECISION, out_dtype=ACC)
-            tl.store(keys_grad + low * D + at_k, dk.to(TYPE), mask=k_mask)
-            dq = row_sums(inside, inside, k.to(ACC) * through, dq, TYPE, ACC, PRECISION)
+        dq, dpart, more = gradients_of_rows(
+            grad + at_q, query + at_q, part + at_part, keys + low * D, keys_grad + low * D,
+            hidden_grad + low * H, to_keys, to_product, to_score, bias, log_whole, delta,
+            begin, end, high, D, H, BD, BH, ACT, ACC, PRECISION, BT, CAREFUL, True)
+        out_sum += more
+        if CAREFUL:
+            pass
+        elif any_nan(dq) | any_nan(dpart):
+            dq, dpart, _ = gradients_of_rows(
+                grad + at_q, query + at_q, part + at_part, keys + low * D, keys_grad + low * D,
+                hidden_grad + low * H, to_keys, to_product, to_score, bias, log_whole, delta,
+                begin, end, high, D, H, BD, BH, ACT, ACC, PRECISION, FEW, True, False)
         tl.store(query_grad + at_q + at_d, dq.to(query_grad.dtype.element_ty), mask=d_mask)
         tl.store(part_grad + at_part + at_h, dpart.to(part_grad.dtype.element_ty), mask=h_mask)
     tl.store(out_sums + program * H + h, out_sum, mask=in_h)
@@ -113,12 +148,13 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of query, part, keys, the hidden layer of each step, and out_weight.
 
-    The fourth, [T, H] with H padded to a multiple of 16, times keys and products gives the
+    The fourth, [T, H] with H padded to a multiple of 16 bytes, times keys and products gives the
     gradients of the first layer's weights: sums over all steps, which no program here has.
     """
     rows, width, hidden = query.shape[0], query.shape[1], part.shape[1]
     inputs = padded(query, part, keys, offsets, of_keys, of_product, out_weight, out_bias)
     query, part, keys = inputs[:3]
+    tile = tile or segment_tile("attention_backward", keys)
     takes = rows_of_program(rows)
     programs = min(triton.cdiv(rows, takes), _MOST_PROGRAMS)
     grads = [torch.empty_like(x) for x in (query, part, keys)]
@@ -127,9 +163,9 @@ def backward(
     if rows:
         with torch.cuda.device_of(keys):
             attention_backward_kernel[(programs,)](
-                aligned(grad),
+                filled(grad, query.shape[1]),
                 *inputs,
-                aligned(out),
+                filled(out, query.shape[1]),
                 norm,
                 *grads,
                 dz,
@@ -137,7 +173,8 @@ def backward(
                 rows,
                 ACT=act,
                 TAKES=takes,
-                **settings("attention_backward", inputs, tile),
+                CAREFUL=tile.careful,
+                **settings(inputs, tile),
             )
     dq, dpart, dk = grads
     return (

@@ -35,19 +35,32 @@ def both(
         jagged_attention_backward.backward(x, x, x, x, ends, x, norm, heads, tile)
 
     name = f"{heads}x{head} {kind(dtype)}{' ieee' if ieee else ''}"
-    yield Case(f"forward {name}", not ieee, ahead)
-    yield Case(f"backward {name}", not ieee, back, launches=2)
+    due = ("vectors", "copies")
+    yield Case(f"forward {name}", not ieee, ahead, due=due if ieee else (*due, "wgmma"))
+    yield Case(f"backward {name}", not ieee, back, launches=2, due=due)
 
 
 def cases() -> Iterator[Case]:
     """Every tile, heads that are padded, one head; and a pipeline too long for the memory."""
-    for head in (64, 128):
+    for head in (40, 64, 112, 128):
         yield from both(head, torch.bfloat16)
         yield from both(head, torch.float32)
-        yield from both(head, torch.float32, ieee=True)
+        if head != 40:
+            yield from both(head, torch.float32, ieee=True)
     yield from both(18, torch.bfloat16)
+    yield from both(8, torch.bfloat16)
     yield from both(40, torch.float32, heads=1)
     offsets = torch.empty(ROWS + 1, dtype=torch.int64, device="meta")
     yield Case("row ends", False, lambda: jagged_attention.row_ends(offsets, STEPS))
     ahead, _ = both(128, torch.bfloat16, tile=PairTile(64, 32, 4, 20))
     yield ahead._replace(name=f"planted: {ahead.name}", planted=True)
+
+
+def of_rows(rows: int) -> None:
+    """Every launcher, for so many steps of as many rows."""
+    x = torch.empty((rows, 512), dtype=torch.bfloat16, device="meta")
+    norm = torch.empty((8, rows), device="meta")
+    offsets = torch.empty(rows + 1, dtype=torch.int64, device="meta")
+    ends = jagged_attention.row_ends(offsets, rows)
+    jagged_attention.forward(x, x, x, ends, 8)
+    jagged_attention_backward.backward(x, x, x, x, ends, x, norm, 8)

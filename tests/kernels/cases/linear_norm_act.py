@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from case import Case, kind
+from case import Case, kind, of_gemm, of_loop
 
 from graphrec.kernels.triton import layer_norm, linear_norm_act, tiles
 from graphrec.kernels.triton.tiles import Tile
@@ -16,7 +16,12 @@ EPS = 1e-5
 
 
 def forward(
-    tile: Tile, act: str, dtype: torch.dtype, columns: int, keep: bool = True, ieee: bool = False
+    tile: Tile | None,
+    act: str,
+    dtype: torch.dtype,
+    columns: int,
+    keep: bool = True,
+    ieee: bool = False,
 ) -> Case:
     def launch() -> None:
         torch.set_float32_matmul_precision("highest" if ieee else "high")
@@ -24,9 +29,9 @@ def forward(
         tensors = (torch.empty(s, dtype=dtype, device="meta") for s in shapes)
         linear_norm_act.forward(*tensors, EPS, act, keep, tile)
 
-    size = "x".join(str(n) for n in tile)
+    size = "x".join(str(n) for n in tile or ("table",))
     name = f"forward {act} 432x{columns} {kind(dtype)}{' ieee' if ieee else ''} {size}"
-    return Case(name, not ieee, launch)
+    return Case(name, not ieee, launch, due=of_gemm(tile.rows if tile else 16, ieee))
 
 
 def rows(act: str, dtype: torch.dtype, columns: int) -> Case:
@@ -34,7 +39,8 @@ def rows(act: str, dtype: torch.dtype, columns: int) -> Case:
         z, gamma = (torch.empty(s, dtype=dtype, device="meta") for s in ((4096, columns), columns))
         layer_norm.norm_rows(z, gamma, gamma, EPS, act)
 
-    return Case(f"rows {act} {columns} {kind(dtype)}", False, launch)
+    due = ("aligned", "nan") if columns * dtype.itemsize % 16 == 0 else ("nan",)
+    return Case(f"rows {act} {columns} {kind(dtype)}", False, launch, due=due)
 
 
 def backward(act: str, dtype: torch.dtype, columns: int, tile: Tile | None = None) -> Case:
@@ -42,21 +48,36 @@ def backward(act: str, dtype: torch.dtype, columns: int, tile: Tile | None = Non
         z, gamma = (torch.empty(s, dtype=dtype, device="meta") for s in ((4096, columns), columns))
         layer_norm.backward(z, z, gamma, gamma, EPS, act, True, True, tile)
 
-    return Case(f"backward {act} {columns} {kind(dtype)}", False, launch, launches=2)
+    name = f"backward {act} {columns} {kind(dtype)}"
+    return Case(name, False, launch, launches=2, due=of_loop(columns, dtype))
 
 
 def cases() -> Iterator[Case]:
     """Every tile with the longest epilogue, every width of row going back."""
     for dtype in (torch.bfloat16, torch.float32):
-        table = sorted({tile for *_, tile in tiles.NORM[dtype.itemsize]})
+        table = tiles.every_tile(tiles.NORM, dtype.itemsize)
         yield from (forward(tile, "gelu", dtype, tile.columns) for tile in table)
+        yield forward(table[-1], "gelu", dtype, 200)
         yield from (backward("gelu", dtype, tile.columns) for tile in tiles.ROW)
         yield from (rows("gelu", dtype, columns) for columns in (512, 1000, 4096))
-        yield backward("tanh", dtype, 100)
+        yield from (backward("tanh", dtype, columns) for columns in (200, 100))
     for act in ("relu", "silu"):
-        yield forward(tiles.NORM[2][-1][-1], act, torch.float16, 200, keep=False)
+        yield forward(tiles.every_tile(tiles.NORM, 2)[-1], act, torch.float16, 200, keep=False)
         yield backward(act, torch.float16, 256)
+    # Exact fp32 is left to the vendor, but for the norm.
+    forward_exact = forward(None, "gelu", torch.float32, 256, ieee=True)
+    yield forward_exact._replace(due=("aligned", "nan"))
     yield from planted()
+
+
+def of_rows(rows: int) -> None:
+    """Every launcher, for so many rows."""
+    torch.set_float32_matmul_precision("high")
+    shapes = (rows, 64), (256, 64), (256,), (1024, 64), (1024,)
+    x, *tensors = (torch.empty(s, dtype=torch.bfloat16, device="meta") for s in shapes)
+    for weight, gamma in (tensors[:2], tensors[2:]):
+        y, z = linear_norm_act.forward(x, weight, None, gamma, gamma, EPS, "gelu", True)
+        layer_norm.backward(y, z, gamma, gamma, EPS, "gelu", True, True)
 
 
 def planted() -> Iterator[Case]:

@@ -16,8 +16,10 @@ __all__ = ["cases"]
 ROWS, STEPS = 8192, 200_000
 
 
-def inputs(dtype: torch.dtype, depth: int, hidden: int) -> list[torch.Tensor]:
-    shapes = (ROWS, depth), (ROWS, hidden), (STEPS, depth), (STEPS,), (hidden, depth)
+def inputs(
+    dtype: torch.dtype, depth: int, hidden: int, rows: int = ROWS, steps: int = STEPS
+) -> list[torch.Tensor]:
+    shapes = (rows, depth), (rows, hidden), (steps, depth), (steps,), (hidden, depth)
     tensors = [torch.empty(shape, dtype=dtype, device="meta") for shape in shapes]
     tensors[3] = tensors[3].long()
     return [*tensors, tensors[4]]
@@ -36,7 +38,7 @@ def forward(
         step_linear.forward(*inputs(dtype, depth, hidden), act, act in FROM_INPUT, tile)
 
     name = f"forward {act} {depth}x{hidden} {kind(dtype)}{' ieee' if ieee else ''}"
-    return Case(name, not ieee, launch)
+    return Case(name, not ieee, launch, due=due_of(ieee))
 
 
 def backward(
@@ -55,8 +57,13 @@ def backward(
         step_linear_backward.weights(dz, query, keys, rows)
 
     name = f"{depth}x{hidden} {kind(dtype)}{' ieee' if ieee else ''}"
-    yield Case(f"inputs {name}", not ieee, of_inputs)
-    yield Case(f"weights {name}", not ieee, of_weights)
+    yield Case(f"inputs {name}", not ieee, of_inputs, due=due_of(ieee))
+    yield Case(f"weights {name}", not ieee, of_weights, due=due_of(ieee))
+
+
+def due_of(ieee: bool) -> tuple[str, ...]:
+    """Widths are filled up to whole vectors; the tiles are high enough for Hopper's products."""
+    return ("vectors", "copies") if ieee else ("vectors", "copies", "wgmma")
 
 
 def cases() -> Iterator[Case]:
@@ -66,10 +73,11 @@ def cases() -> Iterator[Case]:
     for ieee in (False, True):
         yield forward("gelu", torch.float32, ieee=ieee)
         yield from backward(torch.float32, ieee=ieee)
-    for depth, hidden in ((64, 256), (100, 40)):
+    for depth, hidden in ((64, 256), (100, 40), (8, 20)):
         yield from backward(torch.bfloat16, depth, hidden)
     for dtype in (torch.bfloat16, torch.float32):
         yield forward("gelu", dtype, 18, 40)
+        yield forward("gelu", dtype, 128, 17)
     yield planted()
 
 
@@ -77,3 +85,12 @@ def planted() -> Case:
     """A kernel that must be found wrong: its pipeline is too long for the memory."""
     case = forward("none", torch.bfloat16, 1024, tile=SegmentTile(64, 64, 32, 4, 28))
     return case._replace(name=f"planted: {case.name}", planted=True)
+
+
+def of_rows(rows: int) -> None:
+    """Every launcher, for so many steps of as many rows."""
+    query, part, keys, of, of_keys, of_product = inputs(torch.bfloat16, 64, 64, rows, rows)
+    step_linear.forward(query, part, keys, of, of_keys, of_product, "gelu", True)
+    offsets = torch.empty(rows + 1, dtype=torch.int64, device="meta")
+    step_linear_backward.inputs(keys, query, keys, offsets, of_keys, of_product)
+    step_linear_backward.weights(keys, query, keys, of)

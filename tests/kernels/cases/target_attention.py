@@ -43,8 +43,11 @@ def both(
         target_attention_backward.backward(out, *tensors, out, norm, act, tile)
 
     name = f"{act} {depth}x{hidden} {kind(dtype)}{' ieee' if ieee else ''} {rows} rows"
-    yield Case(f"forward {name}", not ieee, ahead)
-    yield Case(f"backward {name}", not ieee, back)
+    whole = depth * dtype.itemsize % 16 == 0
+    due = ("vectors", "copies") if whole else ()
+    of_half = ("wgmma",) if dtype.itemsize == 2 else ()
+    yield Case(f"forward {name}", not ieee, ahead, due=(*due, *of_half))
+    yield Case(f"backward {name}", not ieee, back, due=() if ieee else due)
 
 
 def cases() -> Iterator[Case]:
@@ -55,9 +58,16 @@ def cases() -> Iterator[Case]:
     for act in ("relu", "tanh", "gelu", "silu"):
         yield from both(act, torch.bfloat16)
     for dtype in (torch.bfloat16, torch.float32):
-        yield from both("silu", dtype, 18, 40)
+        for widths in ((18, 40), (8, 16), (24, 40), (32, 64)):
+            yield from both("silu", dtype, *widths)
     yield from both("gelu", torch.bfloat16, rows=300)
     yield from both("gelu", torch.float32)
     yield from both("gelu", torch.float32, ieee=True)
     ahead, _ = both("none", torch.float32, tile=SegmentTile(16, 0, 0, 4, 40))
     yield ahead._replace(name=f"planted: {ahead.name}", planted=True)
+
+
+def of_rows(rows: int) -> None:
+    """Every launcher, for so many rows."""
+    for case in both("silu", torch.bfloat16, rows=rows):
+        case.launch()

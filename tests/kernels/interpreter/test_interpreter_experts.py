@@ -124,7 +124,14 @@ def test_views_are_read_in_place(slots_first) -> None:
         w = weight[..., : x.shape[2]]
         y = experts_act(x, w, None, 1, "none", False)[0]
         torch.testing.assert_close(y, reference(x, w, None, 1))
-    assert triton_experts._aligned(view) is view
+    assert triton_experts._aligned(view, 4) is view
+
+
+def test_what_is_not_finite_does_not_pass_a_unit_that_is_off() -> None:
+    grad = torch.tensor([[[float("nan"), 1.0], [float("inf"), 2.0]]])
+    kept = torch.tensor([[[0.0, 1.0], [0.0, 1.0]]])
+    dz, sums = triton_experts.backward(grad, kept, "relu", True)
+    assert dz[..., :2].tolist() == [[[0, 1], [0, 2]]] and sums.tolist() == [[0, 1], [0, 2]]
 
 
 def test_only_what_is_needed(launches) -> None:

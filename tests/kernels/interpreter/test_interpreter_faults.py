@@ -32,16 +32,16 @@ FAULTS = [
         "range(0, depth // BK * BK, BK)",
     ),
     ("x is not moved on", GEMM, "x_tile += BK", "x_tile += 0"),
-    ("the stride of the weights", GEMM, "n[None, :] * weight_stride", "n[None, :] * x_stride"),
-    ("rows of x beyond the last", GEMM, "in_m, in_n = m < rows", "in_m, in_n = m < m + 1"),
-    ("the bias is cut off", GEMM, "(bias + n, mask=in_n", "(bias + n, mask=n < 16"),
+    ("the stride of the weights", LINEAR, "n * (weight_stride", "n * (x_stride"),
+    ("rows of x beyond the last", LINEAR, "in_m, in_n = m < rows", "in_m, in_n = m < m + 1"),
+    ("the bias is cut off", GEMM, "(row + n, mask=in_n", "(row + n, mask=n < 16"),
     ("the bias is added twice", GEMM, "to(ACC)[None, :]", "to(ACC)[None, :] * 2"),
     ("the output is kept", LINEAR, "z + at, acc.to", "z + at, activate(acc, ACT).to"),
     ("rows for columns", GEMM, "n = within // height * BN", "n = within % height * BN"),
     ("groups of tiles overlap", GEMM, "m = (first + within", "m = (first // 2 + within"),
     ("a lower last group", GEMM, "tl.minimum(down - first, 8)", "8"),
     ("only the first rows of a program", LINEAR, "rows, programs * BM", "BM * 3, programs * BM"),
-    ("partial sums left out", GEMM, "range(0, programs, BM)", "range(0, programs - 1, BM)"),
+    ("partial sums left out", GEMM, "range(0, programs, BM,", "range(0, programs - 1, BM,"),
     ("partial sums of the last block", GEMM, "total += tl.load(sums", "total = tl.load(sums"),
     ("sums of the wrong program", LINEAR, "sums + program * columns", "sums + 0 * columns"),
     ("sums of the last block only", LINEAR, "total += d", "total = d"),
@@ -51,6 +51,13 @@ FAULTS = [
     ("the slope of tanh", ACTIVATIONS, "1.0 - kept * kept", "1.0 - kept"),
     ("the slope of sigmoid", ACTIVATIONS, "kept * (1.0 - kept)", "kept * (1.0 + kept)"),
     ("the slope of leaky_relu", ACTIVATIONS, "0.01, kept.dtype", "0.011, kept.dtype"),
+    ("a unit that is off", ACTIVATIONS, "tl.where(kept <= 0.0, 0.0, d)", "d * slope(kept, ACT)"),
+    ("tanh near 0", ACTIVATIONS, "near = tl.abs(x) < LIMIT", "near = tl.abs(x) < 0.0"),
+    ("the series of tanh", ACTIVATIONS, "s * (2 / 15", "s * (1 / 15"),
+    ("a row ends in a vector", GEMM, "more = -matrix.shape[1] % multiple", "more = 0"),
+    ("weights end in a vector", GEMM, "more = -weight.shape[0] % multiple", "more = 0"),
+    ("rows begin in a vector", GEMM, "begins = matrix", "begins = True or matrix"),
+    ("less than a unit", LINEAR, "columns *= UNIT\n    m, n", "m, n"),
     ("a constant of gelu", ACTIVATIONS, "tl.erf(x * 0.7071067811865476)", "tl.erf(x * 0.7071)"),
 ]
 
@@ -75,6 +82,15 @@ def check_all() -> None:
     view, weight = torch.randn(6, 48)[:, 16:32], torch.randn(5, 16)
     y = linear_act(view, weight, None, "none", False)[0]
     torch.testing.assert_close(y, view @ weight.t())
+    odd = torch.randn(6, 45).double()[:, 3:19]  # no row begins at a whole vector
+    y = linear_act(odd, odd[:5], None, "none", False)[0]
+    torch.testing.assert_close(y, odd @ odd[:5].t())
+    small = torch.tensor([[1e-6], [-1e-3], [0.2], [-0.3], [3.0]])
+    y = linear_act(small, torch.ones(1, 1), None, "tanh", False)[0]
+    torch.testing.assert_close(y, small.double().tanh().float(), rtol=3e-7, atol=0)
+    grad, kept = torch.tensor([[float("nan"), float("inf"), 2.0]]), torch.tensor([[0, 0, 1.0]])
+    dx = linear_act_backward(grad, kept, torch.eye(3), kept, "relu", True, False, False)[0]
+    assert dx.tolist() == [[0, 0, 2]]
     many = torch.randn(33 * 32 + 40, 4)  # more blocks of rows than programs
     dx, _, sums = linear_act_backward(many, many, torch.eye(4), many, "none", True, False, True)
     assert torch.equal(dx, many)

@@ -10,7 +10,7 @@ from planting import plant
 from triton.runtime.errors import InterpreterError
 
 from graphrec.kernels import TritonMMoE, TritonPLE
-from graphrec.kernels.ops.experts import experts_act_backward
+from graphrec.kernels.ops.experts import experts_act, experts_act_backward
 from graphrec.kernels.ops.mix import mix_experts
 from graphrec.nn import PLE, MMoE
 
@@ -19,14 +19,16 @@ MIX = "graphrec.kernels.triton.mix"
 
 FAULTS = [
     # (what is wrong, module, the line as it is, as it is then)
-    ("nothing", EXPERTS, "slot * slot_stride", "slot * slot_stride"),
-    ("everyone reads the first slot", EXPERTS, "x + slot * slot_stride", "x"),
+    ("nothing", EXPERTS, "slot * (slot_stride", "slot * (slot_stride"),
+    ("everyone reads the first slot", EXPERTS, "x + slot * (slot_stride * UNIT)", "x"),
     ("the last slot is not the limit", EXPERTS, "expert // per, slots - 1", "expert // per, slots"),
     ("a slot for each expert", EXPERTS, "expert // per, slots", "expert, slots"),
     ("the first expert's weights", EXPERTS, "expert.to(tl.int64) * columns", "0 * columns"),
     ("the first expert's bias", EXPERTS, "bias + expert * columns", "bias"),
     ("experts in the wrong rows", EXPERTS, "m[:, None] * experts + expert)", "m[:, None] * experts)"),
     ("the experts of other tiles", EXPERTS, "program // tiles % experts", "program // (tiles + 1) % experts"),
+    ("a row ends in a vector", EXPERTS, "if x.shape[2] % multiple", "if False"),
+    ("the padding of the experts", MIX, "more = -x.shape[2] % multiple", "more = 0"),
     ("the output is kept", EXPERTS, "z + at, acc.to", "z + at, activate(acc, ACT).to"),
     ("the stride of dz", EXPERTS, "dz + row * padded", "dz + row * columns"),
     ("columns of dz are left", EXPERTS, "(n < padded)[None, :]", "(n < columns)[None, :]"),
@@ -60,6 +62,15 @@ def check_all() -> None:
     with watch():
         check_twin(mmoe, TritonMMoE, MMoE, [torch.randn(35, 17)], torch.float64)
         check_twin(ple, TritonPLE, PLE, [torch.randn(5, 17)], torch.float64)
+    torch.manual_seed(0)
+    shapes = (9, 2, 17), (4, 19, 17)  # the layers above make their widths whole
+    inputs = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
+    wanted = torch.einsum("msk,senk->msen", inputs[0], inputs[1].view(2, 2, 19, 17)).flatten(1, 2)
+    with watch():
+        y = experts_act(*inputs, None, 2, "none", True)[0]
+        grads = torch.autograd.grad(y, inputs, y.detach())
+    exact = torch.autograd.grad(wanted, inputs, wanted.detach())
+    torch.testing.assert_close((y, *grads), (wanted, *exact))
     many = torch.randn(512 * 32 + 40, 2, 3)
     sums = experts_act_backward(
         many, many, torch.ones(2, 3, 3), many, 1, "none", False, False, True

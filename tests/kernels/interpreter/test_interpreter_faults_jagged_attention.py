@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from agreement import check_twin
+from attention_checks import check_low_scores_of_heads
 from histories import drawn
 from interpreter_watch import watch
 from planting import plant
@@ -23,6 +24,8 @@ FAULTS = [
     ("no rescaling", AHEAD, "whole * shrink + tl.sum", "whole + tl.sum"),
     ("the sum is not rescaled", AHEAD, "total *= shrink[:, None]", "total *= 1.0"),
     ("no largest score", AHEAD, "tl.maximum(top, tl.max(s, 1))", "top"),
+    ("low scores vanish", AHEAD, "-1e38", "-100.0"),
+    ("strides in other units", AHEAD, "stride *= UNIT", "stride *= 1"),
     ("keys of the rows before", AHEAD, "(key[None, :] >= begin[:, None]) & ", ""),
     ("keys of the rows behind", AHEAD, " & (key[None, :] < end[:, None])", ""),
     (
@@ -54,14 +57,14 @@ FAULTS = [
     (
         "only the last queries",
         BACK,
-        "tl.dot(p.to(TYPE), g_tile, dv,",
-        "tl.dot(p.to(TYPE), g_tile, dv * 0,",
+        "row_sums(p, inside, g_tile, dv,",
+        "row_sums(p, inside, g_tile, dv * 0,",
     ),
     (
         "only the last keys",
         BACK,
-        "tl.dot(ds.to(TYPE), k_tile, dq,",
-        "tl.dot(ds.to(TYPE), k_tile, dq * 0,",
+        "row_sums(ds, inside, k_tile, dq,",
+        "row_sums(ds, inside, k_tile, dq * 0,",
     ),
     ("a NaN meets its keys", BACK, "if any_nan(dk) | any_nan(dv)", "if any_nan(tl.zeros_like(dk))"),
     ("a NaN meets its queries", BACK, "if any_nan(dq)", "if any_nan(tl.zeros_like(dq))"),
@@ -73,13 +76,14 @@ def check_all() -> None:
     lengths = (0, 3, 0, 22, 1, 4, 0)
     with watch():
         check_twin(
-            lambda kind: kind(6, 20, 2),
+            lambda kind: kind(6, 18, 2),
             TritonSelfAttention,
             SelfAttention,
             drawn(1, 6, lengths)[1:],
             torch.float64,
             1e-12,
         )
+    check_low_scores_of_heads()
     torch.manual_seed(0)
     q, k, v, grad = torch.randn(4, 5, 16).unbind()
     for x in (k, v, grad):

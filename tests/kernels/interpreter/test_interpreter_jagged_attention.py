@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from agreement import check_twin
+from attention_checks import check_low_scores_of_heads
 from histories import LENGTHS, TOLERANCE, drawn
 from interpreter_watch import watch
 
@@ -105,6 +106,10 @@ def test_large_scores(dtype) -> None:
     wanted = by_hand(*far, v, lengths, 2)
     assert (y - wanted).norm() <= TOLERANCE[dtype] * wanted.norm()
     assert all(g.isfinite().all() for g in torch.autograd.grad(y.sum(), [*far, v]))
+
+
+def test_low_scores() -> None:
+    check_low_scores_of_heads()
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy tells of each NaN it makes

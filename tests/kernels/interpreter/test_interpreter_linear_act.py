@@ -104,6 +104,35 @@ def test_nan_and_infinity_pass_through() -> None:
         torch.testing.assert_close(y, wanted(x).detach(), equal_nan=True)
 
 
+def test_what_is_not_finite_does_not_pass_a_unit_that_is_off() -> None:
+    grad = torch.tensor([[float("nan"), float("inf"), 2.0, float("nan")]])
+    y = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    dz, sums = triton_linear_act.backward(grad, y, "relu", True)
+    wanted = torch.ops.aten.threshold_backward(grad, y, 0)
+    torch.testing.assert_close(dz, wanted, rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(sums, wanted[0], rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_tanh_is_exact_near_zero(dtype) -> None:
+    x = torch.logspace(-12, 1, 200, dtype=dtype)[:, None]
+    x = torch.cat((x, -x, torch.zeros(1, 1, dtype=dtype)))
+    y = linear_act(x, torch.ones(1, 1, dtype=dtype), None, "tanh", False)[0]
+    rtol = 1e-12 if dtype == torch.float64 else 5e-7
+    torch.testing.assert_close(y.double(), x.double().tanh(), rtol=rtol, atol=0)
+
+
+def test_rows_that_end_inside_a_vector_are_copied_once() -> None:
+    """What is kept for the gradient is the copy with whole rows, and all products read it."""
+    kept: list[torch.Tensor] = []
+    mlp, x = TritonMLP(19, [6], "relu", out=3), torch.randn(5, 19, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
+        y = mlp(x)
+    assert {t.shape[1] for t in kept if t.dim() == 2} == {20, 6, 3}
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    assert grad.shape == x.shape and grad.stride(0) == 20
+
+
 def test_only_what_is_needed(launches) -> None:
     x, weight, bias = torch.randn(5, 8), torch.randn(6, 8, requires_grad=True), torch.randn(6)
     linear_act(x, weight, bias, "relu", True)[0].sum().backward()

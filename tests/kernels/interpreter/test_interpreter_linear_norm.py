@@ -87,6 +87,14 @@ def test_nan_stays_in_its_row(columns) -> None:
     torch.testing.assert_close(mlp(x), plain(x), equal_nan=True)
 
 
+def test_what_is_not_finite_does_not_pass_a_unit_that_is_off() -> None:
+    z, ones, zeros = torch.tensor([[1.0, -1.0, 2.0, -2.0]]), torch.ones(4), torch.zeros(4)
+    grad = torch.tensor([[1.0, float("nan"), 2.0, float("inf")]])
+    wanted = layer_norm.backward(grad.nan_to_num(0, 0), z, ones, zeros, 1e-5, "relu", True, True)
+    ours = layer_norm.backward(grad, z, ones, zeros, 1e-5, "relu", True, True)
+    torch.testing.assert_close(ours, wanted, rtol=0, atol=0)
+
+
 def test_only_what_is_needed(launches) -> None:
     x, weight, gamma = torch.randn(5, 8), torch.randn(6, 8), torch.ones(6)
     y, z = linear_norm_act(x, weight, None, gamma, gamma, 1e-5, "relu", False)

@@ -170,6 +170,16 @@ def test_nan_and_infinity_pass_through() -> None:
         torch.testing.assert_close(y, factor * function(x) + x, equal_nan=True)
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy tells of each NaN it makes
+def test_what_is_not_finite_does_not_pass_a_unit_that_is_off() -> None:
+    nan, inf = float("nan"), float("inf")
+    grad, factor = torch.tensor([[nan, 1.0, 0.0, 2.0]]), torch.tensor([[1.0, inf, inf, 3.0]])
+    kept = torch.tensor([[0.0, 0.0, 0.0, 1.0]])
+    dz, dfactor, sums = triton_linear_scale.backward(grad, factor, kept, "relu", 1.0, True, True)
+    assert dz.tolist() == [[0, 0, 0, 6]] and sums.tolist() == [0, 0, 0, 6]
+    torch.testing.assert_close(dfactor, grad * kept, equal_nan=True)
+
+
 def test_only_what_is_needed(launches) -> None:
     x, weight, bias, factor, skip = (t.detach() for t in parts(5, 8, 6, torch.float32))
     assert linear_scale(x, weight, bias, factor, skip, "none", 1.0, False)[1].numel() == 0

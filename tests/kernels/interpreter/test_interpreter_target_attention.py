@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from attention_checks import check_dead_units, check_large_values, check_scores, of_layer
 from histories import LENGTHS, check_din, drawn
 from interpreter_watch import watch
 
@@ -12,7 +13,7 @@ from graphrec.kernels.ops.reference import FUSED
 from graphrec.kernels.ops.segments import jagged_softmax_sum
 from graphrec.kernels.ops.step_linear import step_linear_act
 from graphrec.kernels.ops.target_attention import target_attention
-from graphrec.kernels.triton import segments, target_attention_backward
+from graphrec.kernels.triton import segments, step_linear_backward, target_attention_backward
 from graphrec.kernels.triton.attention_tiles import SegmentTile
 from graphrec.nn.batch import Jagged
 from graphrec.nn.sequence import DIN
@@ -70,15 +71,11 @@ def test_no_rows(hidden, launches) -> None:
     assert TritonDIN(6, 16, hidden)(query, steps).shape == (0, 16)
 
 
-def split(lengths=FEW, depth: int = 4, hidden: int = 3):
+def split():
     """What the operators take, in fp64."""
-    torch.manual_seed(3)
-    rows, steps = len(lengths), sum(lengths)
-    shapes = (rows, depth), (rows, hidden), (steps, depth), (hidden, depth), (hidden, depth)
-    tensors = [torch.randn(s, dtype=torch.float64, requires_grad=True) for s in shapes]
-    tensors.insert(3, torch.tensor([0, *lengths]).cumsum(0))
-    weight, bias = torch.randn(hidden), torch.randn(1)
-    return tensors, [t.double().requires_grad_() for t in (weight, bias)]
+    tensors = of_layer(FEW, 4, 3)
+    inputs = [t.requires_grad_() if t.is_floating_point() else t for t in tensors]
+    return inputs[:6], inputs[6:]
 
 
 @pytest.mark.parametrize("act", ["silu", "tanh"])
@@ -109,6 +106,21 @@ def test_large_scores(hidden) -> None:
     y = twin(300 * query, steps.replace(values))
     assert y.isfinite().all()
     torch.testing.assert_close(y, plain(300 * query, steps.replace(values)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shift", [-300.0, -5000.0, 300.0, 0.0])
+def test_scores_far_from_zero(shift) -> None:
+    check_scores(shift)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_only_a_row_with_a_nan_is_nan() -> None:
+    check_large_values()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_unit_that_is_off_passes_no_nan() -> None:
+    check_dead_units()
 
 
 @each_road
@@ -153,17 +165,46 @@ def test_equal_runs_give_equal_bits(hidden) -> None:
 
 
 def test_a_program_takes_several_blocks_of_rows(monkeypatch) -> None:
-    monkeypatch.setattr(target_attention_backward, "_MOST_PROGRAMS", 2)
+    for module in (target_attention_backward, step_linear_backward):
+        monkeypatch.setattr(module, "_MOST_PROGRAMS", 2)
     check_din(8, 16, ONE)
+    check_din(8, 16, DEEP)
 
 
-def test_other_tiles_give_the_same() -> None:
+@pytest.mark.parametrize("columns", [16, 32])
+def test_other_tiles_give_the_same(columns) -> None:
     _, steps = drawn(4, 20)
     scores = torch.randn(sum(LENGTHS))
-    offsets = torch.tensor([0, *LENGTHS]).cumsum(0)
-    small = segments.forward(scores, steps.values, offsets)
-    large = segments.forward(scores, steps.values, offsets, SegmentTile(64, 32, 0, 4, 1))
-    torch.testing.assert_close(small, large)
+    inputs = scores, steps.values, torch.tensor([0, *LENGTHS]).cumsum(0)
+    tile = SegmentTile(64, columns, 0, 4, 1)
+    out, norm = segments.forward(*inputs)
+    torch.testing.assert_close(segments.forward(*inputs, tile), (out, norm))
+    wanted = segments.backward(out, *inputs, out, norm)
+    torch.testing.assert_close(segments.backward(out, *inputs, out, norm, tile), wanted)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_tile_that_is_careful_from_the_start_gives_the_same() -> None:
+    inputs = of_layer((3, 2, 20), 8, 16, torch.float32)
+    out, norm = target_attention(*inputs, "silu")
+    careful = SegmentTile(16, 0, 0, 4, 1, careful=True)
+    for bad in (0.0, float("nan")):
+        grad = torch.ones_like(out)
+        grad[1] += bad
+        wanted = target_attention_backward.backward(grad, *inputs, out, norm, "silu")
+        found = target_attention_backward.backward(grad, *inputs, out, norm, "silu", careful)
+        torch.testing.assert_close(found, wanted, equal_nan=True)
+        assert found[0].isfinite().all() == (bad == 0)
+        assert found[0][[0, 2]].isfinite().all()
+
+
+def test_layers_too_wide_for_the_kernels_are_left_to_torch(launches) -> None:
+    inputs = [t.float() for t in of_layer(FEW, 65, 3)]
+    inputs[3] = inputs[3].long()
+    out, _ = target_attention(*(t.requires_grad_(t.is_floating_point()) for t in inputs), "relu")
+    out.sum().backward()
+    assert not launches
+    launches.append("none: that was the test")
 
 
 def test_autocast_reaches_the_kernels(launches) -> None:
