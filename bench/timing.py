@@ -1,14 +1,12 @@
 """Measuring: candidates take turns window by window; medians of wall and CPU time.
 
-Import it before torch: threads that wait must not spin while another candidate is timed.
+Import it before torch: threads that wait must soon sleep, as they do under the command line; they
+would slow down the next candidate.
 """
 
 from __future__ import annotations
 
 import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 import platform
 import statistics
 import subprocess
@@ -18,6 +16,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from graphrec.cli.command import share_the_cores
+
+share_the_cores()
 
 __all__ = ["Step", "Time", "machine", "measure", "run"]
 
@@ -92,6 +94,7 @@ def machine(threads: int) -> dict[str, object]:
         "cores": os.cpu_count(),
         "memory": _first("/proc/meminfo", "MemTotal"),
         "threads": threads,
+        "openmp": {name: os.environ.get(name) for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")},
         "load": round(os.getloadavg()[0], 2),
         "versions": versions,
         "commit": _git(root, "rev-parse", "--short", "HEAD"),

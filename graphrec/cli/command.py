@@ -120,11 +120,14 @@ def plugin_option(parser: Parser) -> None:
 
 
 def share_the_cores() -> None:
-    """Let idle OpenMP threads sleep: spinning ones starve the reader thread and other programs.
+    """Let idle OpenMP threads sleep after a moment.
 
-    OpenMP reads this once, when torch is loaded; whoever set the variable keeps their choice.
+    Spinning ones starve the reader thread and other programs; to fall asleep at once makes each of
+    a step's hundred operations wait for the others to wake up. OpenMP reads this once, when torch
+    is loaded; whoever set one of the variables keeps their choice.
     """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 
 
 def library_of(args: argparse.Namespace) -> Library:

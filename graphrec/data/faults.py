@@ -32,8 +32,8 @@ def bad_data(code: str, message: str, help_text: str = "") -> DataError:
 class Faults:
     """Bad cells of one chunk of rows.
 
-    `row(i)` gives the 1-based number, in `file`, of the chunk's row i. Rows that are `served` can't be
-    left out: each is owed a prediction.
+    `row(i)` gives the 1-based number, in `file`, of the chunk's row i. Rows that are `served` can't
+    be left out: each is owed a prediction.
     """
 
     file: str

@@ -30,9 +30,8 @@ class Jagged:
 
     def rows(self) -> Tensor:
         """Row number of every step, [T]; works on the meta device too."""
-        ends = self.lengths.cumsum(0)
-        steps = torch.arange(self.values.shape[0], device=self.values.device)
-        return torch.searchsorted(ends, steps, right=True)
+        lengths = self.lengths.to(self.values.device)
+        return torch.repeat_interleave(lengths, output_size=self.values.shape[0])
 
     def replace(self, values: Tensor) -> Jagged:
         """The same rows with other values (same T)."""

@@ -38,10 +38,11 @@ def product(
 
     What it returns is no view, and may be overwritten unless `rectified`.
     """
-    if goes_to_onednn(x, weight) or (rectified and _pays(x, weight)):
+    onednn = goes_to_onednn(x, weight)
+    if torch.is_grad_enabled() and (onednn or (rectified and _pays(x, weight))):
         made: Tensor = _Layer.apply(x, weight, bias, rectified)  # type: ignore[no-untyped-call]
         return made
-    y = F.linear(x, weight, bias)
+    y = _times(x, weight, bias) if onednn else F.linear(x, weight, bias)
     return torch.relu_(y) if rectified else y
 
 
@@ -79,7 +80,7 @@ def _is_large(x: Tensor, weight: Tensor) -> bool:
 
 def _pays(x: Tensor, weight: Tensor) -> bool:
     """Whether a rectified layer gains by gradients in fewer passes, in the types that they know."""
-    if not (_is_large(x, weight) and torch.is_grad_enabled() and passes() is not None):
+    if not _is_large(x, weight) or passes() is None:
         return False
     low = torch.is_autocast_enabled("cpu")
     if low and torch.get_autocast_dtype("cpu") != torch.bfloat16:
@@ -134,8 +135,7 @@ class _Layer(torch.autograd.Function):
         x, weight, y = ctx.saved_tensors
         for_x, for_weight, for_bias, _ = ctx.needs_input_grad
         # oneDNN would copy a transposed left factor of float32.
-        turn = for_weight and _by_onednn(grad) and grad.shape[1] <= x.shape[1]
-        grad, turned, of_bias = _behind(grad, y, turn, for_bias)
+        grad, turned, of_bias = _behind(grad, y, for_weight and _by_onednn(grad), for_bias)
         of_x = _times(grad, weight.t()) if for_x else None
         of_weight = _of_weight(grad, turned, x) if for_weight else None
         found = (of_x, of_weight, of_bias)
@@ -157,12 +157,8 @@ def _behind(
 
 
 def _of_weight(grad: Tensor, turned: Tensor | None, x: Tensor) -> Tensor:
-    """grad^T x, [N, K]; oneDNN copies the left factor once more, so that is the narrower one."""
-    if turned is not None:
-        return _times(turned, x.t())
-    if _by_onednn(grad):
-        return _times(x.t(), grad.t()).t().contiguous()
-    return torch.mm(grad.t(), x)
+    """grad^T x, [N, K]."""
+    return torch.mm(grad.t(), x) if turned is None else _times(turned, x.t())
 
 
 def _by_onednn(x: Tensor) -> bool:

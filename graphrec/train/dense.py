@@ -1,7 +1,8 @@
 """Optimizers of dense parameters: torch's own updates, fused where they can be, state by name.
 
-The updates are torch.optim's functions. Its classes would do, but making one imports torch's
-compiler, which takes longer than everything else between the command and the first step.
+The updates are torch.optim's functions, but for Adam on a CPU, which has a kernel of its own.
+torch's classes would do, but making one imports its compiler, which takes longer than everything
+else between the command and the first step.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch.optim.adagrad import adagrad
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
+from graphrec.nn.native.adam import AdamState, adam_kernel, fits
 from graphrec.nn.pieces import Piece
 from graphrec.recipe.training import Optimizer
 
@@ -101,23 +103,46 @@ class DenseOptimizer:
                 if buffer is not None:
                     state["momentum_buffer"] = buffer
         else:
-            adam(
-                given,
-                grads,
-                [state["exp_avg"] for state in states],
-                [state["exp_avg_sq"] for state in states],
-                [],
-                steps,
-                fused=self._fused,
-                decoupled_weight_decay=settings.name == "adamw",
-                amsgrad=False,
-                beta1=settings.betas[0],
-                beta2=settings.betas[1],
+            self._adam(group, given, grads, states)
+
+    def _adam(
+        self, group: Group, params: list[Tensor], grads: list[Tensor], states: Sequence[State]
+    ) -> None:
+        settings = self.settings
+        steps = [state["step"] for state in states]
+        grads = [grad.contiguous() for grad in grads]  # torch's fused kernel reads them so, too
+        kernel = adam_kernel() if all(fits(parameter) for parameter in params) else None
+        if kernel is not None:
+            torch._foreach_add_(steps, 1.0)
+            kernel.update(
+                [
+                    AdamState(p, g, s["exp_avg"], s["exp_avg_sq"], float(s["step"]))
+                    for p, g, s in zip(params, grads, states, strict=True)
+                ],
                 lr=group.lr,
-                weight_decay=group.weight_decay,
+                betas=settings.betas,
                 eps=settings.eps,
-                maximize=False,
+                weight_decay=group.weight_decay,
+                decoupled=settings.name == "adamw",
             )
+            return
+        adam(
+            params,
+            grads,
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            steps,
+            fused=self._fused,
+            decoupled_weight_decay=settings.name == "adamw",
+            amsgrad=False,
+            beta1=settings.betas[0],
+            beta2=settings.betas[1],
+            lr=group.lr,
+            weight_decay=group.weight_decay,
+            eps=settings.eps,
+            maximize=False,
+        )
 
     def _state(self, parameter: nn.Parameter) -> State:
         """The parameter's slots, zeros at first; SGD makes its own at the first update."""

@@ -40,4 +40,4 @@ def run(**settings: str) -> tuple[str, int]:
 def test_freed_memory_is_kept_unless_told_otherwise(settings: dict[str, str], kept: bool) -> None:
     said, faults = run(**settings)
     assert said == str(kept)
-    assert (faults < 300) == kept  # 72 MB are 18,000 pages
+    assert (faults < 3000) == kept  # 72 MB are 18,000 pages

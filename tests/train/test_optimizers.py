@@ -14,6 +14,8 @@ from graphrec.nn.batch import Jagged
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.tables import Dense, Lookup, Table
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.training import Optimizer
+from graphrec.train import dense
 from graphrec.train.optimizers import Optimizers, make_optimizers
 
 ROWS, DIM, BATCH, STEPS = 17, 4, 12, 20
@@ -469,3 +471,40 @@ def test_training_is_deterministic() -> None:
 def test_optimizers_of_the_other_side_are_refused(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_optimizers(Shop(), make_recipe(optim=settings))
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("compiled", [True, False])
+def test_adam_is_that_of_torch(name: str, compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if compiled and dense.adam_kernel() is None:
+        pytest.skip("nothing can be compiled here")
+    if not compiled:
+        monkeypatch.setattr(dense, "adam_kernel", lambda: None)
+    torch.manual_seed(0)
+    shapes = [(300, 70), (16385,), (1,), (0, 4)]
+    mine = [nn.Parameter(torch.randn(shape)) for shape in shapes]
+    theirs = [nn.Parameter(p.detach().double()) for p in mine]
+    settings = Optimizer(name=name, betas=(0.8, 0.99), eps=1e-6)
+    groups = [dense.Group(mine[:2], 0.01, 0.1), dense.Group(mine[2:], 0.02)]
+    ours = dense.DenseOptimizer(settings, groups)
+    kind = torch.optim.AdamW if name == "adamw" else torch.optim.Adam
+    exact = kind(
+        [
+            {"params": theirs[:2], "lr": 0.01, "weight_decay": 0.1},
+            {"params": theirs[2:], "lr": 0.02, "weight_decay": 0.0},
+        ],
+        betas=(0.8, 0.99),
+        eps=1e-6,
+    )
+    for step in range(20):
+        for one, other in zip(mine, theirs, strict=True):
+            grad = torch.randn(one.shape) * 10.0 ** (step % 5 - 3)
+            one.grad = grad.t().contiguous().t() if grad.dim() == 2 else grad  # strides of its own
+            other.grad = grad.double()
+        if step < 3:  # begins later than the others
+            mine[2].grad = theirs[2].grad = None
+        ours.step()
+        exact.step()
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one.double(), other, rtol=1e-5, atol=2e-6)
+        assert float(ours.state[one]["step"]) == float(exact.state[other]["step"])

@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["FLAGS", "SOURCES", "library"]
 
 FOLDER = Path(__file__).parent
-SOURCES = tuple(FOLDER / name for name in ("rows.cpp", "passes.cpp", "scores.cpp"))
+SOURCES = tuple(FOLDER / name for name in ("rows.cpp", "passes.cpp", "scores.cpp", "adam.cpp"))
 FLAGS = (
     "-O3",
     "-std=c++17",

@@ -7,6 +7,10 @@
 #include <cstdint>
 #include <vector>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 #include "numbers.h"
 
 namespace {
@@ -41,6 +45,27 @@ inline void turn_tile(const T* __restrict from, int64_t step, int64_t height, in
   }
 }
 
+// As above for a whole tile of float32, past the caches: a matrix that is read much later.
+inline bool stream_tile(const float* from, int64_t step, float* to, int64_t line) {
+#ifdef __AVX512F__
+  if (line % kTile != 0 || reinterpret_cast<uintptr_t>(to) % 64 != 0) return false;
+  float tile[kTile][kTile];
+  turn_tile(from, step, kTile, kTile, &tile[0][0], kTile);
+  for (int64_t c = 0; c < kTile; ++c) _mm512_stream_ps(to + c * line, _mm512_loadu_ps(tile[c]));
+  return true;
+#else
+  return (void)from, (void)step, (void)to, (void)line, false;
+#endif
+}
+
+inline bool stream_tile(const Half*, int64_t, Half*, int64_t) { return false; }
+
+inline void end_of_stream() {
+#ifdef __AVX512F__
+  _mm_sfence();
+#endif
+}
+
 // to[c, r] = from[r, c] for a few rows of a matrix of `columns`; `line` is the width of `to`.
 template <class T>
 inline void turn_rows(const T* from, int64_t rows, int64_t columns, T* to, int64_t line) {
@@ -50,13 +75,13 @@ inline void turn_rows(const T* from, int64_t rows, int64_t columns, T* to, int64
       const int64_t height = std::min(kTile, rows - top);
       const T* tile = from + top * columns + left;
       T* turned = to + left * line + top;
-      if (height == kTile && width == kTile) {
-        turn_tile(tile, columns, kTile, kTile, turned, line);
-      } else {
-        turn_tile(tile, columns, height, width, turned, line);
-      }
+      const bool whole = height == kTile && width == kTile;
+      if (whole && stream_tile(tile, columns, turned, line)) continue;
+      if (whole) turn_tile(tile, columns, kTile, kTile, turned, line);
+      else turn_tile(tile, columns, height, width, turned, line);
     }
   }
+  end_of_stream();
 }
 
 template <class T>
