@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.kernels.plain import expect_plain, layers_of, widths
-from graphrec.nn.dense import Dense, Linear
+from graphrec.nn.dense import Dense, Linear, side_by_side
 from graphrec.nn.mixing import mix, mix_all
-from graphrec.nn.multitask import CGC, PLE, MMoE
-from graphrec.nn.products import goes_to_onednn, product
+from graphrec.nn.multitask import CGC, PLE, MMoE, gate_logits
+from graphrec.nn.products import goes_to_onednn
 
 __all__ = ["StackedMMoE", "StackedPLE"]
 
@@ -46,10 +46,10 @@ class StackedMMoE(MMoE):
 
     def logits(self, x: Tensor) -> Tensor:
         """What the gates say, [B, T, experts]."""
-        gates = [cast(Linear, self.gates[name]) for name in self.names]
         if self.gate_mlps is None:
-            return _logits(gates, x)
+            return super().logits(x)
         reads = _stack([self.gate_mlps[name] for name in self.names], x)
+        gates = [self.gates[name] for name in self.names]
         return torch.stack([gate(read) for gate, read in zip(gates, reads, strict=True)], dim=1)
 
 
@@ -86,7 +86,7 @@ def _level(level: CGC, xs: Sequence[Tensor], shared: Tensor) -> tuple[tuple[Tens
             experts = [*_stack([*own, *common], shared)]
         else:
             experts = [*_stack(own, shared), *_stack(common, shared)]
-        logits = [*_logits(gates, shared).unbind(1)]
+        logits = [*gate_logits(gates, shared).unbind(1)]
     else:
         read = zip([*private, common], [*xs, shared], strict=True)
         experts = [y for mlps, x in read for y in _stack(mlps, x)]
@@ -106,7 +106,7 @@ def _stack(mlps: Sequence[nn.Module], x: Tensor) -> Sequence[Tensor]:
     first, *later = layers_of(mlps)
     if any(_alone(layers[0], x) for layers in later):
         return [mlp(x) for mlp in mlps]
-    columns = first[0].finish(_wide(first, x))
+    columns = first[0].finish(side_by_side(first, x))
     stack = columns.view(-1, len(first), first[0].out_features).transpose(0, 1)
     for layers in later:
         stack = layers[0].finish(_batched(layers, stack))
@@ -117,20 +117,6 @@ def _alone(layer: Dense, x: Tensor) -> bool:
     """Whether its product over as many rows as x is so large that oneDNN wins over a batch."""
     like = x[:, :1].expand(-1, layer.in_features)  # only its shape and type are looked at
     return goes_to_onednn(like, layer.affine()[0])
-
-
-def _logits(gates: Sequence[Linear], x: Tensor) -> Tensor:
-    """Logits [B, T, K] of gates over one x."""
-    y = _wide(gates, x).view(-1, len(gates), gates[0].out_features)
-    return y if gates[0].ready is None else y.to(x.dtype)
-
-
-def _wide(layers: Sequence[Dense] | Sequence[Linear], x: Tensor) -> Tensor:
-    """The Linears of all layers over one x, side by side: one product."""
-    weights, biases = _affine(layers)
-    joined = torch.cat(weights)
-    x = x if layers[0].ready is None else x.to(joined.dtype)
-    return product(x, joined, torch.cat(biases) if biases else None)
 
 
 def _batched(layers: Sequence[Dense], stack: Tensor) -> Tensor:

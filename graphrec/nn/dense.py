@@ -13,7 +13,7 @@ from graphrec.nn.batch import Jagged
 from graphrec.nn.ready import Ready
 from graphrec.nn.split import Split, linear
 
-__all__ = ["MLP", "Dense", "Linear"]
+__all__ = ["MLP", "Dense", "Linear", "dtype_of", "side_by_side"]
 
 _RECTIFIERS = frozenset({"dice", "gelu", "leaky_relu", "prelu", "relu", "silu"})
 _NORMS = ("none", "batch", "layer")
@@ -52,7 +52,7 @@ class Linear(nn.Linear):
         if self.ready is None:
             return linear(x, self.weight, self.bias)
         y: Tensor = self.ready(x)
-        return y.to(_dtype(x))
+        return y.to(dtype_of(x))
 
 
 class Dense(nn.Module):
@@ -136,6 +136,16 @@ class Dense(nn.Module):
         return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
+def side_by_side(layers: Sequence[Dense] | Sequence[Linear], x: Tensor | Split) -> Tensor:
+    """The Linears of all `layers` over one x, one after another on the last axis: one product."""
+    parts = [layer.affine() for layer in layers]
+    weight = torch.cat([weight for weight, _ in parts])
+    biases = [bias for _, bias in parts if bias is not None]
+    if isinstance(x, Tensor) and layers[0].ready is not None:
+        x = x.to(weight.dtype)
+    return linear(x, weight, torch.cat(biases) if biases else None)
+
+
 class MLP(nn.Module):
     """A stack of `Dense` layers of the widths `hidden`, on [..., in_features] or a Jagged.
 
@@ -191,7 +201,7 @@ class MLP(nn.Module):
         values = x.values if isinstance(x, Jagged) else x
         outputs = self._run(values)
         if self._is_ready():
-            outputs = [y.to(_dtype(values)) for y in outputs]
+            outputs = [y.to(dtype_of(values)) for y in outputs]
         kept = [x.replace(y) for y in outputs] if isinstance(x, Jagged) else outputs
         return tuple(kept) if self.hidden_outputs else kept[-1]
 
@@ -209,7 +219,8 @@ class MLP(nn.Module):
         return any(getattr(layer, "ready", None) is not None for layer in self.layers)
 
 
-def _dtype(x: Tensor | Split) -> torch.dtype:
+def dtype_of(x: Tensor | Split) -> torch.dtype:
+    """The type of its numbers."""
     return x.candidates.dtype if isinstance(x, Split) else x.dtype
 
 

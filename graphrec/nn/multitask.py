@@ -12,12 +12,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from graphrec.nn.dense import MLP, Linear
+from graphrec.nn.dense import MLP, Linear, dtype_of, side_by_side
 from graphrec.nn.mixing import mix, mix_all
 from graphrec.nn.products import narrowed
 from graphrec.nn.split import Split, beside
 
-__all__ = ["AITM", "CGC", "MMoE", "PLE", "FusionTower", "RelationMLP"]
+__all__ = ["AITM", "CGC", "MMoE", "PLE", "FusionTower", "RelationMLP", "gate_logits"]
 
 
 class Named(nn.Module):
@@ -75,10 +75,17 @@ class MMoE(nn.Module):
 
     def logits(self, x: Tensor) -> Tensor:
         """What the gates say, [B, T, experts]."""
-        mlps = self.gate_mlps
-        reads = [x if mlps is None else mlps[name](x) for name in self.names]
-        gates = [self.gates[name] for name in self.names]
+        gates = [cast(Linear, self.gates[name]) for name in self.names]
+        if self.gate_mlps is None:
+            return gate_logits(gates, x)
+        reads = [self.gate_mlps[name](x) for name in self.names]
         return torch.stack([gate(read) for gate, read in zip(gates, reads, strict=True)], dim=1)
+
+
+def gate_logits(gates: Sequence[Linear], x: Tensor | Split) -> Tensor:
+    """Logits [B, T, experts] of gates over one x, in one product."""
+    y = side_by_side(gates, x).view(-1, len(gates), gates[0].out_features)
+    return y if gates[0].ready is None else y.to(dtype_of(x))
 
 
 class CGC(nn.Module):
