@@ -69,7 +69,9 @@ def page(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in about["versions"].items())
         + ".",
         "",
-        "Ratios are of wall time unless said otherwise, medians of interleaved windows.",
+        "Ratios are of wall time unless said otherwise, medians of interleaved windows. Peers have",
+        "a process of their own, with the allocator as it is without graphrec. Everybody's OpenMP",
+        f"threads wait as under the command line: {_waiting(about)}.",
         "Goals were set on a machine with amx_bf16; without it bf16 gains less.",
         "",
         "| " + " | ".join(HEAD) + " |",
@@ -78,6 +80,11 @@ def page(rows: Sequence[Row], about: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _waiting(about: Mapping[str, Any]) -> str:
+    settings = about["openmp"].items()
+    return ", ".join(f"`{name}={value}`" for name, value in settings if value is not None)
 
 
 def save(rows: Sequence[Row], about: Mapping[str, Any], *, whole: bool) -> Path:

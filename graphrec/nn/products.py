@@ -1,7 +1,7 @@
 """x W^T, with a rectifier behind it if asked, and gradients: as fast as this processor can.
 
 torch computes float32 products on a CPU with MKL. On AMD processors MKL runs at about half the
-speed of oneDNN, which is there as well (bench/products.py): large products go to oneDNN there.
+speed of oneDNN, which is there as well: large products go to oneDNN there.
 GRAPHREC_ONEDNN=1 or 0 in the environment decides otherwise. A run is repeatable either way; between
 the two the last digits differ, as between processors.
 

@@ -15,16 +15,17 @@ from graphrec.nn.memory import keep_freed_memory
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 def step():
-    return len([torch.ones(3_000_000) for _ in range(6)])  # 72 MB
+    before = faults()
+    blocks = [torch.ones(3_000_000) for _ in range(12)]  # 144 MB
+    del blocks
+    return faults() - before
 step(); step()
-before = faults()
-for _ in range(10): step()
-print(keep_freed_memory(), (faults() - before) // 10)
+print(keep_freed_memory(), min(step() for _ in range(10)))  # the system may add some, not always
 """
 
 
 def run(**settings: str) -> tuple[str, int]:
-    """What `keep_freed_memory` says, and page faults per step."""
+    """What `keep_freed_memory` says, and the page faults of the step that had fewest."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
     command = [sys.executable, "-c", CODE]
     done = subprocess.run(command, env=kept | settings, capture_output=True, text=True, check=True)
@@ -40,4 +41,4 @@ def run(**settings: str) -> tuple[str, int]:
 def test_freed_memory_is_kept_unless_told_otherwise(settings: dict[str, str], kept: bool) -> None:
     said, faults = run(**settings)
     assert said == str(kept)
-    assert (faults < 3000) == kept  # 72 MB are 18,000 pages
+    assert (faults < 200) == kept  # 144 MB are 36,000 pages; systems may map several at once
