@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from graphrec.nn.gather import Part, gather
 from graphrec.nn.layout import Group, Layout, width_of
 from graphrec.nn.looked import Looked
+from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import KERNELS, RowKernel, choose
 from graphrec.nn.packing import Bank, Pack, banks_of, packs_of
 from graphrec.nn.pieces import PiecewiseModule
@@ -58,7 +59,7 @@ class Embeddings(PiecewiseModule):
         self._columns = [column.column for column in columns]
         self._dense = [c for c in columns if isinstance(c, Dense) and c.dim is None]
         for pack in self.packs:
-            weight = torch.empty(pack.rows, pack.dim, dtype=pack.dtype)
+            weight = in_huge_pages(torch.empty(pack.rows, pack.dim, dtype=pack.dtype))
             self.register_parameter(pack.name, nn.Parameter(weight, requires_grad=pack.trainable))
             bounds = torch.empty_like(pack.bounds(), device=weight.device)
             self.register_buffer(f"bounds_{pack.name}", bounds, persistent=False)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import RowKernel, TableStep, choose
 from graphrec.nn.native.fbgemm import choose_fbgemm
 from graphrec.recipe.training import Optimizer
@@ -47,7 +48,8 @@ class RowOptimizer:
         dim = 1 if settings.name == "rowwise_adagrad" else weight.shape[1]
         names = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ()}.get(settings.name, ("sum",))
         self.slots: Mapping[str, Tensor] = {
-            name: torch.zeros(weight.shape[0], dim, device=weight.device) for name in names
+            name: in_huge_pages(torch.empty(weight.shape[0], dim, device=weight.device)).zero_()
+            for name in names
         }
 
     @torch.no_grad()

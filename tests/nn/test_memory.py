@@ -6,8 +6,14 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+
+from graphrec.nn.embedding import Embeddings
+from graphrec.nn.memory import in_huge_pages
+from graphrec.nn.tables import Lookup, Table
 
 CODE = """
 import resource, sys, torch, graphrec.nn
@@ -43,3 +49,27 @@ def test_somebody_elses_settings_stay() -> None:
     assert run(GRAPHREC_MALLOC="0")[0] == "False"
     said, faults = run(MALLOC_TRIM_THRESHOLD_="131072")
     assert said == "False" and faults > 1000  # 144 MB are 36,000 pages, mapped anew every time
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="Linux only")
+def test_tables_ask_for_huge_pages() -> None:
+    large = Embeddings([Table("t", rows=1_000_000, dim=16)], [Lookup("c", table="t")], draw=False)
+    weight = large.get_parameter(large.packs[0].name)
+    assert "hg" in flags_of(weight.data_ptr() + (1 << 22))
+    small = torch.empty(1000)
+    assert in_huge_pages(small) is small
+    meta = torch.empty(1 << 30, device="meta")
+    assert in_huge_pages(meta) is meta
+
+
+def flags_of(address: int) -> list[str]:
+    """What /proc says of the mapping that holds an address."""
+    inside = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        head = line.split()[0]
+        if not head.endswith(":"):
+            first, _, last = head.partition("-")
+            inside = int(first, 16) <= address < int(last, 16)
+        elif inside and head == "VmFlags:":
+            return line.split()[1:]
+    raise AssertionError("no such mapping")
