@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from graphrec.nn.native.compiled import library
+from graphrec.nn.native.compiled import library, threads_for
 
 __all__ = ["KERNELS", "RULES", "RowKernel", "TableStep", "choose", "kernel"]
 
@@ -78,7 +78,7 @@ class RowKernel:
             first.data_ptr(),
             end.data_ptr(),
             out.data_ptr(),
-            torch.get_num_threads(),
+            threads_for(out.numel()),
         )
         return out, wrong
 
@@ -92,7 +92,7 @@ class RowKernel:
             rows.shape[0],
             weight.shape[1],
             out.data_ptr(),
-            torch.get_num_threads(),
+            threads_for(out.numel()),
         )
         return out
 
@@ -123,7 +123,7 @@ class RowKernel:
             rows.shape[0],
             eps,
             *betas,
-            torch.get_num_threads(),
+            threads_for(sum(table.grads.numel() for table in tables)),
         )
 
 

@@ -12,7 +12,9 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-__all__ = ["FLAGS", "SOURCES", "library"]
+import torch
+
+__all__ = ["FLAGS", "SOURCES", "library", "threads_for"]
 
 FOLDER = Path(__file__).parent
 SOURCES = tuple(FOLDER / name for name in ("rows.cpp", "passes.cpp", "scores.cpp", "adam.cpp"))
@@ -25,6 +27,11 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
 )
+
+
+def threads_for(numbers: int) -> int:
+    """How many threads work on so many numbers; for a few, waking another takes longer."""
+    return torch.get_num_threads() if numbers >= 1 << 15 else 1
 
 
 @cache

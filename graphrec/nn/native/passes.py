@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from graphrec.nn.native.compiled import library
+from graphrec.nn.native.compiled import library, threads_for
 
 __all__ = ["Passes", "passes"]
 
@@ -65,7 +65,7 @@ class Passes:
             masked.data_ptr(),
             None if across is None else across.data_ptr(),
             None if sums is None else sums.data_ptr(),
-            torch.get_num_threads(),
+            threads_for(out.numel()),
         )
         return masked, across, sums
 
@@ -78,7 +78,7 @@ class Passes:
         found, total = torch.empty(rows, dim), torch.empty(rows, dim)
         self._pairs(
             *(fields.data_ptr(), fields.stride(0), rows, count, dim),
-            *(found.data_ptr(), total.data_ptr(), torch.get_num_threads()),
+            *(found.data_ptr(), total.data_ptr(), threads_for(fields.numel())),
         )
         return found, total
 
@@ -88,7 +88,7 @@ class Passes:
         found = torch.empty(rows, count, dim)
         self._pairs_backward(
             *(fields.data_ptr(), fields.stride(0), total.data_ptr(), grad.data_ptr()),
-            *(rows, count, dim, found.data_ptr(), torch.get_num_threads()),
+            *(rows, count, dim, found.data_ptr(), threads_for(fields.numel())),
         )
         return found
 
@@ -102,7 +102,7 @@ class Passes:
         self._mix(
             *(weights.contiguous().data_ptr(), _matrices(experts), count),
             *(experts[0].dtype == torch.bfloat16, *experts[0].shape),
-            *(_pointers(outs), gates, torch.get_num_threads()),
+            *(_pointers(outs), gates, threads_for(count * experts[0].numel())),
         )
         return outs
 
@@ -118,7 +118,7 @@ class Passes:
             *(weights.data_ptr(), _matrices(experts), len(experts)),
             *(experts[0].dtype == torch.bfloat16, *experts[0].shape),
             *(_matrices(grads), len(grads), _pointers(of_experts)),
-            *(of_weights.data_ptr(), torch.get_num_threads()),
+            *(of_weights.data_ptr(), threads_for(len(experts) * experts[0].numel())),
         )
         return of_weights, of_experts
 

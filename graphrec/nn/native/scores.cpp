@@ -16,7 +16,7 @@ constexpr int kLanes = 16, kWide = 4;
 constexpr int kLanes = 8, kWide = 2;
 #endif
 constexpr int kRows = 6;          // of a tile: kRows * kWide sums stay in registers
-constexpr int64_t kBlock = 48;    // candidates that go through all layers together
+constexpr int64_t kBlock = 126;   // most candidates that go through all layers together
 
 using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 
@@ -123,16 +123,17 @@ void graphrec_scores(const float* query, int64_t n, int64_t depth, const float* 
     widest = std::max(widest, padded(one->out));
   }
   const Layer& last = layers[num_layers - 1];
-  const int64_t blocks = (n + kBlock - 1) / kBlock;
-  std::vector<float> rows(blocks * kBlock * depth, 0.0f);
+  const int64_t blocks = (n + kBlock - 1) / kBlock, each = (n + blocks - 1) / blocks;
+  const int64_t block = (each + kRows - 1) / kRows * kRows;  // of equal size: little is added
+  std::vector<float> rows(blocks * block * depth, 0.0f);
   std::copy(query, query + n * depth, rows.begin());
 #pragma omp parallel num_threads(threads)
   {
-    std::vector<float> weight(plain.size()), here(kBlock * widest), there(kBlock * widest);
+    std::vector<float> weight(plain.size()), here(block * widest), there(block * widest);
     int64_t ready = -1;  // the step that `weight` belongs to
 #pragma omp for schedule(static)
     for (int64_t task = 0; task < l * blocks; ++task) {
-      const int64_t step = task / blocks, first = task % blocks * kBlock;
+      const int64_t step = task / blocks, first = task % blocks * block;
       const int64_t width = padded(out);
       if (step != ready) {
         for (int64_t d = 0; d < depth; ++d) {
@@ -142,16 +143,16 @@ void graphrec_scores(const float* query, int64_t n, int64_t depth, const float* 
         ready = step;
       }
       const std::vector<float> bias = lengthened(biases + step * out, out);
-      multiply(rows.data() + first * depth, depth, kBlock, depth, weight.data(), width, bias.data(),
+      multiply(rows.data() + first * depth, depth, block, depth, weight.data(), width, bias.data(),
                rectified != 0, here.data());
       int64_t x_step = width;
       for (const Packed& one : later) {
-        multiply(here.data(), x_step, kBlock, one.in, one.weight.data(), one.width,
+        multiply(here.data(), x_step, block, one.in, one.weight.data(), one.width,
                  one.bias.data(), one.rectified, there.data());
         here.swap(there);
         x_step = one.width;
       }
-      for (int64_t i = 0; i < std::min(kBlock, n - first); ++i) {
+      for (int64_t i = 0; i < std::min(block, n - first); ++i) {
         const float score = dot(here.data() + i * x_step, last.weight, last.in);
         scores[(first + i) * l + step] = score + (last.bias == nullptr ? 0.0f : *last.bias);
       }
