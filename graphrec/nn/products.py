@@ -136,8 +136,9 @@ class _Layer(torch.autograd.Function):
         for_x, for_weight, for_bias, _ = ctx.needs_input_grad
         # oneDNN would copy a transposed left factor of float32.
         grad, turned, of_bias = _behind(grad, y, for_weight and _by_onednn(grad), for_bias)
-        of_x = _times(grad, weight.t()) if for_x else None
         of_weight = _of_weight(grad, turned, x) if for_weight else None
+        del turned, y  # as much memory as the activation takes, each
+        of_x = _times(grad, weight.t()) if for_x else None
         found = (of_x, of_weight, of_bias)
         kept = (g if g is None else g.to(t) for g, t in zip(found, ctx.types, strict=True))
         return *kept, None
