@@ -57,5 +57,7 @@ def test_a_row_says_whether_the_goal_is_reached() -> None:
     assert [row.reached for row in rows] == [True, False, None]
     assert text(rows).splitlines()[2].split() == ["P9", "compile", "1.6", "s", "<=", "1.5", "no"]
     about = {"processor": "CPU", "cores": 2, "bf16": [], "threads": 2, "load": 0.1}
+    about |= {"openmp": {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": None}}
     shown = page(rows, {**about, "commit": "abc", "changed": False, "versions": {"torch": "2"}})
+    assert "command line: `OMP_WAIT_POLICY=PASSIVE`." in shown
     assert "| P6 | deepfm | - | >= 9 |  | not measured |" in shown
