@@ -20,13 +20,15 @@ __all__ = ["Elsewhere"]
 class Elsewhere:
     """Steps made by `make(*given)` in a new process; both must be importable there.
 
-    Close it when done; it computes only while it is called.
+    It computes only while it is called. Close it when done; else it ends with this process.
     """
 
     def __init__(self, make: Callable[..., Step], *given: Any, threads: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._ours, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, threads, make, given))
+        self._process = context.Process(
+            target=_serve, args=(theirs, threads, make, given), daemon=True
+        )
         kept = os.environ.get("GRAPHREC_MALLOC")
         os.environ["GRAPHREC_MALLOC"] = "0"
         try:

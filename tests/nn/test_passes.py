@@ -98,3 +98,15 @@ def test_other_fields_go_to_torch(fused: Passes) -> None:
     fields = torch.randn(4, 3, 8)
     for other in (fields.double(), fields.bfloat16(), fields.transpose(1, 2), fields.to("meta")):
         assert interaction._passes_for(other) is None
+
+
+def test_results_lie_where_the_arguments_do(fused: Passes) -> None:
+    fields, grad, weights = torch.randn(6, 3, 4), torch.randn(6, 4), torch.rand(6, 1, 2)
+    experts = [torch.randn(6, 4) for _ in range(2)]
+    with torch.device("meta"):  # the default of what is made anew
+        found = [*fused.pairs(fields), fused.pairs_backward(fields, grad, grad)]
+        found += [
+            one for one in fused.rectify(grad, grad, turned=True, bias=True) if one is not None
+        ]
+        found += fused.mix(weights, experts)
+    assert len(found) == 7 and all(one.device.type == "cpu" for one in found)

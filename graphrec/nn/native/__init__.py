@@ -69,7 +69,7 @@ class RowKernel:
         """Rows [N, columns] of ids [N] of several columns, and a column with a wrong one, or -1."""
         columns = [column.contiguous() for column in ids]
         count = columns[0].shape[0]
-        out = torch.empty(count, len(columns), dtype=torch.int64)
+        out = first.new_empty(count, len(columns))
         pointers = (ctypes.c_void_p * len(columns))(*[column.data_ptr() for column in columns])
         wrong: int = self._rows(
             pointers,
@@ -84,7 +84,7 @@ class RowKernel:
 
     def gather(self, weight: Tensor, rows: Tensor) -> Tensor:
         """`weight[rows]` in float32, [N, dim]; rows must be right."""
-        out = torch.empty(rows.shape[0], weight.shape[1])
+        out = weight.new_empty(rows.shape[0], weight.shape[1], dtype=torch.float32)
         self._gather(
             weight.data_ptr(),
             weight.dtype == torch.bfloat16,

@@ -25,15 +25,8 @@ class Passes:
         self._pairs = found.graphrec_pairs
         self._pairs.argtypes = [pointer, *[size] * 4, pointer, pointer, count]
         self._pairs_backward = found.graphrec_pairs_backward
-        self._pairs_backward.argtypes = [
-            pointer,
-            size,
-            pointer,
-            pointer,
-            *[size] * 3,
-            pointer,
-            count,
-        ]
+        shape = (size, size, size)
+        self._pairs_backward.argtypes = [pointer, size, pointer, pointer, *shape, pointer, count]
         self._mix, self._unmix = found.graphrec_mix, found.graphrec_unmix
         mixed = (pointer, pointer, size, count, size, size, pointer, size)
         self._mix.argtypes = (*mixed, count)
@@ -53,8 +46,8 @@ class Passes:
         if grad.stride(1) != 1:
             grad = grad.contiguous()
         masked = torch.empty_like(out)
-        across = torch.empty(columns, rows, dtype=out.dtype) if turned else None
-        sums = torch.empty(columns) if bias else None
+        across = out.new_empty(columns, rows) if turned else None
+        sums = out.new_empty(columns, dtype=torch.float32) if bias else None
         self._rectify(
             grad.data_ptr(),
             grad.stride(0),
@@ -75,7 +68,7 @@ class Passes:
         `fields` is [B, N, D] in float32, contiguous but for the step from row to row.
         """
         rows, count, dim = fields.shape
-        found, total = torch.empty(rows, dim), torch.empty(rows, dim)
+        found, total = fields.new_empty(rows, dim), fields.new_empty(rows, dim)
         self._pairs(
             *(fields.data_ptr(), fields.stride(0), rows, count, dim),
             *(found.data_ptr(), total.data_ptr(), threads_for(fields.numel())),
@@ -85,7 +78,7 @@ class Passes:
     def pairs_backward(self, fields: Tensor, total: Tensor, grad: Tensor) -> Tensor:
         """The gradient of `pairs` by its fields, [B, N, D]; `total` and `grad` are [B, D]."""
         rows, count, dim = fields.shape
-        found = torch.empty(rows, count, dim)
+        found = fields.new_empty(rows, count, dim)
         self._pairs_backward(
             *(fields.data_ptr(), fields.stride(0), total.data_ptr(), grad.data_ptr()),
             *(rows, count, dim, found.data_ptr(), threads_for(fields.numel())),

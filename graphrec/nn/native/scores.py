@@ -71,7 +71,7 @@ class ScoreKernel:
         for one, (weight, bias, rectified) in zip(layers, kept, strict=True):
             one.weight, one.bias = weight.data_ptr(), None if bias is None else bias.data_ptr()
             one.outputs, one.inputs, one.rectified = *weight.shape, rectified
-        out = torch.empty(count, steps.shape[0])
+        out = query.new_empty(count, steps.shape[0])
         self._scores(
             *(query.data_ptr(), count, depth, steps.data_ptr(), *steps.shape),
             *(of_query.data_ptr(), of_product.data_ptr(), of_query.shape[1]),
