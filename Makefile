@@ -12,7 +12,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## .venv from requirements.lock, graphrec in it; at once when nothing changed
-	@python3 scripts/setup.py
+	@python3 .ci/setup.py
 
 demo: setup ## train a small multi-task model on synthetic data
 	$(BIN)/graphrec train recipes/shop.yaml
@@ -33,10 +33,10 @@ types: setup ## mypy, strict, on graphrec/
 	$(BIN)/mypy
 
 wheel: setup ## build the wheel, install it in a clean environment, compile a recipe there
-	scripts/check_wheel.sh
+	.ci/check_wheel.sh
 
 readme: setup ## run the marked code blocks of the documentation
-	$(BIN)/python scripts/readme_commands.py
+	$(BIN)/python .ci/readme_commands.py
 
 bench: setup ## the table of goals on this machine, into bench/results; BENCH_ARGS="--only P3"
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench $(BENCH_ARGS)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bench.options import Options
 from bench.results import Row, ratio, text
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.graph import Graph
 from graphrec.nn import Batch, Jagged, prepare
 from graphrec.nn.split import rows as with_rows

@@ -14,7 +14,7 @@ from bench.models.dbmtl import DBMTL
 from bench.models.deepfm import DeepFM
 from bench.models.mmoe import MMoE
 from bench.models.ple import PLE
-from graphrec.compiler import Compiled
+from graphrec.compiler.pipeline import Compiled
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import DenseFeature, IdFeature
 

@@ -24,7 +24,7 @@ from bench.options import Options
 from bench.results import Row, ratio
 from bench.steps import by_hand
 from bench.timing import Time, measure
-from graphrec.compiler import Compiled
+from graphrec.compiler.pipeline import Compiled
 from graphrec.graph import Lookup
 from graphrec.nn import Batch, Jagged, prepare
 

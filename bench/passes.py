@@ -19,13 +19,13 @@ import torch
 from torch import Tensor, nn
 
 from bench.timing import measure
-from graphrec.compiler import check_recipe
+from graphrec.compiler.codegen import lower
+from graphrec.compiler.loader import load
+from graphrec.compiler.passes import PASSES
+from graphrec.compiler.pipeline import check_recipe
+from graphrec.compiler.target import Target
 from graphrec.graph import Graph
-from graphrec.lower import lower
-from graphrec.module import load
 from graphrec.nn import Batch, prepare
-from graphrec.passes import PASSES
-from graphrec.target import Target
 
 HEAD = """\
 graphrec: 1

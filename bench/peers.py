@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bench.cases import Data, columns
 from bench.get_peers import FOLDER
-from graphrec.compiler import Compiled
+from graphrec.compiler.pipeline import Compiled
 
 __all__ = ["NAMES", "load", "make"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from bench.cases import HAND, Data, columns
 from bench.models.pieces import SparseTables, Tables, TBETables
-from graphrec.compiler import Compiled
+from graphrec.compiler.pipeline import Compiled
 from graphrec.nn.embedding import Embeddings
 from graphrec.train.losses import TaskLosses
 from graphrec.train.optimizers import Optimizers, make_optimizers
@@ -162,7 +162,7 @@ def _choose(module: nn.Module, tables: str) -> None:
     """Set the kernel of the tables; FBGEMM has none for the narrow ones of first-order terms."""
     for part in module.modules():
         if isinstance(part, Embeddings):
-            narrow = tables == "fbgemm" and any(pack.dim % 4 for pack in part.packs)
+            narrow = tables == "fbgemm" and any(pack.dim % 4 for pack in part.table_groups)
             part.kernel = "auto" if narrow else tables
 
 

@@ -32,7 +32,7 @@ from graphrec.nn import native
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.tables import Lookup, Table
 from graphrec.recipe.training import Optimizer
-from graphrec.train.sparse import Change, RowOptimizer, update_rows
+from graphrec.train.table_optimizers import Change, RowOptimizer, update_rows
 
 FEATURES = 26
 LR, EPS = 0.02, 1e-10
@@ -52,7 +52,7 @@ def graphrec_step(initial: list[Tensor], kernel: str, args: argparse.Namespace) 
         # FBGEMM has no width 1: there the wide table is its own, the narrow one torch's.
         narrow = "torch" if kernel == "fbgemm" else kernel
         modules.append(_embeddings(rows, 1, columns, narrow, "fp32"))
-    weights = [module.get_parameter(module.packs[0].name) for module in modules]
+    weights = [module.get_parameter(module.table_groups[0].name) for module in modules]
     settings = Optimizer(name=args.rule, eps=EPS)
     optimizers = [
         RowOptimizer(w, settings, m.kernel) for w, m in zip(weights, modules, strict=True)
@@ -63,9 +63,9 @@ def graphrec_step(initial: list[Tensor], kernel: str, args: argparse.Namespace) 
         nonlocal count
         count += 1
         features = dict(zip(NAMES, ids, strict=True))
-        looked = modules[0](features)
-        out = [looked.concat(NAMES)]
-        out += [module(features, like=looked).concat(NAMES) for module in modules[1:]]
+        embedded = modules[0](features)
+        out = [embedded.concat(NAMES)]
+        out += [module(features, like=embedded).concat(NAMES) for module in modules[1:]]
         torch.autograd.backward(out, [grad, grad[:, :FEATURES].contiguous()][: len(out)])
         given = zip(optimizers, weights, strict=True)
         changes = [Change(one, w.grad, LR, 0.0) for one, w in given if w.grad is not None]

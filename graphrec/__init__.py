@@ -18,8 +18,10 @@ from graphrec.version import __version__
 
 if TYPE_CHECKING:
     from graphrec.api import Model, load
-    from graphrec.block import Block, Kernel, Names, Widths
-    from graphrec.compiler import Checked, Compiled, check_recipe, compile_recipe
+    from graphrec.blocks.base import Block, Kernel, Names, Widths
+    from graphrec.blocks.library import BUILTIN, Library
+    from graphrec.compiler.pipeline import Checked, Compiled, check_recipe, compile_recipe
+    from graphrec.compiler.target import Target
     from graphrec.errors import (
         CheckpointError,
         DataError,
@@ -29,10 +31,8 @@ if TYPE_CHECKING:
         RecipeError,
     )
     from graphrec.graph import Graph
-    from graphrec.library import BUILTIN, Library
-    from graphrec.serve import Served, load_run
     from graphrec.shapes import Shape, ShapeError
-    from graphrec.target import Target
+    from graphrec.train.inference import Served, load_run
 
 
 __all__ = [
@@ -65,8 +65,8 @@ __all__ = [
 
 _HOME = {
     "api": ("Model", "load"),
-    "block": ("Block", "Kernel", "Names", "Widths"),
-    "compiler": ("Checked", "Compiled", "check_recipe", "compile_recipe"),
+    "blocks.base": ("Block", "Kernel", "Names", "Widths"),
+    "compiler.pipeline": ("Checked", "Compiled", "check_recipe", "compile_recipe"),
     "errors": (
         "CheckpointError",
         "DataError",
@@ -76,10 +76,10 @@ _HOME = {
         "RecipeError",
     ),
     "graph": ("Graph",),
-    "library": ("BUILTIN", "Library"),
-    "serve": ("Served", "load_run"),
+    "blocks.library": ("BUILTIN", "Library"),
+    "train.inference": ("Served", "load_run"),
     "shapes": ("Shape", "ShapeError"),
-    "target": ("Target",),
+    "compiler.target": ("Target",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

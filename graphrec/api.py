@@ -14,13 +14,13 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from graphrec.catalog import find_recipe
-from graphrec.compiler import Compiled, compile_recipe
-from graphrec.describe import describe
-from graphrec.library import Library, load_library
-from graphrec.measure import history_lengths, measure
-from graphrec.target import Purpose
-from graphrec.viz import frame, html, svg
+from graphrec.blocks.library import Library, load_library
+from graphrec.compiler.pipeline import Compiled, compile_recipe
+from graphrec.compiler.target import Purpose
+from graphrec.views.catalog import find_recipe
+from graphrec.views.describe import describe
+from graphrec.views.flops import history_lengths, measure
+from graphrec.views.pictures import frame, html, svg
 
 if TYPE_CHECKING:
     from torch import nn

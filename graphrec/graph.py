@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from graphrec.block import Block
+from graphrec.blocks.base import Block
 from graphrec.errors import Span
 from graphrec.shapes import Shape
 

@@ -15,87 +15,82 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "graphrec"
 
-# The pipeline, in the order of the data: a layer may import those before it, never one after it.
-PIPELINE = (
+# The road of a recipe, in its order: a layer may import those before it, never one after it.
+# A room with floors of its own names them with a dot.
+ROAD = (
     "version",
     "errors",
+    "text",
     "shapes",
     "recipe",
-    "block",
     "blocks",
-    "library",
-    "tasks",
     "graph",
-    "layers",
-    "lock",
-    "target",
-    "build",
-    "passes",
-    "lower",
-    "module",
-    "compiler",
+    "compiler.layer_args",
+    "compiler.kernel_lock",
+    "compiler.target",
+    "compiler.frontend",
+    "compiler.memory",
+    "compiler.requests",
+    "compiler.passes",
+    "compiler.codegen",
+    "compiler.loader",
+    "compiler.pipeline",
 )
-# What generated code imports: it must run without the compiler.
-RUNTIME = ("nn", "kernels")
-# Read-only views of a graph or a library.
-VIEWS = ("catalog", "columns", "describe", "diff", "explain", "schema", "viz")
+# What generated code imports: it must run without the compiler. C++ lies below the layers, and
+# the layers below their faster twins.
+RUNTIME = ("nn.native", "nn", "kernels")
 
 
-def _before(layer: str) -> frozenset[str]:
-    return frozenset(PIPELINE[: PIPELINE.index(layer)])
+def _before(layer: str, order: tuple[str, ...] = ROAD) -> frozenset[str]:
+    return frozenset(order[: order.index(layer)])
 
 
-_COMPILER = frozenset(PIPELINE)
-_VIEW = _before("lower") | set(VIEWS)
-_DATA = {"errors", "shapes", "recipe", "tasks", "module", "nn"}
-_TRAIN = _COMPILER | _VIEW | {"nn", "kernels", "data"}
+_COMPILER = frozenset(ROAD)
+_RUN = frozenset({"nn", "nn.native", "kernels"})
 
-# layer -> the layers it may import besides itself.
+# layer -> the layers it may import besides itself; each stands below the line that names it.
 LAYERS: dict[str, frozenset[str]] = {
-    **{layer: _before(layer) for layer in PIPELINE},
-    # The vocabulary of sizes and that of mistakes stand beside each other.
-    "shapes": frozenset(),
-    # Layers are named by blocks, never imported; what was said in YAML is not a block's business.
-    "blocks": frozenset({"errors", "shapes", "block"}),
-    # What a task may say: judged by the compiler, computed by train.
-    "tasks": frozenset({"errors", "shapes", "recipe"}),
-    # Configs of another system become text: what the text means is the compiler's business.
-    "importer": frozenset({"errors", "recipe", "tasks"}),
-    **{layer: frozenset(_VIEW) for layer in VIEWS},
-    **{layer: frozenset(RUNTIME) for layer in RUNTIME},
-    "data": frozenset(_DATA),
-    "train": frozenset(_TRAIN),
-    "export": frozenset(_TRAIN | {"train"}),
-    "predict": frozenset(_TRAIN | {"train"}),
-    # Recipes to start from: the columns of data files become text.
-    "propose": frozenset({"errors", "recipe", "data"}),
-    # What a module weighs: the real one, built on the meta device.
-    "measure": frozenset(_TRAIN),
-    # What a trained model lives on; what a block keeps to.
-    "importance": frozenset(_TRAIN | {"train"}),
-    # A trained model as a service holds it.
-    "serve": frozenset(_TRAIN | {"train"}),
-    "conformance": frozenset({"errors", "shapes", "block", "nn", "kernels"}),
-    "tune": frozenset(_TRAIN | {"train", "conformance"}),
-    "doctor": frozenset(_COMPILER | {"columns"}),
-    "api": frozenset(_TRAIN | {"measure"}),
-    "cli": _TRAIN
-    | {"api", "doctor", "measure", "train", "export", "predict", "importer", "propose"}
-    | {"conformance", "importance", "tune"},
+    **{layer: _before(layer) for layer in ROAD},
+    # The vocabularies of sizes, of mistakes and of tables for people need nothing.
+    **dict.fromkeys(("errors", "text", "shapes"), frozenset()),
+    # Read without knowing a block.
+    "recipe": frozenset({"errors", "text", "shapes"}),
+    **{layer: _before(layer, RUNTIME) for layer in RUNTIME},
+    # The package's own face and the road's: neither imports anything at its own import.
+    "compiler": frozenset(),
+    # Read-only: what a recipe, a graph or a library looks like.
+    "views": frozenset(_COMPILER | _RUN),
+    # Configs of another system, columns of data files: both become the text of a recipe.
+    "importers.tzrec": frozenset({"errors", "text", "recipe"}),
+    "importers.from_data": frozenset({"errors", "text", "recipe", "data"}),
+    "importers": frozenset(),
+    # Rows become batches; what a batch's columns mean is the recipe's business.
+    "data": frozenset({"errors", "text", "shapes", "recipe", "compiler.loader", "nn"}),
+    "train": frozenset(_COMPILER | _RUN | {"views", "data"}),
+    "verify": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
+    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
+    "cli": frozenset(
+        _COMPILER
+        | _RUN
+        | {"api", "views", "data", "train", "verify"}
+        | {"importers", "importers.tzrec", "importers.from_data"}
+    ),
     "__main__": frozenset({"cli"}),
     # The public names, loaded when asked for.
-    "__init__": _COMPILER | {"api", *VIEWS, "data", "train", "export", "predict", "serve"},
+    "__init__": frozenset(_COMPILER | {"api", "views", "data", "train"}),
 }
+
+_WITH_FLOORS = frozenset(layer.partition(".")[0] for layer in LAYERS if "." in layer)
 
 HEAVY = frozenset({"fbgemm_gpu", "tensordict", "torch", "torchmetrics", "torchrec", "triton"})
 # Everything up to the generated text works where torch is not installed.
-TORCH_FREE = frozenset({*_before("module"), *VIEWS, "importer"})
+TORCH_FREE = frozenset({*_before("compiler.loader"), "importers.tzrec"})
 # Import these late: `graphrec --help` and `import graphrec` must not wait for torch.
-TORCH_LATE = frozenset({"__init__", "__main__", "cli", "compiler"})
+TORCH_LATE = frozenset({"__init__", "__main__", "cli", "views", "compiler.pipeline"})
 RUNTIME_LIBRARIES = HEAVY | {"numpy", "typing_extensions"} | sys.stdlib_module_names
 
 # The one place that executes what was generated.
-EXECUTES = "module.py"
+EXECUTES = "compiler/loader.py"
 EXECUTING = frozenset({"eval", "exec", "exec_module"})
 PICKLING = frozenset({"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"})
 
@@ -113,8 +108,15 @@ def parse(path: Path) -> ast.Module:
 
 
 def layer_of(path: Path) -> str:
-    """`recipe` for graphrec/recipe/reader.py, `block` for graphrec/block.py."""
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+    """`recipe` for graphrec/recipe/reader.py, `compiler.passes` for graphrec/compiler/passes/."""
+    return layer_named(".".join(path.relative_to(PACKAGE).with_suffix("").parts))
+
+
+def layer_named(dotted: str) -> str:
+    """The layer of a module, named below the package: a floor of its room, else the room."""
+    parts = dotted.removesuffix(".__init__").split(".")
+    floor = ".".join(parts[:2])
+    return floor if floor in LAYERS else parts[0]
 
 
 def imports(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
@@ -127,10 +129,10 @@ def imports(path: Path, nodes: Iterator[ast.AST]) -> Iterator[tuple[int, str]]:
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else ()
             module = ".".join([*base, *([node.module] if node.module else [])])
-            # `from graphrec import block` names a layer; other names live inside their module.
-            if module == "graphrec":
+            # `from graphrec.compiler import passes` names a layer; other names live in their module.
+            if module == "graphrec" or module.removeprefix("graphrec.") in _WITH_FLOORS:
                 for alias in node.names:
-                    yield node.lineno, f"graphrec.{alias.name}"
+                    yield node.lineno, f"{module}.{alias.name}"
             else:
                 yield node.lineno, module
 
@@ -152,9 +154,9 @@ def layer_imported(name: str) -> str | None:
     first, _, rest = name.partition(".")
     if first != "graphrec":
         return None
-    layer = rest.split(".")[0]
-    is_module = layer in LAYERS or (PACKAGE / f"{layer}.py").exists() or (PACKAGE / layer).is_dir()
-    return layer if layer and is_module else "__init__"
+    room = rest.split(".")[0]
+    is_module = room in LAYERS or (PACKAGE / f"{room}.py").exists() or (PACKAGE / room).is_dir()
+    return layer_named(rest) if is_module and room else "__init__"
 
 
 def import_problems(path: Path) -> list[str]:
@@ -205,32 +207,24 @@ def _is_true(node: ast.expr) -> bool:
 
 
 def test_the_layers_have_no_cycle() -> None:
-    # nn and its faster twins stand beside each other; the views too.
-    for group in (RUNTIME, VIEWS):
-        assert all(
-            not LAYERS[layer] & (set(LAYERS) - _before("lower") - set(group)) for layer in group
-        )
-    done: set[str] = {*RUNTIME}
-    later = (
-        "data",
-        "train",
-        "export",
-        "predict",
-        "serve",
-        "importance",
-        "conformance",
-        "tune",
-        "measure",
-        "doctor",
-        "api",
-        "importer",
-        "propose",
-        "cli",
-    )
-    for layer in (*PIPELINE, *VIEWS, *later, "__main__"):
-        missing = LAYERS[layer] - done - set(VIEWS)
-        assert not missing, f"{layer} stands before {sorted(missing)}"
-        done.add(layer)
+    standing: set[str] = set()
+    waiting = dict(LAYERS)
+    while waiting:
+        ready = [layer for layer, below in waiting.items() if below <= standing]
+        assert ready, f"these layers stand on each other: {sorted(waiting)}"
+        standing.update(ready)
+        for layer in ready:
+            del waiting[layer]
+
+
+def test_every_layer_is_there() -> None:
+    missing = [
+        layer
+        for layer in LAYERS
+        if not (PACKAGE / layer.replace(".", "/")).is_dir()
+        and not (PACKAGE / f"{layer.replace('.', '/')}.py").is_file()
+    ]
+    assert not missing, "LAYERS names what does not exist"
 
 
 @each_module
@@ -299,26 +293,30 @@ def test_the_check_of_execution_sees(text: str, count: int) -> None:
     ("where", "text", "said"),
     [
         ("errors.py", "from graphrec.shapes import Shape", "errors must not import"),
-        ("graph.py", "def f():\n    from .passes import fold", "graph must not import"),
-        ("nn/dense.py", "from ..block import Block", "nn must not import"),
+        ("graph.py", "def f():\n    from .compiler.passes import cse", "graph must not import"),
+        ("nn/dense.py", "from ..blocks import Block", "nn must not import"),
         ("nn/dense.py", "import pydantic", "generated code would need pydantic"),
-        ("nn/dense.py", "from . import batch\nfrom graphrec.kernels import mask", ""),
-        ("lower.py", "def f():\n    import torch", "works without torch"),
-        ("cli.py", "import torch", "inside the function"),
-        ("cli.py", "def f():\n    import torch", ""),
-        ("lower.py", "from graphrec import __version__\nfrom graphrec.graph import Graph", ""),
-        ("library.py", "from graphrec import compile_recipe", "library must not import"),
+        ("nn/dense.py", "from . import batch\nfrom graphrec.nn.native import rows", ""),
+        ("nn/dense.py", "from graphrec.kernels import mlp", "nn must not import"),
+        ("compiler/codegen/a.py", "def f():\n    import torch", "works without torch"),
+        ("compiler/codegen/a.py", "from graphrec.compiler import passes", ""),
+        ("compiler/passes/a.py", "from graphrec.compiler.codegen import lower", "must not import"),
+        ("cli/train.py", "import torch", "inside the function"),
+        ("cli/train.py", "def f():\n    import torch", ""),
+        ("graph.py", "from graphrec import __version__\nfrom graphrec.shapes import Shape", ""),
+        ("graph.py", "from graphrec import compile_recipe", "graph must not import"),
     ],
 )
 def test_the_check_of_imports_sees(
     where: str, text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = tmp_path / "graphrec"
-    for name in ("errors", "shapes", "block", "graph", "lower"):
-        (package / "nn").mkdir(parents=True, exist_ok=True)
+    for name in ("errors", "shapes", "graph"):
+        package.mkdir(exist_ok=True)
         (package / f"{name}.py").touch()
-    for name in ("passes", "kernels"):
+    for name in ("blocks", "kernels", "compiler"):
         (package / name).mkdir()
+    (package / where).parent.mkdir(parents=True, exist_ok=True)
     (package / where).write_text(text)
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", package)

@@ -18,7 +18,7 @@ from bench.options import Options
 from bench.results import Row
 from bench.steps import Candidate, generated
 from bench.timing import measure
-from graphrec.compiler import Compiled
+from graphrec.compiler.pipeline import Compiled
 from graphrec.nn import Jagged
 
 __all__ = ["AMOUNTS", "curves", "rows"]

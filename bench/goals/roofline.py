@@ -138,5 +138,5 @@ def _work(case: str, options: Options) -> tuple[float, float, float]:
         made.step()
     tables: Tables = made.module.tables
     dense = sum(p.numel() for n, p in made.module.named_parameters() if n[:7] != "tables.")
-    looked = len(tables.weights()) * one[0].ids.shape[1]
-    return float(counter.get_total_flops()), float(looked), float(dense)
+    embedded = len(tables.weights()) * one[0].ids.shape[1]
+    return float(counter.get_total_flops()), float(embedded), float(dense)

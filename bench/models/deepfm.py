@@ -32,8 +32,8 @@ class DeepFM(nn.Module):
 
     def forward(self, ids: Tensor, numbers: Tensor) -> tuple[Tensor, ...]:
         count = len(self.ids)
-        looked = self.tables(torch.cat([ids, ids]))
-        crossed, first = looked.split([count * WIDTH, looked.shape[1] - count * WIDTH], dim=1)
+        embedded = self.tables(torch.cat([ids, ids]))
+        crossed, first = embedded.split([count * WIDTH, embedded.shape[1] - count * WIDTH], dim=1)
         flat = torch.cat([crossed, (numbers.unsqueeze(-1) * self.vectors).flatten(1)], dim=1)
         fields = flat.unflatten(1, (-1, WIDTH))
         linear = first[:, :: self.tables.first_order].sum(1) + numbers @ self.slopes

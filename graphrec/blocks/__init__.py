@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphrec.block import Block
+from graphrec.blocks.base import Block
 from graphrec.blocks.dense import MLP, Concat, Linear
 from graphrec.blocks.discretize import Autodis
 from graphrec.blocks.gating import Epnet, MaskBlock, Masknet, Ppnet

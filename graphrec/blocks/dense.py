@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveInt, model_validator
 
-from graphrec.block import Kernel, Widths
-from graphrec.blocks.common import Perceptron, Settings
+from graphrec.blocks.base import Kernel, Widths
+from graphrec.blocks.parameters import Perceptron, Settings
 from graphrec.shapes import Shape, ShapeError
 
 __all__ = ["MLP", "Concat", "Linear"]

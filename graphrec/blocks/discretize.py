@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from graphrec.block import Kernel
-from graphrec.blocks.common import Settings
+from graphrec.blocks.base import Kernel
+from graphrec.blocks.parameters import Settings
 from graphrec.shapes import Shape, ShapeError
 
 __all__ = ["Autodis"]

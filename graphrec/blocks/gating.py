@@ -7,9 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from graphrec.block import Kernel, Widths
-from graphrec.blocks.common import Activation, Norm, Perceptron, Rate, Settings, expect_vector
+from graphrec.blocks.base import Kernel, Widths
 from graphrec.blocks.dense import FUSED_ACTIVATIONS, FUSED_NORMS, WIDEST_NORM
+from graphrec.blocks.parameters import Activation, Norm, Perceptron, Rate, Settings, expect_vector
 from graphrec.shapes import Shape
 
 __all__ = ["Epnet", "MaskBlock", "Masknet", "Ppnet"]

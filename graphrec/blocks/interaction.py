@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
-from graphrec.block import Kernel, Widths
-from graphrec.blocks.common import (
+from graphrec.blocks.base import Kernel, Widths
+from graphrec.blocks.parameters import (
     Activation,
     Norm,
     Settings,

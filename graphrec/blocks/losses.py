@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from graphrec.block import Kernel
-from graphrec.blocks.common import Settings, expect_same, expect_vector
+from graphrec.blocks.base import Kernel
+from graphrec.blocks.parameters import Settings, expect_same, expect_vector
 from graphrec.shapes import Shape
 
 __all__ = ["InfoNCE"]

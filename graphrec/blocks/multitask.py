@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from graphrec.block import Kernel, Name, Names, Widths
-from graphrec.blocks.common import (
+from graphrec.blocks.base import Kernel, Name, Names, Widths
+from graphrec.blocks.dense import FUSED_ACTIVATIONS, concatenated
+from graphrec.blocks.parameters import (
     Activation,
     Norm,
     Perceptron,
@@ -17,7 +18,6 @@ from graphrec.blocks.common import (
     expect_same,
     expect_vector,
 )
-from graphrec.blocks.dense import FUSED_ACTIVATIONS, concatenated
 from graphrec.shapes import Shape, ShapeError
 
 __all__ = ["AITM", "PLE", "FusionTower", "Mmoe", "RelationMLP"]

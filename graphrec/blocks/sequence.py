@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from graphrec.block import Kernel, Widths
-from graphrec.blocks.common import Perceptron, Settings, expect_keys
+from graphrec.blocks.base import Kernel, Widths
 from graphrec.blocks.dense import FUSED_ACTIVATIONS
+from graphrec.blocks.parameters import Perceptron, Settings, expect_keys
 from graphrec.shapes import B, Shape, ShapeError
 
 __all__ = [

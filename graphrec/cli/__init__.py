@@ -2,17 +2,17 @@
 
     cli/command.py   what a command is, options they share
     cli/console.py   stdout, stderr, JSON, colours
-    cli/reading.py   check, describe, expand          (torch only for describe's numbers)
-    cli/comparing.py diff
-    cli/making.py    compile, graph
-    cli/starting.py  new
-    cli/importing.py import
-    cli/running.py   train, evaluate
-    cli/weighing.py  importance
-    cli/tuning.py    bench, verify
-    cli/shipped.py   recipes, blocks, schema, explain
-    cli/checking.py  check-block
-    cli/machine.py   doctor
+    cli/check.py   check, describe, expand          (torch only for describe's numbers)
+    cli/diff.py diff
+    cli/compile.py    compile, graph
+    cli/new.py  new
+    cli/import_.py import
+    cli/train.py   train, evaluate
+    cli/importance.py  importance
+    cli/bench.py    bench, verify
+    cli/recipes.py   recipes, blocks, schema, explain
+    cli/check_block.py  check-block
+    cli/doctor.py   doctor
 
 Thin: every command imports what it needs when it runs, so that `--help` needs argparse alone.
 Exit status: 0 fine, 2 usage or recipe, 3 data, 4 environment, 5 checkpoint, 70 a bug of graphrec,
@@ -30,31 +30,31 @@ from pathlib import Path
 from typing import NoReturn
 
 from graphrec.cli import (
-    checking,
-    comparing,
-    importing,
-    machine,
-    making,
-    reading,
-    running,
-    shipped,
-    starting,
-    tuning,
-    weighing,
+    bench,
+    check,
+    check_block,
+    diff,
+    doctor,
+    import_,
+    importance,
+    new,
+    recipes,
+    train,
 )
+from graphrec.cli import compile as compile_
 from graphrec.cli.command import Command, Parser, UsageError
 from graphrec.cli.console import Console
 
 __all__ = ["GROUPS", "main"]
 
 GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
-    ("start", (*starting.COMMANDS, *importing.COMMANDS)),
-    ("look at a recipe", (*reading.COMMANDS, *comparing.COMMANDS)),
-    ("make something of it", making.COMMANDS),
-    ("train", (*running.COMMANDS, *weighing.COMMANDS)),
-    ("kernels", tuning.COMMANDS),
-    ("what there is", (*shipped.COMMANDS, *checking.COMMANDS)),
-    ("this machine", machine.COMMANDS),
+    ("start", (*new.COMMANDS, *import_.COMMANDS)),
+    ("look at a recipe", (*check.COMMANDS, *diff.COMMANDS)),
+    ("make something of it", compile_.COMMANDS),
+    ("train", (*train.COMMANDS, *importance.COMMANDS)),
+    ("kernels", bench.COMMANDS),
+    ("what there is", (*recipes.COMMANDS, *check_block.COMMANDS)),
+    ("this machine", doctor.COMMANDS),
 )
 
 
@@ -198,7 +198,7 @@ _EXAMPLES = (
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        from graphrec import __version__
+        from graphrec.version import __version__
 
         sys.stdout.write(f"graphrec {__version__}\n")
         parser.exit()

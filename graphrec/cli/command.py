@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from graphrec.cli.console import Console
 
 if TYPE_CHECKING:
-    from graphrec.library import Library
+    from graphrec.blocks.library import Library
 
 __all__ = [
     "Command",
@@ -97,7 +97,7 @@ def recipe_options(parser: Parser, formats: tuple[str, ...] = ("text", "json")) 
 
 def memory_of(args: argparse.Namespace) -> int | None:
     """The bound of --max-memory in bytes, if one was given."""
-    from graphrec.build.sizes import parse_bytes
+    from graphrec.compiler.memory import parse_bytes
 
     if args.max_memory is None:
         return None
@@ -132,14 +132,14 @@ def share_the_cores() -> None:
 
 def library_of(args: argparse.Namespace) -> Library:
     """The built-in blocks and those of the plugins named on the command line."""
-    from graphrec.library import load_library
+    from graphrec.blocks.library import load_library
 
     return load_library(args.plugins)
 
 
 def recipe_path(text: str) -> str:
     """The file a RECIPE argument means: a path, or the bare name of a shipped recipe."""
-    from graphrec.catalog import find_recipe
+    from graphrec.views.catalog import find_recipe
 
     return find_recipe(text)
 
@@ -157,7 +157,7 @@ def positive(text: str) -> int:
 
 def editor_schema(output: str | None) -> str:
     """Where an editor finds the schema of recipes, seen from the folder of the file `output`."""
-    from graphrec.library import shipped
+    from graphrec.blocks.library import shipped
 
     path = shipped("schemas") / "recipe.schema.json"
     folder = os.path.dirname(os.path.abspath(output or "recipe.yaml"))

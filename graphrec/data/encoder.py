@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from graphrec.data import dense as numeric
-from graphrec.data.chunk import Array, Chunk, Ragged
-from graphrec.data.columns import (
+from graphrec.data import numbers
+from graphrec.data.cells import (
     Lists,
     at_row,
     cell,
@@ -23,6 +22,7 @@ from graphrec.data.columns import (
     rows_of_steps,
     steps_of,
 )
+from graphrec.data.chunk import Array, Chunk, Ragged
 from graphrec.data.counts import Counts
 from graphrec.data.faults import Faults, bad_data
 from graphrec.data.fit import learn
@@ -31,7 +31,7 @@ from graphrec.data.learned import Learned, load, save
 from graphrec.data.plan import Cross, Field, plan
 from graphrec.data.source import Raw, Source
 from graphrec.data.targets import Targets
-from graphrec.data.vocabulary import HashedRows, ListedRows, RangeRows, ValueMap, Vocabulary
+from graphrec.data.value_maps import HashedRows, ListedRows, RangeRows, ValueMap, Vocabulary
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Encoder:
     ) -> Array | Ragged:
         feature = field.feature
         if isinstance(feature, DenseFeature):
-            return numeric.dense(field, array, lists, self.learned.scales.get(field.stats), faults)
+            return numbers.dense(field, array, lists, self.learned.scales.get(field.stats), faults)
         assert field.table is not None
         if field.nested and lists is not None:
             steps = ids_of_steps(field, lists)
@@ -181,7 +181,7 @@ class Encoder:
         feature = field.feature
         if isinstance(feature, BucketFeature):
             edges, rows = self.learned.edges[field.stats], self.rows[str(field.table)]
-            return numeric.cut(field, array, edges, rows, faults, lists)
+            return numbers.cut(field, array, edges, rows, faults, lists)
         return self._ids(field, array, lists, faults, counts)
 
     def _ids(

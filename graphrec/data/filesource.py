@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from graphrec.data.columns import kind_of
+from graphrec.data.cells import kind_of
 from graphrec.data.csvfile import CsvFile
 from graphrec.data.faults import bad_data
 from graphrec.data.files import fingerprint, format_of

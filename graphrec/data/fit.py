@@ -11,8 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from graphrec.data.chunk import Array
-from graphrec.data.columns import (
+from graphrec.data.cells import (
     at_row,
     ids_of_steps,
     kind_of,
@@ -22,10 +21,11 @@ from graphrec.data.columns import (
     steps_of,
     valid_utf8,
 )
-from graphrec.data.dense import Scale, vectors
+from graphrec.data.chunk import Array
 from graphrec.data.faults import Faults, bad_data
 from graphrec.data.files import vocabulary_file
 from graphrec.data.learned import Learned
+from graphrec.data.numbers import Scale, vectors
 from graphrec.data.plan import Field, plan
 from graphrec.data.source import Raw, Source
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from graphrec.data.chunk import Array
-from graphrec.data.dense import Scale
+from graphrec.data.numbers import Scale
 from graphrec.data.plan import plan
 from graphrec.errors import CheckpointError, Problem
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe

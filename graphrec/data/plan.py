@@ -15,7 +15,7 @@ from graphrec.recipe.model import (
     SequenceFeature,
     Task,
 )
-from graphrec.tasks import grouping_columns
+from graphrec.recipe.tasks import grouping_columns
 
 __all__ = ["Cross", "Field", "Plan", "plan"]
 

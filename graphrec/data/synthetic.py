@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from graphrec.data.chunk import Array
-from graphrec.data.drawing import Columns
 from graphrec.data.labels import (
     LabelColumn,
     Truth,
@@ -23,6 +22,7 @@ from graphrec.data.labels import (
 )
 from graphrec.data.plan import plan
 from graphrec.data.planted import Drawn, Planted, seed_of
+from graphrec.data.random_columns import Columns
 from graphrec.data.source import Raw, Unit
 from graphrec.recipe.model import Recipe
 

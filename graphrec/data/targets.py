@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from graphrec.data.cells import at_row, numbers_of
 from graphrec.data.chunk import NULL_KEY, Array, Chunk
-from graphrec.data.columns import at_row, numbers_of
 from graphrec.data.counts import Counts
 from graphrec.data.faults import Faults
 from graphrec.data.hashing import hash_texts
 from graphrec.data.plan import Plan
-from graphrec.data.vocabulary import ValueMap
+from graphrec.data.value_maps import ValueMap
 from graphrec.recipe.model import Task
 
 __all__ = ["Targets"]

@@ -15,9 +15,9 @@ from graphrec.kernels.ops.step_linear import step_linear_act
 from graphrec.kernels.ops.target_attention import WIDEST, target_attention
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import MLP, Dense
-from graphrec.nn.one_history import is_one
 from graphrec.nn.segments import as_jagged
 from graphrec.nn.sequence import DIN
+from graphrec.nn.shared_history import is_one
 
 __all__ = ["TritonDIN"]
 

@@ -15,6 +15,7 @@ from graphrec.nn.contrast import InfoNCE
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.discretize import AutoDiscretization
 from graphrec.nn.embedding import Embeddings
+from graphrec.nn.embedding_outputs import EmbeddingOutputs
 from graphrec.nn.gating import EPNet, MaskBlock, MaskNet, PPNet
 from graphrec.nn.interaction import (
     CIN,
@@ -27,7 +28,6 @@ from graphrec.nn.interaction import (
     SENet,
     WuKong,
 )
-from graphrec.nn.looked import Looked
 from graphrec.nn.memory import keep_freed_memory
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
 from graphrec.nn.prepare import prepare
@@ -72,7 +72,7 @@ __all__ = [
     "InfoNCE",
     "Jagged",
     "Linear",
-    "Looked",
+    "EmbeddingOutputs",
     "Lookup",
     "MLP",
     "MMoE",

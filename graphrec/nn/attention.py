@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import Linear
+from graphrec.nn.packed_linear import PackedLinear
 from graphrec.nn.products import product
-from graphrec.nn.ready import Ready
 from graphrec.nn.segments import as_jagged, longest, places, segment_sum
 
 __all__ = ["SelfAttention"]
@@ -114,7 +114,7 @@ class SelfAttention(nn.Module):
     def make_ready(self, dtype: torch.dtype | None) -> Sequence[nn.Module]:
         """Multiply the Linears that follow each other once, see `graphrec.nn.prepare`."""
         made = [(w.to(dtype or w.dtype), b.to(dtype or b.dtype)) for w, b in self._products()]
-        self.ready = nn.ModuleList(Ready(weight, bias) for weight, bias in made)
+        self.ready = nn.ModuleList(PackedLinear(weight, bias) for weight, bias in made)
         return (self.ready, self.q, self.k, self.v, self.in_proj)
 
     def _heads(self, x: Tensor, at: Tensor, num_rows: int, length: int) -> Tensor:

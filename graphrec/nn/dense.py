@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from graphrec.nn.activations import BatchNorm, activation
 from graphrec.nn.batch import Jagged
-from graphrec.nn.ready import Ready
+from graphrec.nn.packed_linear import PackedLinear
 from graphrec.nn.split import Split, linear
 
 __all__ = ["MLP", "Dense", "Linear", "dtype_of", "side_by_side"]
@@ -27,7 +27,7 @@ class Linear(nn.Linear):
 
     def __init__(self, in_features: int, out: int, bias: bool = True) -> None:
         super().__init__(in_features, out, bias)
-        self.ready: Ready | None = None
+        self.ready: PackedLinear | None = None
 
     def reset_parameters(self) -> None:
         """Draw new weights."""
@@ -83,7 +83,7 @@ class Dense(nn.Module):
         # In place: its input is made here and read by nobody else, not even by a gradient.
         self.act = _activation(activation, out_features)
         self.dropout = nn.Dropout(dropout) if dropout else None
-        self.ready: Ready | None = None
+        self.ready: PackedLinear | None = None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -224,9 +224,9 @@ def dtype_of(x: Tensor | Split) -> torch.dtype:
     return x.candidates.dtype if isinstance(x, Split) else x.dtype
 
 
-def _ready(weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> Ready:
+def _ready(weight: Tensor, bias: Tensor | None, dtype: torch.dtype | None) -> PackedLinear:
     narrow = None if bias is None else bias.to(dtype or bias.dtype)
-    return Ready(weight.to(dtype or weight.dtype), narrow)
+    return PackedLinear(weight.to(dtype or weight.dtype), narrow)
 
 
 def _folded(norm: BatchNorm, weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphrec.nn.embedding_layout import Group, Layout, width_of
+from graphrec.nn.embedding_outputs import EmbeddingOutputs
+from graphrec.nn.embedding_reader import Features, bag, embed_numbers, jagged, plain, rows_of
 from graphrec.nn.gather import Part, gather
-from graphrec.nn.layout import Group, Layout, width_of
-from graphrec.nn.looked import Looked
 from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import KERNELS, RowKernel, choose
-from graphrec.nn.packing import Bank, Pack, banks_of, packs_of
-from graphrec.nn.pieces import PiecewiseModule
-from graphrec.nn.reading import Features, bag, embed_numbers, jagged, plain, rows_of
+from graphrec.nn.parameter_slice import PiecewiseModule
+from graphrec.nn.table_group import DenseGroup, TableGroup, dense_groups, table_groups
 from graphrec.nn.tables import Column, Dense, Table, sized
 
 __all__ = ["Embeddings"]
@@ -51,22 +51,24 @@ class Embeddings(PiecewiseModule):
             raise ValueError(f"kernel `{kernel}` of tables is none of {', '.join(KERNELS)}")
         self.kernel = kernel
         columns = sorted(lookups, key=lambda lookup: lookup.column)
-        self.packs: list[Pack] = packs_of(sized(tables, rows), columns)
-        self.banks: list[Bank] = banks_of(columns)
-        self.pieces = tuple(p for pack in self.packs for p in pack.pieces)
-        self.pieces += tuple(p for bank in self.banks for p in bank.pieces)
+        self.table_groups: list[TableGroup] = table_groups(sized(tables, rows), columns)
+        self.dense_groups: list[DenseGroup] = dense_groups(columns)
+        self.pieces = tuple(p for packed in self.table_groups for p in packed.pieces)
+        self.pieces += tuple(p for vectors in self.dense_groups for p in vectors.pieces)
         _check(columns, [piece.key for piece in self.pieces])
         self._columns = [column.column for column in columns]
         self._dense = [c for c in columns if isinstance(c, Dense) and c.dim is None]
-        for pack in self.packs:
-            weight = in_huge_pages(torch.empty(pack.rows, pack.dim, dtype=pack.dtype))
-            self.register_parameter(pack.name, nn.Parameter(weight, requires_grad=pack.trainable))
-            bounds = torch.empty_like(pack.bounds(), device=weight.device)
-            self.register_buffer(f"bounds_{pack.name}", bounds, persistent=False)
-        for bank in self.banks:
-            for name, shape in bank.shapes.items():
+        for packed in self.table_groups:
+            weight = in_huge_pages(torch.empty(packed.rows, packed.dim, dtype=packed.dtype))
+            self.register_parameter(
+                packed.name, nn.Parameter(weight, requires_grad=packed.trainable)
+            )
+            bounds = torch.empty_like(packed.bounds(), device=weight.device)
+            self.register_buffer(f"bounds_{packed.name}", bounds, persistent=False)
+        for vectors in self.dense_groups:
+            for name, shape in vectors.shapes.items():
                 self.register_parameter(name, nn.Parameter(torch.empty(shape)))
-        self._layout = Layout.of(self.packs, self.banks, self._dense)
+        self._layout = Layout.of(self.table_groups, self.dense_groups, self._dense)
         self._parts: dict[frozenset[str], Layout] = {}
         if draw:
             self.reset_parameters()
@@ -80,12 +82,12 @@ class Embeddings(PiecewiseModule):
 
     def _fill_bounds(self) -> None:
         # With every reset, so that a module made on the meta device is whole after `to_empty`.
-        for pack in self.packs:
-            self.get_buffer(f"bounds_{pack.name}").copy_(pack.bounds())
+        for packed in self.table_groups:
+            self.get_buffer(f"bounds_{packed.name}").copy_(packed.bounds())
 
     def forward(
-        self, features: Features, partial: bool = False, like: Looked | None = None
-    ) -> Looked:
+        self, features: Features, partial: bool = False, like: EmbeddingOutputs | None = None
+    ) -> EmbeddingOutputs:
         """Look every column up once; ids are rows of their table.
 
         With `partial` columns that the features lack are left out, and unknown to the result.
@@ -95,31 +97,33 @@ class Embeddings(PiecewiseModule):
         if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
             # Compiled graphs have no sparse gradients: look up between them. Not a decorator,
             # which would import torch._dynamo, over a second, for everyone.
-            eager: Callable[[Features, bool, Looked | None], Looked]
+            eager: Callable[[Features, bool, EmbeddingOutputs | None], EmbeddingOutputs]
             eager = torch.compiler.disable(self._look_up)  # type: ignore[no-untyped-call]
             return eager(features, partial, like)
         return self._look_up(features, partial, like)
 
-    def _look_up(self, features: Features, partial: bool, like: Looked | None) -> Looked:
+    def _look_up(
+        self, features: Features, partial: bool, like: EmbeddingOutputs | None
+    ) -> EmbeddingOutputs:
         layout = self._layout_of(features) if partial else self._layout
         sources: dict[str, Tensor] = {}
         lengths: dict[str, Tensor] = {}
         known = {} if like is None else like.parts
         parts: dict[Any, Part] = {}
-        for pack in self.packs:
-            groups = layout.groups[pack.name]
+        for packed in self.table_groups:
+            groups = layout.groups[packed.name]
             if groups:
-                weight = self.get_parameter(pack.name)
+                weight = self.get_parameter(packed.name)
                 kernel = None if torch.compiler.is_compiling() else choose(self.kernel, weight)[0]
                 for group in groups:
                     lengths.update(_lengths(group, features))
                     if group.key in known:
                         parts[group.key] = known[group.key]
                     else:
-                        parts[group.key] = self._part(pack, group, features, kernel)
+                        parts[group.key] = self._part(packed, group, features, kernel)
                 read = gather(weight, [parts[group.key] for group in groups], kernel)
                 for group, values in zip(groups, read, strict=True):
-                    sources[group.source] = values.view(-1, len(group.lookups) * pack.dim)
+                    sources[group.source] = values.view(-1, len(group.lookups) * packed.dim)
         for column in layout.steps:
             steps = jagged(features, column.column)
             sources[f"steps/{column.column}"] = steps.values.reshape(-1, column.width)
@@ -127,28 +131,30 @@ class Embeddings(PiecewiseModule):
         if layout.numbers:
             numbers = [plain(features, c.column).reshape(-1, width_of(c)) for c in layout.numbers]
             sources["raw"] = numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
-        for part in layout.banks:
-            first, last = part.bank.columns[0].column, part.bank.columns[-1].column
+        for part in layout.dense_groups:
+            first, last = part.vectors.columns[0].column, part.vectors.columns[-1].column
             x = sources["raw"][:, layout.raw[first].start : layout.raw[last].stop]
-            weights: list[Tensor] = [self.get_parameter(name) for name in part.bank.shapes]
+            weights: list[Tensor] = [self.get_parameter(name) for name in part.vectors.shapes]
             if part.rows is not None:
                 weights = [w[list(r)] for w, r in zip(weights, part.rows.values(), strict=True)]
-            sources[part.bank.name] = embed_numbers(part.bank, weights, x)
-        return Looked(sources, layout.places, layout.raw, lengths, parts)
+            sources[part.vectors.name] = embed_numbers(part.vectors, weights, x)
+        return EmbeddingOutputs(sources, layout.places, layout.raw, lengths, parts)
 
     def _layout_of(self, features: Features) -> Layout:
         """The layout of the columns that are there, made once for each set of them."""
         present = frozenset(name for name in self._columns if name in features)
         found = self._parts.get(present)
         if found is None:
-            found = Layout.of(self.packs, self.banks, self._dense, present)
+            found = Layout.of(self.table_groups, self.dense_groups, self._dense, present)
             if not torch.compiler.is_exporting():  # an export must not change the module
                 self._parts[present] = found
         return found
 
-    def _part(self, pack: Pack, group: Group, features: Features, kernel: RowKernel | None) -> Part:
-        """What to read from a pack for these columns."""
-        bounds, at, lookups = self.get_buffer(f"bounds_{pack.name}"), group.at, group.lookups
+    def _part(
+        self, packed: TableGroup, group: Group, features: Features, kernel: RowKernel | None
+    ) -> Part:
+        """What to read from a packed for these columns."""
+        bounds, at, lookups = self.get_buffer(f"bounds_{packed.name}"), group.at, group.lookups
         if at[-1] - at[0] + 1 == len(at):
             bounds = bounds[:, at[0] : at[-1] + 1]
         else:

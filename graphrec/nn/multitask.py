@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from graphrec.nn.dense import MLP, Linear, dtype_of, side_by_side
 from graphrec.nn.mixing import mix, mix_all
-from graphrec.nn.products import narrowed
+from graphrec.nn.products import cast_input
 from graphrec.nn.split import Split, beside
 
 __all__ = ["AITM", "CGC", "MMoE", "PLE", "FusionTower", "RelationMLP", "gate_logits"]
@@ -69,7 +69,7 @@ class MMoE(nn.Module):
         self.names = tuple(gates)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = narrowed(x)
+        x = cast_input(x)
         experts = [expert(x) for expert in self.experts]
         return mix_all(self.logits(x), experts)
 
@@ -129,7 +129,7 @@ class CGC(nn.Module):
 
     def forward(self, xs: Sequence[Tensor], shared: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
         """Outputs of the tasks, and the shared one (on the last level: the input)."""
-        shared, xs = narrowed(shared), [narrowed(x) for x in xs]
+        shared, xs = cast_input(shared), [cast_input(x) for x in xs]
         common = [expert(shared) for expert in self.shared]
         every, outputs = [], []
         for name, x in zip(self.names, xs, strict=True):
@@ -187,7 +187,7 @@ class PLE(nn.Module):
         self.num_tasks = len(gates)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        x = narrowed(x)
+        x = cast_input(x)
         outputs: tuple[Tensor, ...] = (x,) * self.num_tasks
         for level in self.levels:
             outputs, x = level(outputs, x)

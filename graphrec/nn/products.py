@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from graphrec.nn.native.passes import passes
 
-__all__ = ["goes_to_onednn", "narrowed", "product"]
+__all__ = ["goes_to_onednn", "cast_input", "product"]
 
 T = TypeVar("T")
 
@@ -56,10 +56,10 @@ def goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def narrowed(x: T) -> T | Tensor:
+def cast_input(x: T) -> T | Tensor:
     """x as the products behind it read it under autocast: one copy for all of them.
 
-    What is no tensor, as a `Split`, is narrowed by its readers.
+    What is no tensor, as a `Split`, is cast by its readers.
     """
     if not isinstance(x, Tensor) or x.dtype != torch.float32:
         return x
@@ -122,8 +122,8 @@ class _Layer(torch.autograd.Function):
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, rectified: bool
     ) -> Tensor:
         ctx.types = [given if given is None else given.dtype for given in (x, weight, bias)]
-        x, weight = narrowed(x), narrowed(weight)
-        y = _times(x, weight, None if bias is None else narrowed(bias))
+        x, weight = cast_input(x), cast_input(weight)
+        y = _times(x, weight, None if bias is None else cast_input(bias))
         if rectified:
             y = y.relu_()  # not oneDNN's own, which makes 0 of NaN
         ctx.save_for_backward(x, weight, y if rectified else None)
@@ -135,9 +135,9 @@ class _Layer(torch.autograd.Function):
         x, weight, y = ctx.saved_tensors
         for_x, for_weight, for_bias, _ = ctx.needs_input_grad
         # oneDNN would copy a transposed left factor of float32.
-        grad, turned, of_bias = _behind(grad, y, for_weight and _by_onednn(grad), for_bias)
-        of_weight = _of_weight(grad, turned, x) if for_weight else None
-        del turned, y  # as much memory as the activation takes, each
+        grad, transposed, of_bias = _behind(grad, y, for_weight and _by_onednn(grad), for_bias)
+        of_weight = _of_weight(grad, transposed, x) if for_weight else None
+        del transposed, y  # as much memory as the activation takes, each
         of_x = _times(grad, weight.t()) if for_x else None
         found = (of_x, of_weight, of_bias)
         kept = (g if g is None else g.to(t) for g, t in zip(found, ctx.types, strict=True))
@@ -150,16 +150,16 @@ def _behind(
     """The gradient before the rectifier (if there is one), its transpose and its columns' sums."""
     fused = passes() if type(grad) is Tensor else None
     if y is not None and fused is not None:
-        return fused.rectify(grad, y, turned=turn, bias=bias)
+        return fused.rectify(grad, y, transposed=turn, bias=bias)
     if y is not None:
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
-    turned = grad.t().contiguous() if turn else None
-    return grad, turned, grad.sum(0) if bias else None
+    transposed = grad.t().contiguous() if turn else None
+    return grad, transposed, grad.sum(0) if bias else None
 
 
-def _of_weight(grad: Tensor, turned: Tensor | None, x: Tensor) -> Tensor:
+def _of_weight(grad: Tensor, transposed: Tensor | None, x: Tensor) -> Tensor:
     """grad^T x, [N, K]."""
-    return torch.mm(grad.t(), x) if turned is None else _times(turned, x.t())
+    return torch.mm(grad.t(), x) if transposed is None else _times(transposed, x.t())
 
 
 def _by_onednn(x: Tensor) -> bool:

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import MLP, Dense, Linear
-from graphrec.nn.one_history import attended, is_one
-from graphrec.nn.one_history import scores as scores_of_one
 from graphrec.nn.products import goes_to_onednn, product
 from graphrec.nn.segments import (
     as_jagged,
@@ -27,6 +25,8 @@ from graphrec.nn.segments import (
     segment_softmax_sum,
     segment_sum,
 )
+from graphrec.nn.shared_history import attended, is_one
+from graphrec.nn.shared_history import scores as scores_of_one
 
 __all__ = [
     "DIN",

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphrec.errors import Span
-from graphrec.recipe.checks import BALANCE_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS
 from graphrec.recipe.model import NODE_WORDS, NodeSpec, Recipe
+from graphrec.recipe.model_checks import BALANCE_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS
 from graphrec.recipe.scalars import Refused, resolve
 
 __all__ = ["canonical", "recipe_hash"]

@@ -1,19 +1,16 @@
-"""Composite blocks: reading their files, and what holds inside one before any recipe uses it."""
+"""Composite blocks: the order of their nodes, and what holds inside one before it is used."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-from graphrec.errors import Problem, RecipeError, nearest, suggestion
+from graphrec.errors import Problem, nearest, suggestion
 from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec
 from graphrec.recipe.names import node_name
-from graphrec.recipe.report import Report
 from graphrec.recipe.tree import INVALID, Tree, shown
 
-__all__ = ["check_composite", "fits", "node_of", "ordered", "read_composite"]
+__all__ = ["check_composite", "fits", "node_of", "ordered"]
 
 _TYPES: Mapping[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
@@ -54,29 +51,6 @@ def _reads(body: Mapping[str, Any] | str) -> Iterator[str]:
             waiting.extend(value.values())
         elif isinstance(value, list | tuple):
             waiting.extend(value)
-
-
-def read_composite(path: str | Path) -> Composite:
-    """The composite block a YAML file holds; raises RecipeError with everything wrong in it."""
-    from graphrec.recipe.files import Files
-    from graphrec.recipe.merge import root_layer
-    from graphrec.recipe.reader import read_yaml
-    from graphrec.recipe.validate import Validator
-
-    report, name = Report(), str(path)
-    text, unread = Files(os.path.dirname(name) or ".").read(name, None)
-    tree, problems = read_yaml(text, name) if text is not None else (None, [])
-    for problem in [*unread, *problems]:
-        report(problem)
-    made = None
-    if tree is not None:
-        tree = root_layer(tree, report)
-        called = tree.at("block")
-        title = called.value if called and isinstance(called.value, str) else ""
-        made = Validator(tree, report).composite(title, tree, "")
-    if report.problems or made is None:
-        raise RecipeError(report.problems)
-    return made
 
 
 # ---- what holds inside ------------------------------------------------------------------------

@@ -6,10 +6,16 @@ from collections.abc import Callable
 
 from graphrec.errors import Problem, suggestion
 from graphrec.recipe.families import expand_families, extend_families
-from graphrec.recipe.forms import open_data, open_group, open_task, open_train, with_task_defaults
 from graphrec.recipe.model import FEATURES
+from graphrec.recipe.problem_text import Report
 from graphrec.recipe.relations import expand_relations
-from graphrec.recipe.report import Report
+from graphrec.recipe.text_forms import (
+    open_data,
+    open_group,
+    open_task,
+    open_train,
+    with_task_defaults,
+)
 from graphrec.recipe.tree import INVALID, Tree, shown
 
 __all__ = ["completed", "opened"]

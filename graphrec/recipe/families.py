@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from graphrec.errors import Problem, Span, nearest, suggestion
 from graphrec.recipe.model import FEATURES
 from graphrec.recipe.names import feature_name
-from graphrec.recipe.report import Report
+from graphrec.recipe.problem_text import Report
 from graphrec.recipe.tree import INVALID, Tree, known, shown
 
 __all__ = ["FEATURE_KEYS", "TYPES", "expand_families", "extend_families"]

@@ -169,13 +169,6 @@ class Composite(Model):
     output: str
     """The node whose output is the block's."""
 
-    @property
-    def order(self) -> tuple[str, ...]:
-        """Names of the nodes, each after those it reads."""
-        from graphrec.recipe.composites import ordered
-
-        return ordered(self.graph)
-
 
 # ---- tasks ------------------------------------------------------------------------------------
 

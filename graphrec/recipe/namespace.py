@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from graphrec.errors import Problem, Span
 from graphrec.recipe.model import Recipe, SequenceFeature
 from graphrec.recipe.names import node_name
-from graphrec.recipe.report import Report
+from graphrec.recipe.problem_text import Report
 from graphrec.recipe.tree import Tree
 
 __all__ = ["check_names"]

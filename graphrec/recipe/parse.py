@@ -10,13 +10,13 @@ from pathlib import Path
 from graphrec.errors import Problem, RecipeError, Span, nearest, suggestion
 from graphrec.recipe.environment import fill_in
 from graphrec.recipe.expand import completed, opened, reopened, with_families
-from graphrec.recipe.files import Files, layers
 from graphrec.recipe.merge import is_patch, merge, orphaned, root_layer
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.namespace import check_names
 from graphrec.recipe.overrides import Override, apply, read_override, retold
+from graphrec.recipe.problem_text import Report
 from graphrec.recipe.reader import MAX_BYTES, read_yaml
-from graphrec.recipe.report import Report
+from graphrec.recipe.recipe_files import Files, layers
 from graphrec.recipe.tree import INVALID, Tree, shown
 from graphrec.recipe.validate import Validator
 from graphrec.recipe.vocabulary import check_vocabularies

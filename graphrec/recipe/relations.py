@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from graphrec.errors import Problem, Span
-from graphrec.recipe.report import Report
+from graphrec.recipe.problem_text import Report
 from graphrec.recipe.tree import INVALID, Tree, known, shown
 
 __all__ = ["expand_relations"]

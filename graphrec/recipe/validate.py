@@ -8,7 +8,6 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from graphrec.errors import Problem
-from graphrec.recipe.checks import CHECKS
 from graphrec.recipe.composites import check_composite, node_of, sample
 from graphrec.recipe.findings import from_pydantic
 from graphrec.recipe.model import (
@@ -24,7 +23,8 @@ from graphrec.recipe.model import (
     Relation,
     Task,
 )
-from graphrec.recipe.report import Report
+from graphrec.recipe.model_checks import CHECKS
+from graphrec.recipe.problem_text import Report
 from graphrec.recipe.training import Data, Export, Kernels, Train
 from graphrec.recipe.tree import INVALID, Tree, shown, spans
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from graphrec.errors import Problem
 from graphrec.recipe.calls import Call
-from graphrec.recipe.files import Files, base_folder
 from graphrec.recipe.model import CrossFeature, IdFeature, Recipe
-from graphrec.recipe.report import Report
+from graphrec.recipe.problem_text import Report
+from graphrec.recipe.recipe_files import Files, base_folder
 
 __all__ = ["check_vocabularies", "read_vocabulary"]
 

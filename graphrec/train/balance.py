@@ -156,7 +156,7 @@ def _on_simplex(point: Tensor, total: Tensor) -> Tensor:
 def _tables(module: nn.Module) -> list[nn.Parameter]:
     """The packed tables, whose gradients are sparse."""
     owners = [found for found in module.modules() if isinstance(found, Embeddings)]
-    return [owner.get_parameter(pack.name) for owner in owners for pack in owner.packs]
+    return [owner.get_parameter(packed.name) for owner in owners for packed in owner.table_groups]
 
 
 def _aligned(gradients: Sequence[Tensor | None]) -> Tensor:

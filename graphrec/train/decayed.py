@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from graphrec.recipe.calls import Call
-from graphrec.tasks import decay_parameters
+from graphrec.recipe.tasks import decay_parameters
 from graphrec.train import exact
 from graphrec.train.metrics import binned, make_metric
 

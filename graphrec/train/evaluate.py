@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from graphrec.compiler import Compiled, compile_recipe
+from graphrec.blocks.library import BUILTIN, Library
+from graphrec.compiler.pipeline import Compiled, compile_recipe
+from graphrec.compiler.target import Purpose
 from graphrec.data import Encoder, Loader, Source, open_data, open_files
 from graphrec.errors import CheckpointError, DataError, Problem
-from graphrec.library import BUILTIN, Library
 from graphrec.recipe.model import Recipe
-from graphrec.target import Purpose
 from graphrec.train import checkpoint
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.evaluation import Evaluator, eval_record

@@ -15,7 +15,7 @@ from torchmetrics import Metric
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
-from graphrec.tasks import INSIDE, form, has_inside, key, metric_parameters, suffix
+from graphrec.recipe.tasks import INSIDE, form, has_inside, key, metric_parameters, suffix
 from graphrec.train.checkpoint import Position
 from graphrec.train.losses import TaskLosses, score
 from graphrec.train.metrics import make_metric

@@ -9,23 +9,23 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from graphrec.compiler import Compiled
+from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, Loader, open_data
 from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
 from graphrec.recipe import canonical, recipe_hash
 from graphrec.recipe.model import IdFeature, Recipe
-from graphrec.tasks import INSIDE, has_inside
+from graphrec.recipe.tasks import INSIDE, has_inside
 from graphrec.train import checkpoint
 from graphrec.train.balance import make_balance
-from graphrec.train.board import Board
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.progress import Console, Progress, clock, score_table
 from graphrec.train.report import write_report
 from graphrec.train.run import Run, command_line, open_run, read_info, versions, write_text
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
+from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.trainer import Trainer, best_checkpoint
-from graphrec.viz import svg
+from graphrec.views.pictures import svg
 
 __all__ = ["train"]
 
@@ -77,7 +77,7 @@ def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
     if run.resumed:
         console.remark(f"going on from step {position.step} in {run.folder}")
     trainer.reachable = _reachable(trainer.recipe, data)
-    board = Board(run.folder / "tensorboard", position.step)
+    board = TensorBoard(run.folder / "tensorboard", position.step)
     if board.missing:
         console.remark("tensorboard is not installed; metrics.jsonl has the same numbers")
     total = total_updates(trainer.recipe, trainer.loader)

@@ -19,7 +19,7 @@ from torch import Tensor
 from graphrec.data.chunk import NULL_KEY
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe, Task
-from graphrec.tasks import LOSSES, form, loss_parameters, suffix
+from graphrec.recipe.tasks import LOSSES, form, loss_parameters, suffix
 
 __all__ = ["Losses", "TaskLosses", "compute", "jrc_rows", "score"]
 

@@ -17,10 +17,10 @@ from torchmetrics import Metric
 
 from graphrec.data.chunk import NULL_KEY
 from graphrec.recipe.calls import Call
-from graphrec.tasks import metric_parameters
+from graphrec.recipe.tasks import metric_parameters
 from graphrec.train import exact, spilled
 from graphrec.train.exact import Array
-from graphrec.train.rows import Rows
+from graphrec.train.train_rows import Rows
 
 __all__ = [
     "Accuracy",

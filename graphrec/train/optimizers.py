@@ -9,13 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.nn.embedding import Embeddings
-from graphrec.nn.pieces import Piece, PiecewiseModule
+from graphrec.nn.parameter_slice import ParameterSlice, PiecewiseModule
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Train
-from graphrec.train.dense import DenseOptimizer, Group, load_optimizer_state, optimizer_state
-from graphrec.train.groups import Settings, node_of, node_settings
+from graphrec.train.dense_optimizers import (
+    DenseOptimizer,
+    Group,
+    load_optimizer_state,
+    optimizer_state,
+)
+from graphrec.train.parameter_groups import Settings, node_of, node_settings
 from graphrec.train.schedules import factor, needs_total
-from graphrec.train.sparse import Change, RowOptimizer, update_rows
+from graphrec.train.table_optimizers import Change, RowOptimizer, update_rows
 
 __all__ = ["Optimizers", "PackedTable", "make_optimizers"]
 
@@ -26,7 +31,7 @@ class PackedTable:
 
     prefix: str
     parameter: nn.Parameter
-    pieces: tuple[Piece, ...]
+    pieces: tuple[ParameterSlice, ...]
     rows: RowOptimizer
     lr: float
     weight_decay: float
@@ -43,7 +48,7 @@ class Optimizers:
     def __init__(
         self,
         dense: DenseOptimizer | None,
-        dense_pieces: Mapping[nn.Parameter, tuple[Piece, ...]],
+        dense_pieces: Mapping[nn.Parameter, tuple[ParameterSlice, ...]],
         tables: tuple[PackedTable, ...],
         train: Train,
         total: int | None,
@@ -164,13 +169,13 @@ def make_optimizers(
     train = recipe.train
     if needs_total(train.schedule) and updates is None:
         raise ValueError(f"schedule `{train.schedule.kind}` needs the number of updates of the run")
-    pieces: dict[nn.Parameter, tuple[Piece, ...]] = {}
+    pieces: dict[nn.Parameter, tuple[ParameterSlice, ...]] = {}
     kernels: dict[str, str] = {}
-    packed: dict[nn.Parameter, tuple[str, tuple[Piece, ...]]] = {}
+    packed: dict[nn.Parameter, tuple[str, tuple[ParameterSlice, ...]]] = {}
     for prefix, owner in _modules(module, extra or {}):
         sparse: set[str] = set()
         if isinstance(owner, Embeddings):
-            sparse = {pack.name for pack in owner.packs}
+            sparse = {packed.name for packed in owner.table_groups}
             kernels[prefix] = owner.kernel
         for name, parameter in owner.named_parameters(recurse=False):
             if parameter.requires_grad and parameter not in pieces and parameter not in packed:
@@ -197,7 +202,9 @@ def make_optimizers(
 
 
 def _dense(
-    pieces: Mapping[nn.Parameter, tuple[Piece, ...]], settings: Mapping[str, Settings], train: Train
+    pieces: Mapping[nn.Parameter, tuple[ParameterSlice, ...]],
+    settings: Mapping[str, Settings],
+    train: Train,
 ) -> DenseOptimizer | None:
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter, parts in pieces.items():
@@ -224,8 +231,8 @@ def _modules(module: nn.Module, extra: Mapping[str, nn.Module]) -> Iterator[tupl
             yield f"{root}.{name}".rstrip("."), found
 
 
-def _pieces(owner: nn.Module, name: str, parameter: nn.Parameter) -> tuple[Piece, ...]:
+def _pieces(owner: nn.Module, name: str, parameter: nn.Parameter) -> tuple[ParameterSlice, ...]:
     if isinstance(owner, PiecewiseModule):
         return tuple(piece for piece in owner.pieces if piece.parameter == name)
     shape = tuple(parameter.shape)
-    return (Piece(name, name, 0, shape[0] if shape else 1, shape, ""),)
+    return (ParameterSlice(name, name, 0, shape[0] if shape else 1, shape, ""),)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from graphrec.recipe.model import Recipe
-from graphrec.tasks import INSIDE, has_inside, key
+from graphrec.recipe.tasks import INSIDE, has_inside, key
 
 __all__ = [
     "Console",

@@ -6,9 +6,9 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from graphrec.tasks import key
+from graphrec.recipe.tasks import key
 from graphrec.train.checkpoint import Checkpoint
-from graphrec.train.counting import counts_of
+from graphrec.train.counters import counts_of
 from graphrec.train.progress import clock, number, score_rows
 from graphrec.train.run import command_line, read_info, write_text
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from graphrec.train import exact
 from graphrec.train.exact import Array
-from graphrec.train.rows import Rows
+from graphrec.train.train_rows import Rows
 
 __all__ = ["auc", "by_group"]
 

@@ -21,10 +21,9 @@ from graphrec.data import Loader
 from graphrec.graph import Graph
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe
-from graphrec.tasks import selection
-from graphrec.train import checkpoint, counting, guard
+from graphrec.recipe.tasks import selection
+from graphrec.train import checkpoint, counters, nan_guard
 from graphrec.train.balance import Balance
-from graphrec.train.board import Board
 from graphrec.train.checkpoint import Checkpoint, Position
 from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.losses import TaskLosses
@@ -32,6 +31,7 @@ from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, score_table, status
 from graphrec.train.run import Run
 from graphrec.train.signals import Signals
+from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.window import Window
 
 __all__ = ["Trainer", "best_checkpoint"]
@@ -71,7 +71,7 @@ class Trainer:
 
     # ---- the loop -------------------------------------------------------------------------------
 
-    def run(self, progress: Progress, signals: Signals, board: Board) -> None:
+    def run(self, progress: Progress, signals: Signals, board: TensorBoard) -> None:
         """Train to the end, or until a signal; then `position.finished` is still false."""
         self.progress, self.signals, self.board = progress, signals, board
         self._started = time.perf_counter()
@@ -91,7 +91,7 @@ class Trainer:
 
     def _epoch(self) -> None:
         position, resumed = self.position, self.position.row
-        self.loader.counts = counting.Counts()
+        self.loader.counts = counters.Counts()
         self.window.start(self.loader)
         with closing(self.loader.epoch(position.epoch, resumed)) as batches:
             for batch, last in _with_last(batches):
@@ -100,7 +100,7 @@ class Trainer:
                 position.trained += batch.num_rows
                 if last:
                     updated = self.optimizers.flush() or updated
-                    counting.close_epoch(position.counts, self.loader.counts, resumed)
+                    counters.close_epoch(position.counts, self.loader.counts, resumed)
                     position.epoch, position.row = position.epoch + 1, 0
                 if updated and self._after_update(last):
                     return
@@ -117,7 +117,7 @@ class Trainer:
             self._stop_not_finite(batch, losses)
         losses.total.backward()  # type: ignore[no-untyped-call]
         ready = self.optimizers.pending + 1 >= self.recipe.train.accumulate
-        if ready and not guard.finite_gradients(self.module):
+        if ready and not nan_guard.finite_gradients(self.module):
             self._stop_not_finite(batch, losses)
         self.window.add(total, losses, predictions, batch)
         return self.optimizers.step()
@@ -241,7 +241,7 @@ class Trainer:
 
     def _stop_not_finite(self, batch: Batch, losses: Any) -> None:
         folder, step = self.run_folder.folder, self.position.step + 1
-        raise guard.not_finite(self.module, self.graph, batch, losses, step, folder)
+        raise nan_guard.not_finite(self.module, self.graph, batch, losses, step, folder)
 
     # ---- checkpoints ----------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from graphrec.data import Loader
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
-from graphrec.tasks import form, key, suffix
+from graphrec.recipe.tasks import form, key, suffix
 from graphrec.train.decayed import Decayed, DecayedAuc, make_decayed
 from graphrec.train.evaluation import LossMeans, known_rows
 from graphrec.train.losses import Losses, TaskLosses

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphrec import conformance
-from graphrec.library import BUILTIN
+from graphrec.blocks.library import BUILTIN
 from graphrec.shapes import Shape, length
+from graphrec.verify import block as conformance
 
 B = "B"
 L = length("click")

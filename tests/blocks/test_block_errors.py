@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from graphrec.block import Block
-from graphrec.library import BUILTIN
+from graphrec.blocks.base import Block
+from graphrec.blocks.library import BUILTIN
 from graphrec.shapes import Shape, ShapeError, length
 
 VECTOR, WIDE = Shape(("B", 8)), Shape(("B", 16))

@@ -10,11 +10,11 @@ import torch
 from torch.export import Dim
 
 from graphrec.blocks import PRIMITIVES
-from graphrec.conformance import CHECKS, Skipped, call, tensors
-from graphrec.conformance.checks import undocumented
-from graphrec.conformance.verdict import smooth
 from graphrec.nn import Jagged
 from graphrec.shapes import Shape
+from graphrec.verify.block import CHECKS, Skipped, call, tensors
+from graphrec.verify.block.block_checks import undocumented
+from graphrec.verify.block.verdict import smooth
 
 sys.path.insert(0, str(Path(__file__).parent))
 from examples import EXAMPLES, Example

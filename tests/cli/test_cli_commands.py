@@ -263,7 +263,7 @@ def test_blocks(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_schema(capsys: pytest.CaptureFixture[str]) -> None:
-    from graphrec.library import shipped
+    from graphrec.blocks.library import shipped
 
     for what in ("recipe", "block"):
         assert main(["schema", what]) == 0
@@ -341,11 +341,11 @@ def test_a_bug_is_told_as_a_bug(
         raise RuntimeError("something they got wrong")
 
     with monkeypatch.context() as patch:
-        patch.setattr("graphrec.compiler.check_recipe", broken)
+        patch.setattr("graphrec.compiler.pipeline.check_recipe", broken)
         assert main(["check", small]) == 70
     err = capsys.readouterr().err
     assert "RuntimeError: something they got wrong" in err and f"an error in {__file__}" in err
-    monkeypatch.setattr("graphrec.compiler.parse", lambda *_, **__: None)
+    monkeypatch.setattr("graphrec.compiler.pipeline.parse", lambda *_, **__: None)
     assert main(["check", small]) == 70
     err = capsys.readouterr().err
     assert "a bug in graphrec, not in your recipe" in err and "please report it" in err
@@ -360,6 +360,6 @@ def test_an_interrupt_is_quiet(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("graphrec.compiler.check_recipe", interrupted)
+    monkeypatch.setattr("graphrec.compiler.pipeline.check_recipe", interrupted)
     assert main(["check", small]) == 130
     assert capsys.readouterr().err == "interrupted\n"

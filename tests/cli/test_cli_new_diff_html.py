@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.catalog import shipped_recipes
+from graphrec.blocks.library import shipped
 from graphrec.cli import main
-from graphrec.library import shipped
 from graphrec.recipe import read_recipe
+from graphrec.views.catalog import shipped_recipes
 
 Out = pytest.CaptureFixture[str]
 
@@ -291,7 +291,7 @@ def test_an_editor_completes_blocks_of_plugins(
 
 
 def test_every_word_of_the_schema_has_a_hover_text() -> None:
-    from graphrec.schema import block_schema, recipe_schema
+    from graphrec.views.schema import block_schema, recipe_schema
 
     for schema in (recipe_schema(), block_schema()):
         bare = []

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.data import Encoder, Loader, open_data
 from graphrec.data.chunk import Chunk
 from graphrec.data.source import Raw
@@ -94,12 +94,12 @@ def test_the_model_pools_the_ids_of_a_step(tmp_path: Path) -> None:
     encoder = encoder_of(tmp_path)
     module = compile_recipe(tmp_path / "nested.yaml").module()
     batch = encoder.encode(pa.table(ROWS))
-    looked = module.embeddings(batch.features).sequence(["seen.tags"])
+    embedded = module.embeddings(batch.features).sequence(["seen.tags"])
     table = module.state_dict()["embeddings.tags.weight"]
     wanted = torch.stack(
         [table[[7, 8]].mean(0), table[1], table[2], table[2] * 0, table[3:5].mean(0)]
     )
-    torch.testing.assert_close(looked.values, wanted)
+    torch.testing.assert_close(embedded.values, wanted)
     assert module(batch)["probs"].shape == (3,)
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphrec.data.vocabulary import HashedRows, ListedRows, RangeRows, ValueMap, canonical_integers
+from graphrec.data.value_maps import HashedRows, ListedRows, RangeRows, ValueMap, canonical_integers
 
 
 def listed(*values: object) -> ListedRows:

@@ -18,9 +18,9 @@ from translate_inputs import vector
 from translate_models import model
 from translate_tasks import add_tasks, task_names, tasks_of
 
-from graphrec.compiler import Compiled, compile_recipe
+from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.nn import Batch, VariationalDropout
-from graphrec.nn.pieces import PiecewiseModule
+from graphrec.nn.parameter_slice import PiecewiseModule
 from graphrec.train.balance import make_balance
 from graphrec.train.losses import Losses, TaskLosses
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.nn.batch import Batch, Jagged
 from graphrec.train.losses import TaskLosses
 from graphrec.train.optimizers import make_optimizers

@@ -127,10 +127,10 @@ def test_every_column_is_what_its_table_says(grad: bool, kernel: str) -> None:
     module, x = make(), features()
     module.kernel = kernel
     with torch.set_grad_enabled(grad):
-        looked = module(x)
+        embedded = module(x)
     for name, values in expected(module.state_dict(), x).items():
-        torch.testing.assert_close(looked.concat([name]), values, msg=name)
-        assert looked.concat([name]).dtype == torch.float32
+        torch.testing.assert_close(embedded.concat([name]), values, msg=name)
+        assert embedded.concat([name]).dtype == torch.float32
 
 
 def test_gradients_equal_those_of_plain_indexing() -> None:
@@ -186,15 +186,15 @@ def test_a_part_of_the_columns(names: list[str], kernel: str) -> None:
     wanted = expected(module.state_dict(), x)
     part = {name: x[name] for name in [*names, "strange"]}
     for _ in range(2):  # the second time with the layout that was kept
-        looked = module(part, partial=True)
+        embedded = module(part, partial=True)
         for name in names:
-            torch.testing.assert_close(looked.concat([name]), wanted[name], msg=name)
+            torch.testing.assert_close(embedded.concat([name]), wanted[name], msg=name)
     with pytest.raises(KeyError, match="`weighed` was not looked up; known here: "):
-        looked.concat(["weighed"])
+        embedded.concat(["weighed"])
     with pytest.raises(KeyError, match="the batch has no column"):
         module(part)
-    looked = module(x, partial=True)
-    torch.testing.assert_close(looked.concat(["age", "auto"]), module(x).concat(["age", "auto"]))
+    embedded = module(x, partial=True)
+    torch.testing.assert_close(embedded.concat(["age", "auto"]), module(x).concat(["age", "auto"]))
 
 
 def test_gradients_of_a_part_of_the_columns() -> None:
@@ -218,40 +218,42 @@ def test_rows_read_by_two_collections_are_found_once(kernel: str) -> None:
     two = Embeddings(tables, columns, ROWS, kernel=kernel)
     small = Embeddings(tables[1:], [c for c in columns if c.table == "user"], ROWS, kernel=kernel)
     x = features()
-    looked = one(x)
-    again, alone = two(x, like=looked), two(x)
-    assert [again.parts[key] is part for key, part in looked.parts.items()] == [True] * 6
+    embedded = one(x)
+    again, alone = two(x, like=embedded), two(x)
+    assert [again.parts[key] is part for key, part in embedded.parts.items()] == [True] * 6
     for column in columns:
         name = [column.column]
         assert torch.equal(again.concat(name), alone.concat(name))
         if column.table == "user":
-            assert torch.equal(small(x, like=looked).concat(name), small(x).concat(name))
+            assert torch.equal(small(x, like=embedded).concat(name), small(x).concat(name))
     assert again.sequence(["h.item"]).lengths is LENGTHS
 
 
 def test_neighbours_are_views_and_answers_are_kept() -> None:
     module = make()
-    looked = module(features())
-    both = looked.concat(["bought", "item", "user"])
-    assert both.untyped_storage().data_ptr() == looked.concat(["item"]).untyped_storage().data_ptr()
-    assert looked.concat(("bought", "item", "user")) is both
-    stacked = looked.stack(["bought", "item", "user"])
+    embedded = module(features())
+    both = embedded.concat(["bought", "item", "user"])
+    assert (
+        both.untyped_storage().data_ptr() == embedded.concat(["item"]).untyped_storage().data_ptr()
+    )
+    assert embedded.concat(("bought", "item", "user")) is both
+    stacked = embedded.stack(["bought", "item", "user"])
     assert stacked.shape == (3, 3, DIM) and stacked.data_ptr() == both.data_ptr()
-    swapped = looked.concat(["item", "bought"])
+    swapped = embedded.concat(["item", "bought"])
     assert torch.equal(
-        swapped, torch.cat([looked.concat(["item"]), looked.concat(["bought"])], dim=1)
+        swapped, torch.cat([embedded.concat(["item"]), embedded.concat(["bought"])], dim=1)
     )
 
 
 def test_shapes_of_sequences_values_and_lengths() -> None:
-    looked = make()(features())
-    steps = looked.sequence(["h.item", "h.user", "h.price"])
+    embedded = make()(features())
+    steps = embedded.sequence(["h.item", "h.user", "h.price"])
     assert steps.values.shape == (5, 2 * DIM + 1) and steps.lengths is LENGTHS
-    assert looked.sequence(["h.tags"]).lengths is LENGTHS
-    assert looked.length(["h.item"]).tolist() == [2.0, 0.0, 3.0]
+    assert embedded.sequence(["h.tags"]).lengths is LENGTHS
+    assert embedded.length(["h.item"]).tolist() == [2.0, 0.0, 3.0]
     x = features()
     assert torch.equal(
-        looked.values(["price", "wide", "auto"]), torch.cat([x["price"], x["wide"], x["auto"]], 1)
+        embedded.values(["price", "wide", "auto"]), torch.cat([x["price"], x["wide"], x["auto"]], 1)
     )
 
 
@@ -286,7 +288,7 @@ def test_loading_says_what_does_not_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["type", "forward", "training", "weight", "packs", "packed_4", "_parameters"]
+    "name", ["type", "forward", "training", "weight", "table_groups", "packed_4", "_parameters"]
 )
 def test_names_of_attributes_are_fine_for_tables_and_columns(name: str) -> None:
     columns: list[Column] = [Lookup(name, table=name), Dense("x", dim=DIM)]
@@ -326,9 +328,9 @@ def test_init(init: str, std: float) -> None:
 def test_meta_device_and_to_empty() -> None:
     with torch.device("meta"):
         module, x = make(), features()
-        looked = module(x)
-        assert looked.concat(["item", "tags", "age"]).shape == (3, 3 * DIM)
-        assert looked.sequence(["h.item"]).values.shape == (5, DIM)
+        embedded = module(x)
+        assert embedded.concat(["item", "tags", "age"]).shape == (3, 3 * DIM)
+        assert embedded.sequence(["h.item"]).values.shape == (5, DIM)
     real = module.to_empty(device="cpu")
     real.reset(7)
     plain = make()
@@ -346,16 +348,16 @@ def test_empty_batches_and_empty_lists() -> None:
     module = Embeddings(
         TABLES, [Lookup("item", table="item"), Lookup("tags", table="item", pool="mean")], ROWS
     )
-    looked = module({"item": none, "tags": Jagged(none, none)})
-    assert looked.concat(["item", "tags"]).shape == (0, 2 * DIM)
-    looked = module(
+    embedded = module({"item": none, "tags": Jagged(none, none)})
+    assert embedded.concat(["item", "tags"]).shape == (0, 2 * DIM)
+    embedded = module(
         {
             "item": torch.zeros(2, dtype=torch.int64),
             "tags": Jagged(none, torch.zeros(2, dtype=torch.int64)),
         }
     )
-    looked.concat(["item", "tags"]).sum().backward()
-    assert torch.equal(looked.concat(["tags"]), torch.zeros(2, DIM))
+    embedded.concat(["item", "tags"]).sum().backward()
+    assert torch.equal(embedded.concat(["tags"]), torch.zeros(2, DIM))
 
 
 class Wrapped(torch.nn.Module):
@@ -366,11 +368,11 @@ class Wrapped(torch.nn.Module):
         self.embeddings = make()
 
     def forward(self, x: dict[str, Tensor | Jagged]) -> Tensor:
-        looked = self.embeddings(x)
-        out: Tensor = looked.concat(["item", "tags", "means", "age", "auto"])
+        embedded = self.embeddings(x)
+        out: Tensor = embedded.concat(["item", "tags", "means", "age", "auto"])
         part = self.embeddings({"age": x["age"], "item": x["item"]}, partial=True)
         out = out + part.concat(["age", "item"]).sum()
-        return out + looked.sequence(["h.item"]).values.sum()
+        return out + embedded.sequence(["h.item"]).values.sum()
 
 
 def test_export() -> None:

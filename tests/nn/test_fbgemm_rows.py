@@ -15,7 +15,7 @@ from graphrec.nn.native import RowKernel, kernel
 from graphrec.nn.native.fbgemm import Fbgemm, choose_fbgemm, fbgemm
 from graphrec.nn.tables import Lookup, Table
 from graphrec.recipe.training import Optimizer
-from graphrec.train.sparse import RowOptimizer
+from graphrec.train.table_optimizers import RowOptimizer
 
 RULES = ("sgd", "adagrad", "rowwise_adagrad", "adam")
 LENGTHS = torch.tensor([2, 0, 3, 1])
@@ -56,9 +56,9 @@ def trained(asked: str, rule: str) -> dict[str, Tensor]:
     module.reset(0)
     optimizer = RowOptimizer(module.packed_8, Optimizer(name=rule, eps=1e-6), asked)
     for step in range(1, 5):
-        looked = module(features(step))
-        single = looked.concat(["bought", "item", "tags", "user"])
-        _loss(single, looked.concat(["h.item"])).backward()
+        embedded = module(features(step))
+        single = embedded.concat(["bought", "item", "tags", "user"])
+        _loss(single, embedded.concat(["h.item"])).backward()
         grad = module.packed_8.grad
         optimizer.update(grad._indices()[0], grad._values(), 0.05, 0.0, step)
         module.packed_8.grad = None

@@ -54,7 +54,7 @@ def test_somebody_elses_settings_stay() -> None:
 @pytest.mark.skipif(platform.system() != "Linux", reason="Linux only")
 def test_tables_ask_for_huge_pages() -> None:
     large = Embeddings([Table("t", rows=1_000_000, dim=16)], [Lookup("c", table="t")], draw=False)
-    weight = large.get_parameter(large.packs[0].name)
+    weight = large.get_parameter(large.table_groups[0].name)
     assert "hg" in flags_of(weight.data_ptr() + (1 << 22))
     small = torch.empty(1000)
     assert in_huge_pages(small) is small

@@ -17,7 +17,7 @@ from graphrec.nn.embedding import Embeddings
 from graphrec.nn.native import RULES, RowKernel, compiled
 from graphrec.nn.tables import Lookup, Table
 from graphrec.recipe.training import Optimizer
-from graphrec.train.sparse import Change, RowOptimizer, update_rows
+from graphrec.train.table_optimizers import Change, RowOptimizer, update_rows
 
 BETAS = (0.9, 0.999)
 

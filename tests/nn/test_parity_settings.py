@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from graphrec.blocks.dense import MLP as MLPBlock
 from graphrec.blocks.sequence import Din
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.nn import CGC, DIN, MLP, Batch, Jagged, MultiWindowDIN
 
 LENGTHS = torch.tensor([2, 0, 3, 1])

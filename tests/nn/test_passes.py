@@ -25,12 +25,16 @@ def test_gradient_before_a_rectifier(
 ) -> None:
     torch.manual_seed(0)
     grad, out = torch.randn(shape, dtype=dtype), torch.relu(torch.randn(shape, dtype=dtype))
-    masked, turned, sums = fused.rectify(grad, out, turned=True, bias=True)
+    masked, transposed, sums = fused.rectify(grad, out, transposed=True, bias=True)
     expected = torch.ops.aten.threshold_backward(grad, out, 0)
     assert torch.equal(masked, expected)
-    assert turned is not None and turned.is_contiguous() and torch.equal(turned, expected.t())
+    assert (
+        transposed is not None
+        and transposed.is_contiguous()
+        and torch.equal(transposed, expected.t())
+    )
     torch.testing.assert_close(sums, expected.double().sum(0).float(), rtol=1e-5, atol=1e-4)
-    _, none, nothing = fused.rectify(grad, out, turned=False, bias=False)
+    _, none, nothing = fused.rectify(grad, out, transposed=False, bias=False)
     assert none is None and nothing is None
 
 
@@ -38,24 +42,24 @@ def test_nan_passes_where_torch_lets_it_pass(fused: Passes) -> None:
     nan = float("nan")
     grad = torch.tensor([[nan, nan, 1.0, 1.0, 1.0]])
     out = torch.tensor([[0.0, 2.0, nan, 0.0, float("inf")]])
-    masked, _, sums = fused.rectify(grad, out, turned=False, bias=True)
+    masked, _, sums = fused.rectify(grad, out, transposed=False, bias=True)
     expected = torch.ops.aten.threshold_backward(grad, out, 0)
     torch.testing.assert_close(masked, expected, equal_nan=True, rtol=0, atol=0)
     torch.testing.assert_close(sums, expected[0], equal_nan=True, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("kind", ["columns", "expanded", "turned"])
+@pytest.mark.parametrize("kind", ["columns", "expanded", "transposed"])
 def test_gradients_of_any_strides(fused: Passes, kind: str) -> None:
     wide = torch.randn(70, 90)
     grad = {
         "columns": wide[:, 20:60],
         "expanded": wide[:1, :40].expand(70, 40),
-        "turned": torch.randn(40, 70).t(),
+        "transposed": torch.randn(40, 70).t(),
     }[kind]
     out = torch.relu(torch.randn(70, 40))
-    masked, turned, _ = fused.rectify(grad, out, turned=True, bias=False)
+    masked, transposed, _ = fused.rectify(grad, out, transposed=True, bias=False)
     assert torch.equal(masked, torch.where(out > 0, grad, 0.0))
-    assert turned is not None and torch.equal(turned, masked.t())
+    assert transposed is not None and torch.equal(transposed, masked.t())
 
 
 def test_sums_do_not_depend_on_threads(fused: Passes) -> None:
@@ -64,7 +68,7 @@ def test_sums_do_not_depend_on_threads(fused: Passes) -> None:
     try:
         for threads in (1, 2, 5):
             torch.set_num_threads(threads)
-            found.append(fused.rectify(grad, out, turned=False, bias=True)[2])
+            found.append(fused.rectify(grad, out, transposed=False, bias=True)[2])
     finally:
         torch.set_num_threads(before)
     assert all(
@@ -106,7 +110,7 @@ def test_results_lie_where_the_arguments_do(fused: Passes) -> None:
     with torch.device("meta"):  # the default of what is made anew
         found = [*fused.pairs(fields), fused.pairs_backward(fields, grad, grad)]
         found += [
-            one for one in fused.rectify(grad, grad, turned=True, bias=True) if one is not None
+            one for one in fused.rectify(grad, grad, transposed=True, bias=True) if one is not None
         ]
         found += fused.mix(weights, experts)
     assert len(found) == 7 and all(one.device.type == "cpu" for one in found)

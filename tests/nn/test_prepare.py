@@ -29,7 +29,7 @@ from graphrec.nn import (
     Table,
     prepare,
 )
-from graphrec.nn.ready import Ready
+from graphrec.nn.packed_linear import PackedLinear
 
 HISTORY = Jagged(
     torch.randn(11, 16, generator=torch.Generator().manual_seed(1)), torch.tensor([4, 0, 1, 6])
@@ -83,7 +83,7 @@ def test_layers_are_equal_and_keep_their_checkpoint(name: str, dtype: torch.dtyp
     after = prepared.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[key], value) for key, value in before.items())
-    assert any(isinstance(part, Ready) for part in prepared.modules())
+    assert any(isinstance(part, PackedLinear) for part in prepared.modules())
     assert not prepared.training and not any(p.requires_grad for p in prepared.parameters())
     with torch.no_grad():
         pairs = zip(values(layer(*inputs)), values(prepared(*inputs)), strict=True)
@@ -154,9 +154,9 @@ class Model(nn.Module):
         self.deep = MLP(16, [32, 16], norm="batch", dropout=0.1, out=1)
 
     def forward(self, batch: Batch) -> Tensor:
-        looked = self.embeddings(batch.features)
-        item = looked.concat(["item"])
-        interest = self.interest(item, looked.sequence(["h.item"]))
+        embedded = self.embeddings(batch.features)
+        item = embedded.concat(["item"])
+        interest = self.interest(item, embedded.sequence(["h.item"]))
         made: Tensor = self.deep(torch.cat([item, interest], dim=1))
         return made
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from graphrec.nn import products
 from graphrec.nn.dense import MLP, Linear
-from graphrec.nn.products import goes_to_onednn, narrowed, product
+from graphrec.nn.products import cast_input, goes_to_onednn, product
 
 
 @pytest.fixture
@@ -196,8 +196,8 @@ def test_nan_goes_through_a_rectified_layer() -> None:
 
 def test_one_copy_for_all_readers() -> None:
     x = torch.randn(4, 3)
-    assert narrowed(x) is x
+    assert cast_input(x) is x
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        low = narrowed(x)
-        assert low.dtype == torch.bfloat16 and narrowed(low) is low
-        assert narrowed(x.double()).dtype == torch.float64
+        low = cast_input(x)
+        assert low.dtype == torch.bfloat16 and cast_input(low) is low
+        assert cast_input(x.double()).dtype == torch.float64

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphrec.nn import one_history, prepare
+from graphrec.nn import prepare, shared_history
 from graphrec.nn.native.scores import score_kernel
 from graphrec.nn.sequence import DIN
 
@@ -58,7 +58,7 @@ def test_equal_to_torch(
     assert called
     exact = scored(layer.double(), query.double(), keys.double())
     torch.testing.assert_close(ours.double(), exact, rtol=1e-5, atol=1e-4)
-    monkeypatch.setattr(one_history, "score_kernel", lambda: None)
+    monkeypatch.setattr(shared_history, "score_kernel", lambda: None)
     theirs = scored(layer.float(), query, keys)
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)
 
@@ -87,10 +87,10 @@ def test_prepared_batch_norm_is_known() -> None:
     layer = layer_of(8, 8, [24, 16], norm="batch").eval()
     query, keys = torch.randn(60, 8), torch.randn(11, 8)
     expected = scored(layer, query, keys)
-    assert one_history._fused(query, list(layer.mlp.layers)) is None
+    assert shared_history._fused(query, list(layer.mlp.layers)) is None
     prepared = prepare(layer)
     with torch.no_grad():
-        assert one_history._fused(query, list(prepared.mlp.layers)) is not None
+        assert shared_history._fused(query, list(prepared.mlp.layers)) is not None
     torch.testing.assert_close(scored(prepared, query, keys), expected, rtol=1e-5, atol=1e-4)
 
 
@@ -98,4 +98,4 @@ def test_prepared_batch_norm_is_known() -> None:
 def test_other_activations_go_to_torch(activation: str) -> None:
     layer = layer_of(8, 8, [24], activation=activation).eval()
     with torch.no_grad():
-        assert one_history._fused(torch.randn(5, 8), list(layer.mlp.layers)) is None
+        assert shared_history._fused(torch.randn(5, 8), list(layer.mlp.layers)) is None

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.block import RESERVED
+from graphrec.blocks.base import RESERVED
 from graphrec.errors import RecipeError, render
 from graphrec.recipe import Reading, canonical, parse, read_recipe, recipe_hash
 from graphrec.recipe.model import NODE_WORDS, IdFeature, NodeSpec, Recipe, SequenceFeature

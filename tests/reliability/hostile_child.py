@@ -23,7 +23,7 @@ import networkx  # noqa: F401 - imported by graphrec where a cycle is explained
 from hostile_texts import mutated
 from mistakes import recipes
 
-from graphrec.compiler import check_recipe, compile_recipe
+from graphrec.compiler.pipeline import check_recipe, compile_recipe
 from graphrec.errors import RecipeError, render
 
 FORBIDDEN = (

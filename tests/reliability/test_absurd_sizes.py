@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from mistakes import ROOT, recipes
 
-from graphrec.build.sizes import available, check_memory, parse_bytes, sizes
-from graphrec.compiler import check_recipe, compile_recipe
+from graphrec.compiler.memory import available, check_memory, parse_bytes, sizes
+from graphrec.compiler.pipeline import check_recipe, compile_recipe
 
 HEAD = """\
 graphrec: 1
@@ -194,14 +194,14 @@ def test_the_bound_of_this_machine() -> None:
     limit = resource.getrlimit(resource.RLIMIT_AS)
     if limit[0] < 0:
         code = "import resource; resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31));"
-        code += "from graphrec.build.sizes import available; print(available())"
+        code += "from graphrec.compiler.memory import available; print(available())"
         run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
         assert int(run.stdout) <= 0.8 * 2**31
 
 
 def test_estimates_are_near_what_layers_have() -> None:
     """Never far above, so that no honest model is refused; tables exactly."""
-    from graphrec.measure import measure
+    from graphrec.views.flops import measure
 
     for name in ("shop", "dcn_v2", "ple", "bst", "fusion_tower", "dbmtl_masknet", "movielens_din"):
         compiled = compile_recipe(ROOT / "recipes" / f"{name}.yaml")

@@ -14,7 +14,7 @@ from typing import Any
 
 from mistakes import ROOT, recipes
 
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.recipe.reader import read_yaml
 
 NAMES = ("shop", "deepfm", "dbmtl_masknet", "kuairand_mmoe_din", "pepnet", "esmm", "fusion_tower")

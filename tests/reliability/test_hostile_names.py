@@ -8,15 +8,15 @@ import string
 
 import torch
 
-from graphrec.compiler import Compiled, check_recipe, compile_recipe
-from graphrec.module import check_source
+from graphrec.compiler.loader import check_source
+from graphrec.compiler.pipeline import Compiled, check_recipe, compile_recipe
 from graphrec.nn import Batch, Jagged
 from graphrec.recipe.names import MODULE_ATTRIBUTES, feature_name, node_name
 
 # Texts that may stand wherever a text is free: columns, name, description, labels, notes.
 TEXTS = [
     *keyword.kwlist,
-    *("__init__", "__class__", "self", "batch", "torch", "nn", "F", "print", "None", "looked"),
+    *("__init__", "__class__", "self", "batch", "torch", "nn", "F", "print", "None", "embedded"),
     *("ﬁle", "ﬁ" * 9, "Å", "Å", "ｅｖａｌ", "a\u0301", "\u202etxt.exe", "\u2066x\u2069", "\u200b"),
     *(
         '"',
@@ -51,7 +51,7 @@ TEXTS = [
 NAMES = [
     *keyword.kwlist[::2],
     *sorted(MODULE_ATTRIBUTES)[::4],
-    *("self", "batch", "looked", "first", "torch", "nn", "F", "TABLES", "LOOKUPS", "ALL", "FIT"),
+    *("self", "batch", "embedded", "first", "torch", "nn", "F", "TABLES", "LOOKUPS", "ALL", "FIT"),
     *("Embeddings", "Batch", "Tensor", "MLP", "print", "None_", "_", "__", "__class__", "__dict__"),
     *("embeddings", "first_order", "head", "rel", "weight", "bias", "fields", "linear", "values"),
     *(

@@ -13,7 +13,7 @@ import pytest
 from hostile_texts import HOSTILE
 from mistakes import recipes
 
-from graphrec.compiler import check_recipe, compile_recipe
+from graphrec.compiler.pipeline import check_recipe, compile_recipe
 
 CHILD = Path(__file__).parent / "hostile_child.py"
 

@@ -20,7 +20,7 @@ def made(request: pytest.FixtureRequest) -> list:
 
 
 def test_every_recipe_is_fine_without_a_mistake(tmp_path: Path) -> None:
-    from graphrec.compiler import check_recipe
+    from graphrec.compiler.pipeline import check_recipe
 
     for recipe in recipes():
         for name, text in recipe.files.items():

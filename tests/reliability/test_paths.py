@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from graphrec.compiler import check_recipe
+from graphrec.compiler.pipeline import check_recipe
 
 SECRET = "top-secret-value"
 BODY = """\

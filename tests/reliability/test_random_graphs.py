@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from graphrec.compiler import check_recipe, compile_recipe
+from graphrec.compiler.pipeline import check_recipe, compile_recipe
 from graphrec.graph import Group
 from graphrec.nn import Batch, Jagged
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphrec.compiler import check_recipe, compile_recipe
+from graphrec.compiler.pipeline import check_recipe, compile_recipe
 from graphrec.nn import Batch
 from graphrec.train import checkpoint, train
 from graphrec.train.balance import Pareto, Uncertainty, make_balance, pareto_weights

@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.data import Encoder, Loader, open_data
-from graphrec.train import guard
+from graphrec.train import nan_guard
 from graphrec.train.losses import TaskLosses
 
 RECIPE = """
@@ -38,7 +38,7 @@ def parts():
 def told(parts, tmp_path) -> str:
     compiled, module, batch = parts
     losses = TaskLosses(compiled.recipe)(module(batch), batch)
-    error = guard.not_finite(module, compiled.graph, batch, losses, 7, tmp_path)
+    error = nan_guard.not_finite(module, compiled.graph, batch, losses, 7, tmp_path)
     kept = load_file(tmp_path / "not-finite-step-00000007.safetensors")
     assert torch.equal(kept["features/item"], batch.features["item"])
     return error.problems[0].message
@@ -72,9 +72,9 @@ def test_weights_are_named(parts, tmp_path):
 def test_gradients_are_watched_and_named(parts, tmp_path):
     _, module, batch = parts
     module(batch)["logits"].sum().backward()
-    assert guard.finite_gradients(module)
+    assert nan_guard.finite_gradients(module)
     next(module.top.parameters()).grad[0] = torch.nan
-    assert not guard.finite_gradients(module)
+    assert not nan_guard.finite_gradients(module)
     message = told(parts, tmp_path)
     assert "a gradient is not finite" in message and "node `top`" in message
 
@@ -84,4 +84,4 @@ def test_gradients_of_tables_are_watched(parts):
     module(batch)["logits"].sum().backward()
     (table,) = [p for p in module.parameters() if p.grad is not None and p.grad.is_sparse]
     table.grad._values()[0] = torch.inf
-    assert not guard.finite_gradients(module)
+    assert not nan_guard.finite_gradients(module)

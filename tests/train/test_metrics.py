@@ -11,7 +11,7 @@ from graphrec.data.chunk import NULL_KEY
 from graphrec.recipe.calls import parse_call
 from graphrec.train.decayed import make_decayed
 from graphrec.train.metrics import Auc, BinnedAuc, GroupedAuc, make_metric
-from graphrec.train.rows import Rows
+from graphrec.train.train_rows import Rows
 
 PREDICTIONS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
 

@@ -15,7 +15,7 @@ from graphrec.nn.embedding import Embeddings
 from graphrec.nn.tables import Dense, Lookup, Table
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Optimizer
-from graphrec.train import dense
+from graphrec.train import dense_optimizers as dense
 from graphrec.train.optimizers import Optimizers, make_optimizers
 
 ROWS, DIM, BATCH, STEPS = 17, 4, 12, 20
@@ -66,10 +66,10 @@ class Shop(nn.Module):
             layer.reset_parameters()
 
     def forward(self, features: dict[str, Tensor | Jagged]) -> Tensor:
-        looked = self.embeddings(features)
-        steps = looked.sequence(["hist.target"])
+        embedded = self.embeddings(features)
+        steps = embedded.sequence(["hist.target"])
         history = torch.zeros(steps.num_rows, DIM).index_add(0, steps.rows(), steps.values)
-        x = torch.cat([looked.concat(["b", "f", "p", "q", "tag", "target"]), history], dim=1)
+        x = torch.cat([embedded.concat(["b", "f", "p", "q", "tag", "target"]), history], dim=1)
         out: Tensor = self.tower_ctr(x)
         return out
 

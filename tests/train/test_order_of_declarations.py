@@ -10,7 +10,7 @@ import yaml
 from safetensors.torch import load_file
 
 from graphrec.cli.console import Console
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.train.loop import train
 
 ROOT = Path(__file__).parents[2]

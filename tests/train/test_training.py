@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.errors import CheckpointError, DataError
 from graphrec.train import checkpoint, evaluate, train
 from graphrec.train.run import open_run, read_info

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graphrec.block import Block
+from graphrec.blocks.base import Block
 from graphrec.graph import Graph, Group, KernelChoice, Node, Output, Ref, Table
 from graphrec.shapes import Shape
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.catalog import about_block, find_recipe, recipe_text, shipped_recipes
+from graphrec.blocks.library import BUILTIN
 from graphrec.errors import RecipeError
-from graphrec.library import BUILTIN
+from graphrec.views.catalog import about_block, find_recipe, recipe_text, shipped_recipes
 
 
 def test_the_zoo_is_listed_without_its_bases() -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.compiler import Compiled, compile_recipe
-from graphrec.describe import Cost, Description, describe
+from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.graph import Graph
-from graphrec.measure import history_lengths, measure
+from graphrec.views.describe import Cost, Description, describe
+from graphrec.views.flops import history_lengths, measure
 
 RECIPE = """
 graphrec: 1
@@ -117,7 +117,7 @@ def test_a_block_that_needs_numbers_is_no_obstacle(tmp_path: Path, compiled: Com
     broken = source.text.replace("        deep = self.deep(", "        deep = self.deep.nowhere(")
     assert broken != source.text
     target = replace(compiled, source=replace(source, text=broken))
-    import graphrec.measure as module
+    import graphrec.views.flops as module
 
     costs, remarks = module.count(target)
     assert costs["deep"].parameters == 25 * 16 + 16 and costs["deep"].flops is None

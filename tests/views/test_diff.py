@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.compiler import Compiled, compile_recipe
-from graphrec.describe import describe
-from graphrec.diff import Change, Difference, compare
-from graphrec.viz import diff_html, diff_svg
-from graphrec.viz.differences import both
+from graphrec.compiler.pipeline import Compiled, compile_recipe
+from graphrec.views.describe import describe
+from graphrec.views.diff import Change, Difference, compare
+from graphrec.views.pictures import diff_html, diff_svg
+from graphrec.views.pictures.differences import both
 
 BEFORE = """
 graphrec: 1

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from graphrec import doctor
-from graphrec.doctor import Finding, Report, examine
+from graphrec.verify import environment
+from graphrec.verify.environment import Finding, Report, examine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What `doctor` finds installed; change it to see what it says."""
     versions = {
-        **dict.fromkeys(doctor.REQUIRED, "1.0"),
+        **dict.fromkeys(environment.REQUIRED, "1.0"),
         "torch": "2.13.0+cpu",
         "triton": "3.7.1",
         "torchrec": "1.8.0",
@@ -30,8 +30,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
             raise metadata.PackageNotFoundError(name)
         return versions[name]
 
-    monkeypatch.setattr(doctor.metadata, "version", version)
-    monkeypatch.setattr(doctor.metadata, "requires", lambda name: [])
+    monkeypatch.setattr(environment.metadata, "version", version)
+    monkeypatch.setattr(environment.metadata, "requires", lambda name: [])
     return versions
 
 
@@ -86,22 +86,22 @@ def test_missing_packages(installed: dict[str, str]) -> None:
 def test_what_it_asks_for_is_what_the_project_pins() -> None:
     lock = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     pins = dict(line.split(" ")[0].split("==") for line in lock.splitlines() if "==" in line)
-    for name, wanted in doctor.SET.items():
+    for name, wanted in environment.SET.items():
         if name in pins:
-            assert doctor._is_release(pins[name], wanted), name
-    for _, line in doctor.EXTRAS.values():
+            assert environment._is_release(pins[name], wanted), name
+    for _, line in environment.EXTRAS.values():
         for word in line.format(fbgemm="fbgemm-gpu-cpu").split():
             name, _, version = word.partition("==")
             assert not version or pins[name] == version, word
 
 
 def test_this_machine_can_import_torch() -> None:
-    loaded, said = doctor._import("import torch; print(torch.__version__)")
+    loaded, said = environment._import("import torch; print(torch.__version__)")
     assert loaded and said == metadata.version("torch")
 
 
 def test_a_broken_import_is_told_by_its_last_line() -> None:
-    loaded, said = doctor._import("raise OSError('libtorch_cuda.so: cannot open')")
+    loaded, said = environment._import("raise OSError('libtorch_cuda.so: cannot open')")
     assert not loaded and said == "OSError: libtorch_cuda.so: cannot open"
 
 

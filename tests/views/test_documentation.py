@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from graphrec.compiler import compile_recipe
-from graphrec.viz import svg
+from graphrec.compiler.pipeline import compile_recipe
+from graphrec.views.pictures import svg
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.compiler import check_recipe
-from graphrec.explain import EXAMPLE_BASE, examples, page, titles
+from graphrec.compiler.pipeline import check_recipe
+from graphrec.views.explain import EXAMPLE_BASE, examples, page, titles
 
 PACKAGE = Path(__file__).resolve().parents[2] / "graphrec"
 EXAMPLES = [

@@ -10,11 +10,11 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 
-from graphrec.compiler import check_recipe
-from graphrec.explain import EXAMPLE_BASE, examples, titles
-from graphrec.library import BUILTIN, shipped
+from graphrec.blocks.library import BUILTIN, shipped
+from graphrec.compiler.pipeline import check_recipe
 from graphrec.recipe import parse
-from graphrec.schema import as_text, block_schema, recipe_schema
+from graphrec.views.explain import EXAMPLE_BASE, examples, titles
+from graphrec.views.schema import as_text, block_schema, recipe_schema
 
 RECIPES = sorted(shipped("recipes").glob("*.yaml"))
 BLOCKS = sorted(shipped("blocks").glob("*.yaml"))

@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from graphrec.compiler import Compiled, compile_recipe
-from graphrec.describe import Cost, describe
+from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.graph import Graph, Ref
-from graphrec.viz import frame, html
-from graphrec.viz.details import node_kinds
-from graphrec.viz.folds import folded, folds
-from graphrec.viz.picture import Picture, picture
+from graphrec.views.describe import Cost, describe
+from graphrec.views.pictures import frame, html
+from graphrec.views.pictures.details import node_kinds
+from graphrec.views.pictures.folds import folded, folds
+from graphrec.views.pictures.scene import Picture, picture
 
 HOSTILE = (
     "</script><script>document.title='pwned'</script><img src=x onerror=\"document.title='pwned'\">"
@@ -318,7 +318,7 @@ def test_a_large_page_is_ready_at_once(tmp_path: Path, browse: Browse) -> None:
 
 
 def test_a_picture_of_nothing_but_features_is_a_page(toy: Graph) -> None:
-    from graphrec.viz.html import page
+    from graphrec.views.pictures.html import page
 
     drawn = picture(toy)
     alone = Picture("empty", ("0 nodes",), drawn.cards[:1], ())

@@ -12,10 +12,10 @@ from dataclasses import replace
 import pytest
 
 from graphrec.graph import Graph, Node, Output, Ref
-from graphrec.viz import dot, mermaid, svg
-from graphrec.viz.layers import layers_of
-from graphrec.viz.layout import Edge, lay_out
-from graphrec.viz.picture import picture
+from graphrec.views.pictures import dot, mermaid, svg
+from graphrec.views.pictures.layout import Edge, lay_out
+from graphrec.views.pictures.ranks import layers_of
+from graphrec.views.pictures.scene import picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = 'a"]--><script>`$end;%%\n#'
@@ -93,7 +93,7 @@ def test_hostile_texts_stay_texts(toy: Graph) -> None:
 def test_pictures_do_not_depend_on_the_hash_seed() -> None:
     code = (
         "from graphrec.graph import *; from graphrec.shapes import Shape\n"
-        "from graphrec.viz import *\n"
+        "from graphrec.views.pictures import *\n"
         "s = {'': Shape(('B', 4))}\n"
         "n = [Node(c, Group(), {}, s, role='group') for c in 'abcdef']\n"
         "n += [Node(c + '1', Group(), {'x': (Ref(c), Ref('a'))}, s) for c in 'fedcb']\n"

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from graphrec.compiler import Compiled, check_recipe, compile_recipe
+from graphrec.compiler.pipeline import Compiled, check_recipe, compile_recipe
 from graphrec.graph import Node
 from graphrec.recipe.model import IdFeature, Recipe
-from graphrec.tasks import key
+from graphrec.recipe.tasks import key
 from graphrec.train import evaluate, train
 
 RECIPES = Path(__file__).parents[2] / "recipes"

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.nn import Batch, Jagged
 from graphrec.recipe.model import IdFeature
 

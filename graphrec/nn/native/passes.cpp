@@ -74,11 +74,11 @@ inline void turn_rows(const T* from, int64_t rows, int64_t columns, T* to, int64
     for (int64_t top = 0; top < rows; top += kTile) {
       const int64_t height = std::min(kTile, rows - top);
       const T* tile = from + top * columns + left;
-      T* turned = to + left * line + top;
+      T* transposed = to + left * line + top;
       const bool whole = height == kTile && width == kTile;
-      if (whole && stream_tile(tile, columns, turned, line)) continue;
-      if (whole) turn_tile(tile, columns, kTile, kTile, turned, line);
-      else turn_tile(tile, columns, height, width, turned, line);
+      if (whole && stream_tile(tile, columns, transposed, line)) continue;
+      if (whole) turn_tile(tile, columns, kTile, kTile, transposed, line);
+      else turn_tile(tile, columns, height, width, transposed, line);
     }
   }
   end_of_stream();
@@ -86,7 +86,7 @@ inline void turn_rows(const T* from, int64_t rows, int64_t columns, T* to, int64
 
 template <class T>
 void rectify(const T* grad, int64_t step, const T* out, int64_t rows, int64_t columns, T* masked,
-             T* turned, float* bias, int threads) {
+             T* transposed, float* bias, int threads) {
   const int64_t blocks = (rows + kBlock - 1) / kBlock;
   std::vector<float> sums(blocks * columns, 0.0f);
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -95,7 +95,7 @@ void rectify(const T* grad, int64_t step, const T* out, int64_t rows, int64_t co
     const int64_t at = top * columns;
     rectify_rows(grad + top * step, step, out + at, height, columns, masked + at,
                  sums.data() + block * columns);
-    if (turned != nullptr) turn_rows(masked + at, height, columns, turned + top, rows);
+    if (transposed != nullptr) turn_rows(masked + at, height, columns, transposed + top, rows);
   }
   if (bias == nullptr) return;
   std::fill(bias, bias + columns, 0.0f);
@@ -231,14 +231,14 @@ void unmix(const float* weights, const Matrix* experts, int64_t count, int64_t r
 
 extern "C" {
 
-// masked = grad where out > 0, else 0; turned (or null) = masked^T; bias (or null) = its column sums.
+// masked = grad where out > 0, else 0; transposed (or null) = masked^T; bias (or null) = its column sums.
 // `step` is how far apart rows of grad lie; all else is contiguous.
 void graphrec_rectify(const void* grad, int64_t step, const void* out, int half, int64_t rows,
-                      int64_t columns, void* masked, void* turned, float* bias, int threads) {
+                      int64_t columns, void* masked, void* transposed, float* bias, int threads) {
   const auto run = [&](auto kind) {
     using T = decltype(kind);
     rectify(static_cast<const T*>(grad), step, static_cast<const T*>(out), rows, columns,
-            static_cast<T*>(masked), static_cast<T*>(turned), bias, threads);
+            static_cast<T*>(masked), static_cast<T*>(transposed), bias, threads);
   };
   if (half) run(Half{}); else run(float{});
 }

@@ -35,18 +35,18 @@ class Passes:
             one.restype = None
 
     def rectify(
-        self, grad: Tensor, out: Tensor, *, turned: bool, bias: bool
+        self, grad: Tensor, out: Tensor, *, transposed: bool, bias: bool
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """The gradient before a rectifier that gave `out`, both [M, N] in float32 or bfloat16.
 
-        Also its transpose [N, M] if `turned`, and the float32 sums of its columns if `bias`.
+        Also its transpose [N, M] if `transposed`, and the float32 sums of its columns if `bias`.
         `out` is contiguous, `grad` may be of any strides.
         """
         rows, columns = grad.shape
         if grad.stride(1) != 1:
             grad = grad.contiguous()
         masked = torch.empty_like(out)
-        across = out.new_empty(columns, rows) if turned else None
+        across = out.new_empty(columns, rows) if transposed else None
         sums = out.new_empty(columns, dtype=torch.float32) if bias else None
         self._rectify(
             grad.data_ptr(),

@@ -35,7 +35,7 @@ inline Lanes load(const float* at) {
 inline int64_t padded(int64_t width) { return (width + kLanes - 1) / kLanes * kLanes; }
 
 // W^T [in, padded(out)], zeros in what is added.
-std::vector<float> turned(const float* weight, int64_t in, int64_t out, int64_t step) {
+std::vector<float> transposed(const float* weight, int64_t in, int64_t out, int64_t step) {
   std::vector<float> made(in * padded(out), 0.0f);
   for (int64_t o = 0; o < out; ++o) {
     for (int64_t i = 0; i < in; ++i) made[i * padded(out) + o] = weight[o * step + i];
@@ -111,13 +111,13 @@ void graphrec_scores(const float* query, int64_t n, int64_t depth, const float* 
                      int64_t step_width, const float* of_query, const float* of_product,
                      int64_t row_step, const float* biases, int64_t out, int rectified,
                      const Layer* layers, int64_t num_layers, float* scores, int threads) {
-  const std::vector<float> plain = turned(of_query, depth, out, row_step);
-  const std::vector<float> met = turned(of_product, depth, out, row_step);
+  const std::vector<float> plain = transposed(of_query, depth, out, row_step);
+  const std::vector<float> met = transposed(of_product, depth, out, row_step);
   int64_t widest = padded(out);
   std::vector<Packed> later;
   for (const Layer* one = layers; one < layers + num_layers - 1; ++one) {
     // Inputs beyond `in` are zeros of the layer before: their weights are left out.
-    later.push_back({turned(one->weight, one->in, one->out, one->in),
+    later.push_back({transposed(one->weight, one->in, one->out, one->in),
                      lengthened(one->bias, one->out), one->in, padded(one->out),
                      one->rectified != 0});
     widest = std::max(widest, padded(one->out));

@@ -104,8 +104,8 @@ class DbmtlTaobao(nn.Module):
         initialize(self, seed=7)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        looked = self.embeddings(batch.features)
-        all_ = looked.concat(ALL)  # [B, 256]
+        embedded = self.embeddings(batch.features)
+        all_ = embedded.concat(ALL)  # [B, 256]
         mask = self.mask(all_)  # [B, 256]
         experts_ctr, experts_cvr = self.experts(mask)  # [B, 128] each
         tower_ctr = self.tower_ctr(experts_ctr)  # [B, 64]

@@ -89,10 +89,10 @@ class Deepfm(nn.Module):
         initialize(self, seed=7)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        looked = self.embeddings(batch.features)
-        first = self.first_order(batch.features, like=looked)
-        all_ = looked.concat(ALL)  # [B, 176]
-        all_fields = looked.stack(ALL)  # [B, 11, 16]
+        embedded = self.embeddings(batch.features)
+        first = self.first_order(batch.features, like=embedded)
+        all_ = embedded.concat(ALL)  # [B, 176]
+        all_fields = embedded.stack(ALL)  # [B, 11, 16]
         all_linear = first.stack(ALL).sum(1)  # [B, 1]
         deep = self.deep(all_)  # [B, 1]
         fm = self.fm(all_fields)  # [B, 16]

@@ -101,10 +101,10 @@ class Deepfm(nn.Module):
         initialize(self, seed=7)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        looked = self.embeddings(batch.features)
-        first = self.first_order(batch.features, like=looked)
-        all_ = looked.concat(ALL)  # [B, 176]
-        all_fields = looked.stack(ALL)  # [B, 11, 16]
+        embedded = self.embeddings(batch.features)
+        first = self.first_order(batch.features, like=embedded)
+        all_ = embedded.concat(ALL)  # [B, 176]
+        all_fields = embedded.stack(ALL)  # [B, 11, 16]
         all_linear = first.stack(ALL).sum(1)  # [B, 1]
         deep = self.deep(all_)  # [B, 1]
         fm = self.fm(all_fields)  # [B, 16]
@@ -120,11 +120,11 @@ class Deepfm(nn.Module):
         rows = candidates.num_rows
         asked = self.embeddings(F.one_row(request), partial=True)
         asked_first = self.first_order(F.one_row(request), partial=True, like=asked)
-        looked = self.embeddings(candidates.features, partial=True)
-        first = self.first_order(candidates.features, partial=True, like=looked)
+        embedded = self.embeddings(candidates.features, partial=True)
+        first = self.first_order(candidates.features, partial=True, like=embedded)
         all_ = Split(  # [1|B, 176]
             asked.concat(ALL_REQUEST),
-            looked.concat(ALL_CANDIDATES),
+            embedded.concat(ALL_CANDIDATES),
             [16, 32, 64, 48, 16],
         )
         all_whole = F.rows(all_, rows)  # [B, 176]

@@ -203,20 +203,20 @@ class KuairandMmoeDin(nn.Module):
         initialize(self, seed=0)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        looked = self.embeddings(batch.features)
-        all_ = looked.concat(ALL)  # [B, 704]
-        liked_keys = looked.sequence(LIKED)  # [B, L, 16]
-        liked_length = looked.length(LIKED).unsqueeze(1)  # [B, 1]
+        embedded = self.embeddings(batch.features)
+        all_ = embedded.concat(ALL)  # [B, 704]
+        liked_keys = embedded.sequence(LIKED)  # [B, L, 16]
+        liked_length = embedded.length(LIKED).unsqueeze(1)  # [B, 1]
         likes = self.likes(liked_keys)  # [B, 16]
-        shown_length = looked.length(SHOWN).unsqueeze(1)  # [B, 1]
-        shown_before_keys = looked.sequence(SHOWN_BEFORE_KEYS)  # [B, L, 16]
-        shown_before_query = looked.concat(SHOWN_BEFORE_QUERY)  # [B, 16]
+        shown_length = embedded.length(SHOWN).unsqueeze(1)  # [B, 1]
+        shown_before_keys = embedded.sequence(SHOWN_BEFORE_KEYS)  # [B, L, 16]
+        shown_before_query = embedded.concat(SHOWN_BEFORE_QUERY)  # [B, 16]
         exposure = self.exposure(shown_before_query, shown_before_keys)  # [B, 16]
-        viewed_length = looked.length(VIEWED).unsqueeze(1)  # [B, 1]
+        viewed_length = embedded.length(VIEWED).unsqueeze(1)  # [B, 1]
         # [B, 3]
         activity = F.log1p(F.concat(shown_length, viewed_length, liked_length))
-        viewed_before_keys = looked.sequence(VIEWED_BEFORE_KEYS)  # [B, L, 16]
-        viewed_before_query = looked.concat(VIEWED_BEFORE_QUERY)  # [B, 16]
+        viewed_before_keys = embedded.sequence(VIEWED_BEFORE_KEYS)  # [B, L, 16]
+        viewed_before_query = embedded.concat(VIEWED_BEFORE_QUERY)  # [B, 16]
         interest = self.interest(viewed_before_query, viewed_before_keys)  # [B, 16]
         # [B, 64] each
         experts_is_click, experts_is_like, experts_long_view = self.experts(

@@ -70,14 +70,14 @@ class MultiTowerDin(nn.Module):
         initialize(self, seed=7)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        looked = self.embeddings(batch.features)
-        context = looked.concat(CONTEXT)  # [B, 32]
-        history_keys = looked.sequence(HISTORY_KEYS)  # [B, L, 32]
-        history_query = looked.concat(HISTORY_QUERY)  # [B, 32]
+        embedded = self.embeddings(batch.features)
+        context = embedded.concat(CONTEXT)  # [B, 32]
+        history_keys = embedded.sequence(HISTORY_KEYS)  # [B, L, 32]
+        history_query = embedded.concat(HISTORY_QUERY)  # [B, 32]
         interest = self.interest(history_query, history_keys)  # [B, 32]
-        item = looked.concat(ITEM)  # [B, 80]
+        item = embedded.concat(ITEM)  # [B, 80]
         item_tower = self.item_tower(item)  # [B, 64]
-        user = looked.concat(USER)  # [B, 64]
+        user = embedded.concat(USER)  # [B, 64]
         user_tower = self.user_tower(F.concat(user, context))  # [B, 64]
         final = self.final(F.concat(user_tower, item_tower, interest))  # [B, 64]
         head_click = self.head_click(final)  # [B, 1]
@@ -90,12 +90,12 @@ class MultiTowerDin(nn.Module):
     def score(self, request: Batch, candidates: Batch) -> dict[str, Tensor]:
         """The predictions of `forward` for the B candidates of one request."""
         asked = self.embeddings(F.one_row(request), partial=True)
-        looked = self.embeddings(candidates.features, partial=True)
+        embedded = self.embeddings(candidates.features, partial=True)
         context = asked.concat(CONTEXT)  # [1, 32]
         history_keys = asked.sequence(HISTORY_KEYS)  # [1, L, 32]
-        history_query = looked.concat(HISTORY_QUERY)  # [B, 32]
+        history_query = embedded.concat(HISTORY_QUERY)  # [B, 32]
         interest = self.interest(history_query, history_keys)  # [B, 32]
-        item = looked.concat(ITEM)  # [B, 80]
+        item = embedded.concat(ITEM)  # [B, 80]
         item_tower = self.item_tower(item)  # [B, 64]
         user = asked.concat(USER)  # [1, 64]
         user_tower = self.user_tower(F.concat(user, context))  # [1, 64]

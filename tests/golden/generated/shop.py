@@ -99,10 +99,10 @@ class Shop(nn.Module):
         initialize(self, seed=7)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
-        looked = self.embeddings(batch.features)
-        all_ = looked.concat(ALL)  # [B, 176]
-        history_keys = looked.sequence(HISTORY_KEYS)  # [B, L, 32]
-        history_query = looked.concat(HISTORY_QUERY)  # [B, 32]
+        embedded = self.embeddings(batch.features)
+        all_ = embedded.concat(ALL)  # [B, 176]
+        history_keys = embedded.sequence(HISTORY_KEYS)  # [B, L, 32]
+        history_query = embedded.concat(HISTORY_QUERY)  # [B, 32]
         interest = self.interest(history_query, history_keys)  # [B, 32]
         mask = self.mask(all_)  # [B, 128]
         # [B, 64] each

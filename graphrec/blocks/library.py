@@ -1,0 +1,195 @@
+"""Which blocks there are: the built-in ones, composites shipped as YAML, and those of plugins.
+
+A `Library` is a value: adding blocks gives another one, nothing is registered anywhere. A recipe
+never names a module; plugins come from Python, from `--plugin`, or from installed packages that
+have an entry point in the group `graphrec.blocks` (a module, or one Block class).
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from graphrec.blocks import PRIMITIVES
+from graphrec.blocks.base import Block
+from graphrec.errors import Problem, RecipeError
+from graphrec.recipe.model import Composite
+
+__all__ = ["BUILTIN", "ENTRY_POINTS", "Library", "load_block", "load_library", "shipped"]
+
+ENTRY_POINTS = "graphrec.blocks"
+"""Group of the entry points by which installed packages offer blocks."""
+
+
+def shipped(kind: Literal["blocks", "recipes", "schemas"]) -> Path:
+    """The folder of YAML or JSON files that come with graphrec: in a checkout, or in the wheel."""
+    package = Path(__file__).resolve().parent.parent
+    installed = package / "_shipped" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+@cache
+def _shipped_composite(name: str) -> Composite:
+    """A composite of the shipped folder; it can't change while the program runs."""
+    from graphrec.recipe.composite_file import read_composite
+
+    return read_composite(shipped("blocks") / f"{name}.yaml")
+
+
+@cache
+def _shipped_names() -> frozenset[str]:
+    folder = shipped("blocks")
+    return (
+        frozenset(path.stem for path in folder.glob("*.yaml")) if folder.is_dir() else frozenset()
+    )
+
+
+@dataclass(frozen=True)
+class Library:
+    """What block names mean.
+
+    >>> sorted(set(BUILTIN.names) & {"mlp", "target_attention"})
+    ['mlp', 'target_attention']
+    """
+
+    primitives: Mapping[str, type[Block]]
+    composites: Mapping[str, Composite] = field(default_factory=dict)
+    with_shipped: bool = True
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all blocks, in the order of the alphabet."""
+        shipped_too = _shipped_names() if self.with_shipped else frozenset()
+        return tuple(sorted({*self.primitives, *self.composites, *shipped_too}))
+
+    def get(self, name: str) -> type[Block] | Composite | None:
+        """The block of that name, if any; a shipped composite is read when first asked for."""
+        found = self.primitives.get(name) or self.composites.get(name)
+        if found is None and self.with_shipped and name in _shipped_names():
+            return _shipped_composite(name)
+        return found
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def with_blocks(self, *blocks: type[Block] | Composite) -> Library:
+        """This library and these blocks; a ValueError if a name is taken by another block."""
+        primitives, composites = dict(self.primitives), dict(self.composites)
+        for block in blocks:
+            name = block.block if isinstance(block, Composite) else block.block_name
+            taken = primitives.get(name) or composites.get(name) or (name in self or None)
+            if taken is not None and taken is not block:
+                raise ValueError(f"there already is a block `{name}`: give yours another name")
+            if isinstance(block, Composite):
+                composites[name] = block
+            else:
+                primitives[name] = block
+        return replace(self, primitives=primitives, composites=composites)
+
+    def with_plugin(self, module: str) -> Library:
+        """This library and the blocks a Python module defines; the working directory is searched.
+
+        Raises RecipeError when the module can't be imported, or its blocks can't be used.
+        """
+        _search_here()
+        return self._with_module(module, f"--plugin {module}")
+
+    def with_installed(self) -> Library:
+        """This library and the blocks of installed packages (entry points `graphrec.blocks`)."""
+        from importlib.metadata import entry_points
+
+        library = self
+        for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+            if point.attr:
+                library = library._with_class(point.module, point.attr, f"entry point {point.name}")
+            else:
+                library = library._with_module(point.module, f"entry point {point.name}")
+        return library
+
+    def _with_module(self, name: str, asked: str) -> Library:
+        return self._added(_blocks_of(_import(name, asked), asked), asked)
+
+    def _with_class(self, module: str, name: str, asked: str) -> Library:
+        return self._added([_class(module, name, asked)], asked)
+
+    def _added(self, blocks: Iterable[type[Block]], asked: str) -> Library:
+        try:
+            return self.with_blocks(*blocks)
+        except ValueError as error:
+            raise _fault(asked, str(error)) from error
+
+
+def load_library(plugins: Iterable[str] = ()) -> Library:
+    """The built-in blocks, those of installed packages, and those of these plugin modules."""
+    library = BUILTIN.with_installed()
+    for module in plugins:
+        library = library.with_plugin(module)
+    return library
+
+
+def load_block(path: str) -> type[Block]:
+    """The Block class that `module:Class` names; the working directory is searched.
+
+    Raises RecipeError when there is none.
+    """
+    _search_here()
+    module, _, name = path.partition(":")
+    return _class(module, name, path)
+
+
+def _search_here() -> None:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+
+
+def _class(module: str, name: str, asked: str) -> type[Block]:
+    found: Any = _import(module, asked)
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    if not (isinstance(found, type) and issubclass(found, Block)):
+        raise _fault(asked, f"`{module}:{name}` is not a Block class")
+    return found
+
+
+def _import(name: str, asked: str) -> ModuleType:
+    # A plugin is somebody's program: whatever it raises is told as its fault, not as ours.
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise _fault(asked, f"can't be imported: {type(error).__name__}: {error}") from error
+
+
+def _blocks_of(module: ModuleType, asked: str) -> list[type[Block]]:
+    """The Block classes a module defines itself; names with an underscore are its own business."""
+    found = [
+        value
+        for name, value in sorted(vars(module).items())
+        if isinstance(value, type)
+        and issubclass(value, Block)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+        and value.kernels
+    ]
+    if not found:
+        raise _fault(asked, f"module `{module.__name__}` defines no Block with `kernels`")
+    return list(dict.fromkeys(found))
+
+
+def _fault(asked: str, message: str) -> RecipeError:
+    return RecipeError([Problem("GR305", message, path=asked)])
+
+
+BUILTIN = Library({block.block_name: block for block in PRIMITIVES})
+"""The blocks that come with graphrec."""

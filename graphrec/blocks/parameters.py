@@ -1,0 +1,151 @@
+"""What the declarations share: parameter types, the perceptron's settings, checks of shapes."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+
+from graphrec.blocks.base import Block
+from graphrec.shapes import B, Shape, ShapeError
+
+__all__ = [
+    "Activation",
+    "Norm",
+    "Perceptron",
+    "Rate",
+    "Rates",
+    "Settings",
+    "as_tuple",
+    "expect_fields",
+    "expect_keys",
+    "expect_same",
+    "expect_vector",
+]
+
+_SLOPE = r"leaky_relu\((0?\.[0-9]+|0|1|1\.0*)\)"
+
+
+def _activation(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
+    """`leaky_relu(0.2)` as it is; everything else must be one of the names."""
+    return value if isinstance(value, str) and re.fullmatch(_SLOPE, value) else known(value)
+
+
+_NAMES = ("relu", "dice", "gelu", "leaky_relu", "none", "prelu", "sigmoid", "silu", "tanh")
+
+Activation = Annotated[
+    Literal["relu", "dice", "gelu", "leaky_relu", "none", "prelu", "sigmoid", "silu", "tanh"],
+    WrapValidator(_activation),
+    WithJsonSchema(
+        {"anyOf": [{"enum": list(_NAMES)}, {"type": "string", "pattern": f"^{_SLOPE}$"}]}
+    ),
+]
+"""An activation by name; `leaky_relu(0.2)` is one with another slope than 0.01."""
+Norm = Literal["none", "batch", "layer"]
+Rate = Annotated[float, Field(ge=0, lt=1)]
+
+
+def as_tuple(value: Any) -> Any:
+    """YAML gives lists; blocks are values, so they keep tuples, nested ones too."""
+    return tuple(as_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+Rates = Annotated[
+    Rate | tuple[Rate, ...],
+    BeforeValidator(as_tuple),
+]
+"""One drop probability, or one per hidden layer."""
+
+
+def plain(value: Any) -> Any:
+    """The value as generated code writes it: lists, not tuples."""
+    return [plain(item) for item in value] if isinstance(value, tuple) else value
+
+
+class Settings(Block):
+    """A block whose layer takes parameters by the same name and with the same defaults."""
+
+    def chosen(self, *names: str) -> dict[str, Any]:
+        """Those of these parameters that differ from their defaults, as constructor arguments."""
+        fields = type(self).model_fields
+        return {
+            name: plain(getattr(self, name))
+            for name in names
+            if fields[name].is_required() or getattr(self, name) != fields[name].default
+        }
+
+
+class Perceptron(Settings):
+    """Settings of the perceptrons inside a block."""
+
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    norm: Norm = "none"
+    """Norm between a layer's Linear and its activation; batch takes the Linear's bias."""
+    dropout: Rates = 0.0
+    """Drop probability behind a hidden layer: one number, or one per layer."""
+
+
+def expect_vector(x: Shape, what: str = "x") -> Shape:
+    """[B, D] of known width."""
+    if x.rank != 2 or x.dims[0] != B or x.is_jagged:
+        raise ShapeError(f"needs {what} [B, D], one vector per row, got {x}{_mend(x)}")
+    x.width  # noqa: B018 - raises where the width is not a number
+    return x
+
+
+def expect_fields(x: Shape, what: str = "fields") -> tuple[int, int]:
+    """[B, N, D] with a fixed number of fields: (N, D)."""
+    if x.rank != 3 or not isinstance(x.steps, int):
+        mend = "; take `.fields` of a group" if x.rank == 2 else ""
+        if x.is_jagged:
+            mend = "; a history has no fixed number of fields: pool it, or use attention"
+        raise ShapeError(f"needs {what} [B, N, D], got {x}{mend}")
+    return x.steps, x.width
+
+
+def expect_keys(keys: Shape, mask: Shape | None, query: Shape | None = None) -> int:
+    """Keys [B, L, D] with a mask of the same steps and a query not wider than D: D."""
+    if keys.rank != 3:
+        raise ShapeError(
+            f"needs keys [B, L, D], a sequence or fields, got {keys}"
+            "; name a sequence, the `.keys` of a paired group, or `.fields`"
+        )
+    if mask is not None and (mask.dims != keys.dims[:2] or mask.dtype != "bool"):
+        shown = f"the keys' {Shape(keys.dims[:2])}"
+        raise ShapeError(
+            f"needs a mask of the same sequence as {shown}, got {mask} of {_steps(mask)}"
+            f" for keys of {_steps(keys)}; take `.keys` and `.mask` of one group"
+        )
+    if query is not None:
+        expect_vector(query, "a query")
+        if query.width > keys.width:
+            raise ShapeError(
+                f"needs a query at most as wide as the keys, got query {query} and keys {keys}"
+                "; pair the features of both, or put a linear block before the query"
+            )
+    return keys.width
+
+
+def expect_same(first: Shape, other: Shape, names: str) -> None:
+    """Two equal shapes."""
+    if first.dims != other.dims:
+        raise ShapeError(f"needs {names} of equal shapes, got {first} and {other}")
+
+
+def _steps(shape: Shape) -> str:
+    steps = shape.dims[1] if shape.rank > 1 else ""
+    return f"`{steps[2:]}`" if isinstance(steps, str) and steps.startswith("L.") else "fixed size"
+
+
+def _mend(x: Shape) -> str:
+    if x.rank == 3 and x.is_jagged:
+        return "; make one vector of the history first, with pooling, din or dot_attention"
+    return "; the group itself, without `.fields`, is the concatenation" if x.rank == 3 else ""

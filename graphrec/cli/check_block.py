@@ -1,0 +1,129 @@
+"""check-block: whether a block of one's own keeps what graphrec expects of every block."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from graphrec.cli.command import Command, Parser, UsageError, positive, shared_options
+from graphrec.cli.console import Console
+
+if TYPE_CHECKING:
+    from graphrec.blocks.base import Block
+    from graphrec.shapes import Shape
+
+__all__ = ["COMMANDS"]
+
+
+def _check_block(args: argparse.Namespace, console: Console) -> int:
+    kind = _kind(args.block)
+    given = dict(_parameter(text, args.usage) for text in args.params)
+    # After loading the class: a mistake in a name is told before torch is loaded.
+    from graphrec.verify.block import check_block, find_examples, guessed_parameters
+
+    guessed = guessed_parameters(kind, given)
+    examples = find_examples(
+        kind,
+        {**given, **guessed},
+        dict(_input(text, args.usage) for text in args.inputs),
+        longest=args.longest,
+        stops_gradients=args.stops_gradients,
+    )
+    if guessed:
+        shown = " ".join(f"--param {name}={value}" for name, value in guessed.items())
+        console.remark(f"guessed: {shown}")
+    report = check_block(examples)
+    if console.json:
+        console.data(report.as_json())
+    else:
+        console.result(report.as_text())
+    return 0 if report.passed else 2
+
+
+def _kind(text: str) -> type[Block]:
+    """The class of `module:Class`, or of a block's name."""
+    from graphrec.blocks.library import BUILTIN, load_block
+    from graphrec.errors import Problem, RecipeError, suggestion
+
+    if ":" in text:
+        return load_block(text)
+    found = BUILTIN.primitives.get(text)
+    if found is None:
+        help = suggestion(text, BUILTIN.primitives) or "blocks of your own are named module:Class"
+        raise RecipeError(Problem("GR305", f"no block `{text}`", path=text, help=help))
+    return found
+
+
+def _parameter(text: str, usage: str) -> tuple[str, Any]:
+    """`hidden=[8, 4]`, read as a recipe reads values."""
+    from graphrec.errors import RecipeError
+    from graphrec.recipe.reader import read_value
+
+    name, equals, written = text.partition("=")
+    if not equals or not name or not written.strip():
+        raise UsageError(f"--param {text}: expected NAME=VALUE, such as hidden=[8,4]", usage)
+    value, problems = read_value(written, None)
+    if problems or value is None:
+        raise RecipeError(problems)
+    return name, value.plain()
+
+
+def _input(text: str, usage: str) -> tuple[str, Shape]:
+    from graphrec.verify.block import parse_shape
+
+    name, equals, written = text.partition("=")
+    if not equals:
+        raise UsageError(f"--input {text}: expected PORT=SHAPE, such as x=B,8", usage)
+    try:
+        return name, parse_shape(written)
+    except ValueError as error:
+        raise UsageError(f"--input {text}: {error}", usage) from None
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument(
+        "block", metavar="BLOCK", help="module:Class of yours, or the name of a built-in block"
+    )
+    parser.add_argument(
+        "--param",
+        metavar="NAME=VALUE",
+        dest="params",
+        action="append",
+        default=[],
+        help="a parameter: --param hidden=[8,4] (may be repeated); what is needed is guessed",
+    )
+    parser.add_argument(
+        "--input",
+        metavar="PORT=SHAPE",
+        dest="inputs",
+        action="append",
+        default=[],
+        help="shape of an input: x=B,8  fields=B,4,8  keys=B,L,8 (default: the first that fits)",
+    )
+    parser.add_argument(
+        "--longest",
+        metavar="STEPS",
+        type=positive,
+        help="the longest history that the block reads (default: any)",
+    )
+    parser.add_argument(
+        "--stops-gradients",
+        action="store_true",
+        help="the block stops gradients of its inputs on purpose: compare those of weights only",
+    )
+    shared_options(parser)
+    parser.set_defaults(usage=parser.format_usage().strip())
+
+
+COMMANDS = (
+    Command(
+        "check-block",
+        "check a block of your own: shapes, gradients, rows, state_dict, kernels",
+        _check_block,
+        _options,
+        (
+            "graphrec check-block my_blocks:Gated --param units=8",
+            "graphrec check-block my_blocks:Pooled --input keys=B,L,16 --format json",
+        ),
+    ),
+)

@@ -1,0 +1,92 @@
+"""diff: what differs between two recipes, or what overrides change."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from graphrec.cli.command import (
+    Command,
+    Parser,
+    UsageError,
+    library_of,
+    recipe_options,
+    recipe_path,
+)
+from graphrec.cli.console import Console, colorful, write_file
+
+if TYPE_CHECKING:
+    from graphrec.compiler.pipeline import Compiled
+
+__all__ = ["COMMANDS"]
+
+
+def _diff(args: argparse.Namespace, console: Console) -> int:
+    from graphrec.views.diff import compare
+
+    if args.other is None and not args.overrides:
+        raise UsageError("a second recipe is missing, or -o to see what it changes", args.usage)
+    before = _compiled(args, args.recipe, overridden=args.other is not None)
+    after = _compiled(args, args.other or args.recipe, overridden=True)
+    found = compare((before.recipe, before.graph), (after.recipe, after.graph))
+    if args.format == "json":
+        console.data(found.as_json())
+        return 0
+    console.problems({*before.problems, *after.problems})
+    if args.format == "text":
+        text = found.as_text(color=args.output is None and colorful(sys.stdout))
+    elif args.format == "svg":
+        from graphrec.views.pictures import diff_svg
+
+        text = diff_svg(before.graph, after.graph, found)
+    else:
+        from graphrec.views.describe import describe
+        from graphrec.views.pictures import diff_html
+
+        one, two = ((c.graph, describe(c.graph), c.recipe) for c in (before, after))
+        text = diff_html(one, two, found)
+    if args.output is None:
+        console.result(text)
+        return 0
+    write_file(args.output, text)
+    console.remark(f"wrote {args.output}")
+    return 0
+
+
+def _compiled(args: argparse.Namespace, recipe: str, *, overridden: bool) -> Compiled:
+    from graphrec.compiler.pipeline import compile_recipe
+
+    return compile_recipe(
+        recipe_path(recipe),
+        overrides=args.overrides if overridden else (),
+        library=library_of(args),
+        allow_root=args.allow_root,
+    )
+
+
+def _options(parser: Parser) -> None:
+    recipe_options(parser, formats=("text", "json", "html", "svg"))
+    parser.add_argument(
+        "other",
+        metavar="OTHER",
+        nargs="?",
+        help="the second recipe; without it, RECIPE as -o changes it (else -o goes for both)",
+    )
+    parser.add_argument("-O", metavar="FILE", dest="output", help="write there, not to stdout")
+    parser.set_defaults(usage=parser.format_usage().strip())
+
+
+COMMANDS = (
+    Command(
+        "diff",
+        "tell what differs between two recipes, as text or in the picture",
+        _diff,
+        _options,
+        (
+            "graphrec diff dbmtl dbmtl_masknet",
+            "graphrec diff shop -o features.brand.dim=8",
+            "graphrec diff deepfm dcn_v2 --format html -O diff.html",
+        ),
+    ),
+)

@@ -1,0 +1,69 @@
+"""Identifiers of generated code: from the recipe's names, unique, no keyword, no builtin."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+
+__all__ = ["Names", "class_name"]
+
+_TAKEN = frozenset(
+    {
+        *keyword.kwlist,
+        *keyword.softkwlist,
+        *dir(builtins),
+        "self",
+        "batch",
+        "embedded",
+        "first",
+        "rows",
+        "nn",
+        "torch",
+        "F",
+    }
+)
+
+
+class Names:
+    """Hands out identifiers; the same wish always gets the same answer."""
+
+    def __init__(self, taken: frozenset[str] = _TAKEN) -> None:
+        self._taken = set(taken)
+        self._given: dict[str, str] = {}
+
+    def fresh(self, taken: frozenset[str]) -> Names:
+        """New names for another scope, where these are taken too."""
+        return Names(_TAKEN | taken)
+
+    def reserve(self, name: str) -> None:
+        """Never give this identifier away."""
+        self._taken.add(name)
+
+    def take(self, wish: str) -> str:
+        """An identifier like `wish`: dots become underscores, clashes get one behind.
+
+        >>> names = Names()
+        >>> names.take("all"), names.take("tower.ctr")
+        ('all_', 'tower_ctr')
+        """
+        if wish not in self._given:
+            made = re.sub(r"[^A-Za-z0-9_]", "_", wish)
+            made = made if made.isidentifier() else f"_{made}"
+            while made in self._taken:
+                made += "_"
+            self._taken.add(made)
+            self._given[wish] = made
+        return self._given[wish]
+
+
+def class_name(name: str) -> str:
+    """The generated class's name.
+
+    >>> class_name("dbmtl_taobao")
+    'DbmtlTaobao'
+    """
+    words = re.findall(r"[A-Za-z0-9]+", name)
+    made = "".join(word[0].upper() + word[1:] for word in words) or "Model"
+    made = made if made[0].isalpha() else f"Model{made}"
+    return f"{made}Model" if keyword.iskeyword(made) else made  # True, False, None

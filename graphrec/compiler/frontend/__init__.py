@@ -1,0 +1,223 @@
+"""Recipe + library -> graph: names resolved, modifiers unrolled, shapes known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from graphrec.blocks.library import Library
+from graphrec.compiler.frontend.context import Bundle, Context, Failed, Place
+from graphrec.compiler.frontend.feature_columns import Features
+from graphrec.compiler.frontend.heads import (
+    TaskBuilder,
+    classes_of,
+    probability_names,
+    relation_map,
+)
+from graphrec.compiler.frontend.modifiers import NodeBuilder
+from graphrec.compiler.frontend.scope import Scope
+from graphrec.compiler.frontend.unused import report_unused
+from graphrec.errors import Problem, suggestion
+from graphrec.graph import Graph, Node, Ref, find_cycle, topological
+from graphrec.recipe.expressions import ExpressionError, parse_expression
+from graphrec.recipe.model import NodeSpec, Recipe
+from graphrec.shapes import Shape
+
+__all__ = ["Built", "build"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A graph, or the findings that prevented it."""
+
+    graph: Graph | None
+    problems: tuple[Problem, ...]
+
+
+def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()) -> Built:
+    """Build the graph of a recipe; every finding is collected, follow-ups are silent.
+
+    `broken` are paths that an earlier stage already reported and left out.
+    """
+    context = Context(recipe, library, broken)
+    features = Features(context)
+    nodes: dict[str, Node] = {}
+    ports: dict[str, dict[str, Shape]] = {}
+    scope = Scope(context, features, nodes, ports)
+    tasks = tuple(sorted(recipe.tasks))
+    relations = relation_map(context)
+    features.linear_width = _linear_widths(context)
+    builder = NodeBuilder(scope, tasks)
+
+    for name in _order(context, scope):
+        spec, size = recipe.graph[name], len(nodes)
+        try:
+            scope.values[name] = builder.add(name, spec, scope, Place(f"graph.{name}", name))
+        except Failed:
+            scope.values[name] = builder.poison(name, spec)
+            while len(nodes) > size:
+                nodes.popitem()
+    _judge_rest(builder, features, scope)
+
+    heads = TaskBuilder(builder, scope, relations, library)
+    outputs = []
+    for name in tasks:
+        try:
+            outputs.append(heads.output(name))
+        except Failed:
+            continue
+    exports = _exports(context, scope)
+
+    sources = _sources(features, ports)
+    report_unused(context, features, reads)
+    if context.problems or broken or len(outputs) < len(tasks):
+        return Built(None, tuple(context.problems))
+    graph = Graph(
+        name=recipe.name,
+        nodes=topological((*sources, *(_with_former_name(recipe, n) for n in nodes.values()))),
+        outputs=tuple(outputs),
+        exports=exports,
+        tables=tuple(features.tables[name] for name in sorted(features.tables)),
+        lookups=tuple(features.columns[name] for name in sorted(features.columns)),
+        title=recipe.origin.title if recipe.origin else recipe.name,
+        description=recipe.description,
+        seed=recipe.train.seed,
+    )
+    return Built(graph, tuple(context.problems))
+
+
+def _judge_rest(builder: NodeBuilder, features: Features, scope: Scope) -> None:
+    """Findings about nodes in cycles and about groups that nothing reads."""
+    for name, spec in features.context.recipe.graph.items():
+        if isinstance(spec, NodeSpec) and name not in builder.judged:
+            with suppress(Failed):
+                builder.settle(spec, Place(f"graph.{name}", name))
+    for name in features.context.recipe.groups:
+        with suppress(Failed):
+            features.group(name)
+
+
+def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:
+    """The outputs of the nodes to export; all of a node that has several."""
+    found: list[Ref] = []
+    nodes = context.recipe.graph
+    for number, name in enumerate(context.recipe.export.nodes):
+        if name not in nodes:
+            if not {f"graph.{name}", "graph"} & context.broken:
+                path = f"export.nodes.{number}"
+                context.report("GR301", path, f"no node `{name}`", suggestion(name, nodes))
+            continue
+        waiting = [scope.values.get(name)]
+        while waiting:
+            value = waiting.pop(0)
+            if isinstance(value, Bundle):
+                waiting = [*value.items.values(), *waiting]
+            elif isinstance(value, Ref):
+                found.append(value)
+    return tuple(dict.fromkeys(found))
+
+
+def _with_former_name(recipe: Recipe, node: Node) -> Node:
+    """The node with its former name, if the recipe's node it comes from says `was:`."""
+    spec = recipe.graph.get(node.origin)
+    if not isinstance(spec, NodeSpec) or spec.was is None:
+        return node
+    return replace(node, was=spec.was + node.name[len(node.origin) :])
+
+
+def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Node]:
+    """A node for each group that something reads, with the ports that are read."""
+    made = []
+    for name in sorted(ports):
+        group = features.group(name)
+        assert group is not None
+        outputs = {port: ports[name][port] for port in sorted(ports[name])}
+        path = f"groups.{name}" if name in features.context.recipe.groups else f"features.{name}"
+        known = name in features.context.recipe.groups or name in features.features
+        span = features.context.key(path) if known else None
+        made.append(Node(name, group, {}, outputs, role="group", span=span, origin=name))
+    return made
+
+
+# ---- order --------------------------------------------------------------------------------------
+
+
+def _order(context: Context, scope: Scope) -> list[str]:
+    """Names of the recipe's nodes, each after those it reads; cycles are reported, left out."""
+    graph = context.recipe.graph
+    waiting = {name: sorted(set(reads(spec)) & graph.keys()) for name, spec in graph.items()}
+    ordered: list[str] = []
+    while waiting:
+        ready = sorted(
+            n for n, sources in waiting.items() if not any(s in waiting for s in sources)
+        )
+        if not ready:
+            cycle = find_cycle(waiting)
+            assert cycle is not None
+            _report_cycle(context, cycle)
+            for name in cycle:
+                scope.values[name] = None
+                waiting.pop(name)
+            continue
+        for name in ready:
+            del waiting[name]
+        ordered.extend(ready)
+    return ordered
+
+
+def _report_cycle(context: Context, cycle: list[str]) -> None:
+    start = cycle.index(min(cycle))
+    names = cycle[start:] + cycle[:start]
+    steps = " -> ".join(f"{n} ({context.line(f'graph.{n}')})" for n in [*names])
+    context.report(
+        "GR402",
+        f"graph.{names[0]}",
+        f"nodes form a cycle, each reading the next: {steps} -> {names[0]}",
+        "a node can't read its own result; for repeated application use `repeat:`",
+        context.key(f"graph.{names[0]}"),
+    )
+
+
+def reads(spec: object) -> Iterator[str]:
+    """First names of everything a node refers to."""
+    if isinstance(spec, str):
+        if not spec:
+            return
+        try:
+            yield from (name.ref.partition(".")[0] for name in parse_expression(spec).names())
+        except ExpressionError:
+            yield from re.findall(r"[a-z_][a-z0-9_]*", spec)
+        return
+    assert isinstance(spec, NodeSpec)
+    waiting = [spec.inputs, spec.share]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str):
+            yield value.partition(".")[0]
+        elif isinstance(value, dict):
+            waiting.extend(value.values())
+        elif isinstance(value, (list, tuple)):
+            waiting.extend(value)
+
+
+def _linear_widths(context: Context) -> dict[str, int]:
+    """Width of `<group>.linear`: the classes of the tasks it reaches (1 unless softmax)."""
+    recipe = context.recipe
+    sources = {name: set(reads(spec)) for name, spec in recipe.graph.items()}
+    widths: dict[str, int] = {}
+    for _, task in sorted(recipe.tasks.items()):
+        classes = classes_of(task)
+        if classes == 1:
+            continue
+        waiting = [*reads(task.logit or ""), (task.inputs or "").partition(".")[0]]
+        waiting.extend(probability_names(task))
+        seen: set[str] = set()
+        while waiting:
+            source = waiting.pop()
+            if source not in seen:
+                seen.add(source)
+                widths[source] = classes
+                waiting.extend(sources.get(source, ()))
+    return widths

@@ -1,0 +1,141 @@
+"""Source -> file -> class -> module: generated code is checked, written, imported and explained.
+
+The only place that executes code made from a recipe. Before it does, the file's syntax tree must
+consist of the few forms that `lower` writes: imports of known modules, constants, one class.
+"""
+
+from __future__ import annotations
+
+import ast
+import atexit
+import functools
+import importlib.util
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from graphrec.compiler.codegen import Source
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["UnsafeSource", "check_source", "load", "rows_needed", "write"]
+
+_NODES = (
+    *(ast.Module, ast.Expr, ast.Constant, ast.Import, ast.ImportFrom, ast.alias, ast.Assign),
+    *(ast.Name, ast.Load, ast.Store, ast.ClassDef, ast.FunctionDef, ast.arguments, ast.arg),
+    *(ast.Return, ast.Call, ast.keyword, ast.Attribute, ast.Tuple, ast.List, ast.Dict),
+    *(ast.Subscript, ast.Slice, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult),
+    *(ast.Div, ast.Compare, ast.Gt, ast.GtE, ast.Lt, ast.LtE),
+)
+_MODULES = frozenset({"collections.abc", "torch", "graphrec.nn"})
+_DUNDERS = frozenset({"__init__"})
+
+
+class UnsafeSource(AssertionError):
+    """Generated code holds a form that the compiler never writes: a bug of graphrec."""
+
+
+def check_source(source: Source) -> None:
+    """Raise UnsafeSource unless the text consists of allowed forms only."""
+    allowed = _MODULES | {layer.partition(":")[0] for layer in source.layers}
+    tree = ast.parse(source.text)
+    for node in ast.walk(tree):
+        if not isinstance(node, _NODES):
+            raise UnsafeSource(f"line {getattr(node, 'lineno', '?')}: {type(node).__name__}")
+        if isinstance(node, ast.ImportFrom) and node.module not in allowed:
+            raise UnsafeSource(f"line {node.lineno}: import of {node.module}")
+        if isinstance(node, ast.Import) and any(a.name != "torch" for a in node.names):
+            raise UnsafeSource(f"line {node.lineno}: import of {node.names[0].name}")
+        name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+        if name.startswith("__") and name not in _DUNDERS:
+            raise UnsafeSource(f"line {getattr(node, 'lineno', '?')}: {name}")
+        if isinstance(node, ast.Call) and not isinstance(node.func, (ast.Name, ast.Attribute)):
+            raise UnsafeSource(f"line {node.lineno}: a call of a call")
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    if classes != [source.class_name]:
+        raise UnsafeSource(f"expected one class {source.class_name}, found {classes}")
+
+
+def write(source: Source, path: Path) -> Path:
+    """Write the text at `path`, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
+            file.write(source.text)
+        os.chmod(name, 0o644)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    return path
+
+
+def load(source: Source, path: Path | None = None) -> type[nn.Module]:
+    """The generated class, imported from a real file: `path`, or one that the process removes.
+
+    Exceptions raised inside it gain a note with the node and the recipe's line.
+    """
+    check_source(source)
+    file = write(source, path or _scratch() / source.digest / "model.py")
+    name = f"graphrec_generated_{source.digest}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    made: type[nn.Module] = getattr(module, source.class_name)
+    _explain_calls(made, source, str(file))
+    return made
+
+
+def _scratch() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="graphrec-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _explain_calls(made: Any, source: Source, file: str) -> None:
+    """Wrap construction and calls of the generated class so that errors name their node."""
+    for name in ("__init__", "__call__", *([source.score] if source.score else [])):
+        setattr(made, name, _explained(getattr(made, name), source, file))
+
+
+def _explained(plain: Any, source: Source, file: str) -> Any:
+    @functools.wraps(plain)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return plain(self, *args, **kwargs)
+        except Exception as error:
+            _note(error, source, file)
+            raise
+
+    return call
+
+
+def _note(error: Exception, source: Source, file: str) -> None:
+    line = _deepest_line(error.__traceback__, file)
+    node = source.owner.get(line) if line else None
+    if node is not None:
+        text = source.text.splitlines()[(line or 1) - 1].strip()
+        error.add_note(f"graphrec: in node '{node}' ({source.places.get(node, 'recipe')}): {text}")
+
+
+def _deepest_line(traceback: TracebackType | None, file: str) -> int | None:
+    found = None
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename == file:
+            found = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return found
+
+
+def rows_needed(source: Source, rows: Mapping[str, int] | None) -> tuple[Mapping[str, int], ...]:
+    """Constructor arguments of the generated class: the fitted sizes, if it wants any."""
+    return (rows or {},) if source.fitted else ()

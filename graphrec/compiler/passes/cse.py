@@ -1,0 +1,134 @@
+"""Equal things are computed once: expressions, groups, and layers without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from dataclasses import replace
+
+from graphrec.blocks import PRIMITIVES
+from graphrec.blocks.base import Block
+from graphrec.blocks.dense import Concat
+from graphrec.blocks.interaction import FM, DotInteraction
+from graphrec.blocks.sequence import DotAttention, Pooling, WeightedSum
+from graphrec.compiler.target import Target
+from graphrec.graph import Graph, Group, Node, Ref
+from graphrec.recipe.expressions import Apply, Arithmetic, Compare, Expression, Name, Negative, Term
+
+__all__ = ["WEIGHTLESS", "common"]
+
+WEIGHTLESS: tuple[type[Block], ...] = (
+    Concat,
+    DotAttention,
+    DotInteraction,
+    FM,
+    Pooling,
+    WeightedSum,
+)
+"""Blocks whose layers have no weights, draw nothing and count nothing."""
+
+
+def common(graph: Graph, target: Target) -> Graph:
+    """Compute nodes of equal operation and equal inputs once, under the first of their names.
+
+    Layers with weights are equal only where they share them, and not where dropout or batch
+    statistics make each application of its own (in training). What a recipe exports keeps its name.
+    """
+    owners = {node.shares for node in graph.nodes if node.shares}
+    kept: dict[str, str] = {}
+    families: dict[Hashable, list[str]] = {}
+    for node in graph.nodes:
+        key = _key(node, kept, target)
+        family = families.setdefault(key, []) if key is not None else []
+        family.append(node.name)
+        kept[node.name] = family[0]
+    for family in families.values():
+        weights = [name for name in family if name in owners]
+        chosen = min(weights or family)
+        kept.update(dict.fromkeys(family, chosen))
+    return _rebuilt(graph, kept)
+
+
+def _rebuilt(graph: Graph, kept: dict[str, str]) -> Graph:
+    """The graph with every reader at the node that is kept, and without those that are not."""
+
+    def moved(ref: Ref) -> Ref:
+        return Ref(kept[ref.node], ref.port)
+
+    exported = {ref.node for ref in graph.exports}
+    ports: dict[str, dict[str, None]] = {}
+    for node in graph.nodes:
+        ports.setdefault(kept[node.name], {}).update(dict.fromkeys(node.outputs))
+    shapes = {Ref(kept[n.name], port): s for n in graph.nodes for port, s in n.outputs.items()}
+    nodes = []
+    for node in graph.nodes:
+        if kept[node.name] != node.name and node.name not in exported:
+            continue
+        outputs = node.outputs
+        if isinstance(node.op, Group) and node.name in ports:
+            outputs = {port: shapes[Ref(node.name, port)] for port in sorted(ports[node.name])}
+        inputs = {
+            port: tuple(map(moved, value)) if isinstance(value, tuple) else moved(value)
+            for port, value in node.inputs.items()
+        }
+        parents = tuple(map(moved, node.parents))
+        shares = kept[node.shares] if node.shares else None
+        node = replace(node, inputs=inputs, outputs=outputs, parents=parents, shares=shares)
+        nodes.append(node)
+    ends = tuple(replace(output, ref=moved(output.ref)) for output in graph.outputs)
+    return replace(graph, outputs=ends).with_nodes(nodes)
+
+
+def _key(node: Node, kept: dict[str, str], target: Target) -> Hashable | None:
+    """What equal nodes have in common; None for a node that equals no other."""
+    if isinstance(node.op, Group):
+        group = node.op
+        if group.regularize:
+            return None
+        return "group", group.features, group.query, group.keys, group.sequence
+    if isinstance(node.op, Expression):
+        refs = {name: ref for name, ref in node.inputs.items() if isinstance(ref, Ref)}
+        return "expression", _term(node.op.tree, refs, kept)
+    layer = _layer(node, target)
+    if layer is None:
+        return None
+    return layer, tuple((port, kept[ref.node], ref.port) for port, ref in node.refs())
+
+
+def _layer(node: Node, target: Target) -> Hashable | None:
+    """The layer that a block's node applies, if applying it twice gives the same twice."""
+    block = node.op
+    assert isinstance(block, Block)
+    if type(block) in WEIGHTLESS:
+        return type(block), block.model_dump_json()
+    if type(block) not in PRIMITIVES or block.is_loss:
+        return None
+    if target.purpose == "train" and _has_own_life(block):
+        return None
+    return "weights", node.shares or node.name
+
+
+def _has_own_life(block: Block) -> bool:
+    """Whether each application in training draws numbers or moves running statistics."""
+    values = [getattr(block, name) for name in type(block).model_fields]
+    if any(value in ("batch", "dice") for value in values if isinstance(value, str)):
+        return True
+    rates = getattr(block, "dropout", 0.0)
+    return any(rates) if isinstance(rates, Iterable) else bool(rates)
+
+
+def _term(term: Term, refs: dict[str, Ref], kept: dict[str, str]) -> Hashable:
+    """The term with nodes in place of names, and without its place in the text."""
+
+    def inside(*terms: Term) -> tuple[Hashable, ...]:
+        return tuple(_term(t, refs, kept) for t in terms)
+
+    if isinstance(term, Name):
+        ref = refs[term.ref]
+        return kept[ref.node], ref.port
+    if isinstance(term, Negative):
+        return "-", *inside(term.operand)
+    if isinstance(term, Arithmetic | Compare):
+        return term.operator, *inside(term.left, term.right)
+    if isinstance(term, Apply):
+        return term.function, *inside(*term.args), term.sizes
+    return term

@@ -1,0 +1,27 @@
+"""What only training needs is not compiled for inference."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from graphrec.blocks.base import Block
+from graphrec.compiler.target import Target
+from graphrec.graph import Graph, Node
+
+__all__ = ["inference"]
+
+
+def inference(graph: Graph, target: Target) -> Graph:
+    """Take dropout out of every block, for a target of that purpose; no weights depend on it.
+
+    Batch norm needs the weights to be folded: `graphrec.nn.prepare` does it once they are loaded.
+    """
+    if target.purpose != "inference":
+        return graph
+    return graph.with_nodes(_without_dropout(node) for node in graph.nodes)
+
+
+def _without_dropout(node: Node) -> Node:
+    if not isinstance(node.op, Block) or not getattr(node.op, "dropout", None):
+        return node
+    return replace(node, op=node.op.model_copy(update={"dropout": 0.0}))

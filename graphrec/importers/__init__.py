@@ -1,0 +1,1 @@
+"""Recipes from elsewhere: configs of TorchEasyRec (tzrec/), columns of data files (from_data/)."""

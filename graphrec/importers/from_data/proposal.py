@@ -1,0 +1,231 @@
+"""A proposed recipe as text, as a person would write it, with a remark on what was left out."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from graphrec.errors import DataError, Problem
+from graphrec.importers.from_data.label_columns import Label, labels_of, leak
+from graphrec.importers.from_data.profile import Profile, profile
+from graphrec.importers.from_data.recipe_text import (
+    WIDTH,
+    aligned,
+    feature,
+    flow,
+    free,
+    node,
+    ranged,
+    remark,
+    scalar,
+)
+from graphrec.importers.from_data.roles import Role, histories, role_of
+from graphrec.importers.from_data.sample import Sample, evaluation_files, take
+
+__all__ = ["propose"]
+
+_ATTENDED = 2  # histories with attention of their own; the others are pooled
+_ORDER = ("id", "pooled", "bucket", "dense")
+
+
+def propose(
+    pattern: str,
+    labels: Sequence[str],
+    kinds: Mapping[str, str],
+    *,
+    name: str,
+    folder: str,
+    schema: str,
+) -> str:
+    """A recipe for the files of a glob, which trains at once.
+
+    `kinds` are the kinds of tasks by label, where they are not to be guessed; `folder` is where
+    the recipe will lie, `schema` the editor's schema seen from there. Raises DataError.
+    """
+    sample = take(pattern)
+    columns = {c: profile(c, sample.table.column(c)) for c in sample.table.column_names}
+    wanted = labels_of(labels, kinds, columns)
+    inputs = [c for c in columns.values() if c.name not in labels]
+    roles = histories([_role(column, wanted) for column in inputs], columns)
+    if not any(role.kind in _ORDER for role in roles):
+        raise _useless(roles)
+    evaluation = evaluation_files(pattern)
+    split = None if evaluation is not None else _split(roles, columns)
+    dim = 16 if len(sample.table) > 10_000 else 8
+    made = _Text(roles, wanted, dim)
+    lines = [
+        f"# yaml-language-server: $schema={schema}",
+        *remark(_origin(pattern, sample)),
+        "graphrec: 1",
+        f"name: {name}",
+        *_data(sample, pattern, evaluation, split, folder),
+        f"defaults: {{feature: {{dim: {dim}}}}}",
+        *made.features(),
+        *made.model(),
+        *made.training(sample, evaluated=bool(evaluation or split)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _useless(roles: Sequence[Role]) -> DataError:
+    why = "; ".join(f"{role.name} {role.why}" for role in roles[:8])
+    return DataError(Problem("GR704", "no column can be a feature", help=why))
+
+
+def _role(column: Profile, labels: Sequence[Label]) -> Role:
+    role = role_of(column)
+    why = "" if role.kind == "out" else leak(column, labels)
+    return Role(column.name, "out", why=why) if why else role
+
+
+def _origin(pattern: str, sample: Sample) -> str:
+    seen = f"{len(sample.table):,} rows"
+    rows = (
+        seen if sample.whole else f"{seen} of {sample.total:,}" if sample.total else f"{seen} seen"
+    )
+    return (
+        f"Proposed by `graphrec new` from {os.path.basename(pattern)} ({rows}). Families are "
+        "guesses from names and values: look through them."
+    )
+
+
+def _data(
+    sample: Sample, pattern: str, evaluation: str | None, split: str | None, folder: str
+) -> list[str]:
+    def seen(path: str) -> str:
+        return scalar(os.path.relpath(os.path.abspath(path), folder).replace(os.sep, "/"))
+
+    said = [f"train: {seen(pattern)}"]
+    said += [f"eval: {seen(evaluation)}"] if evaluation is not None else []
+    said += [split] if split is not None else []
+    said += [f"sep: {scalar(sample.sep)}"] if sample.sep not in (",", "\t") else []
+    lines = [f"data: {{{', '.join(said)}}}"]
+    if evaluation is None and split is None:
+        lines += remark("No evaluation rows were found: name them with `eval:`, or `split:`.")
+    return lines
+
+
+def _split(roles: Sequence[Role], columns: Mapping[str, Profile]) -> str | None:
+    """The newest tenth of the rows evaluate, where there is a time of few values (days, say)."""
+    for role in roles:
+        column = columns[role.name]
+        if role.why.startswith("a time") and 5 <= column.distinct <= 2000:
+            last = max(1, round(0.1 * column.distinct))
+            return f"split: {{by: {scalar(role.name)}, eval: last({last})}}"
+    return None
+
+
+class _Text:
+    """Lines of the sections, from roles and labels whose names are settled here."""
+
+    def __init__(self, roles: Sequence[Role], labels: Sequence[Label], dim: int) -> None:
+        self.roles, self.labels, self.dim = roles, labels, dim
+        taken: set[str] = set()
+        self.names = {role.name: free(feature(role.name), taken) for role in roles}
+        self.tasks = {label.column: free(node(label.column, "task"), taken) for label in labels}
+        self.histories = sorted(
+            (role for role in roles if role.kind == "history"), key=lambda role: role.name
+        )
+        self.sequences = {
+            role.name: free(node(self.names[role.name], "history"), set())
+            for role in self.histories
+        }
+
+    def features(self) -> list[str]:
+        """Families of equal settings, histories, and a remark on each column left out."""
+        lines = ["features:"]
+        for kind in _ORDER:
+            alike: dict[str, list[Role]] = {}
+            for role in self.roles:
+                if role.kind == kind:
+                    alone = self.names[role.name] != role.name
+                    key = repr((dict(role.settings), alone and role.name))
+                    alike.setdefault(key, []).append(role)
+            for members in alike.values():
+                lines += self._family(members)
+        for role in self.histories:
+            base = self.names[role.of]
+            said = {"type": "sequence", "name": self.sequences[role.name], "of": [base]}
+            said |= {"column": role.name, **role.settings}
+            lines.append(f"  - {flow(said)}" + "   # newest last")
+        out = [role for role in self.roles if role.kind == "out"]
+        if out:
+            lines.append("# Left out:")
+            for why in dict.fromkeys(role.why for role in out):
+                names = ", ".join(ranged([role.name for role in out if role.why == why]))
+                lines += remark(f"{names}: {why}", "  ")
+        return lines
+
+    def _family(self, members: Sequence[Role]) -> list[str]:
+        first = members[0]
+        kind = {"pooled": "id"}.get(first.kind, first.kind)
+        settings = dict(first.settings)
+        if kind == "dense" and settings.get("width", 1) == 1:
+            settings["dim"] = self.dim  # so that fm can cross it
+        names = ranged([self.names[role.name] for role in members])
+        said: dict[str, Any] = {"type": kind, **settings}
+        if self.names[first.name] != first.name:
+            said["column"] = first.name
+        head = f"  - {flow(said)[:-1]}, names: "
+        listed = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
+        return textwrap.wrap(
+            f"{listed}}}", WIDTH, initial_indent=head, subsequent_indent=" " * 6,
+            break_long_words=False, break_on_hyphens=False,
+        )  # fmt: skip
+
+    def model(self) -> list[str]:
+        """Groups, graph and tasks: DeepFM for one task, experts for several, DIN for histories."""
+        groups, graph, extra = [], [], []
+        attended = sorted(self.histories, key=lambda r: -r.settings["max_len"])[:_ATTENDED]
+        for role in self.histories:
+            name, base = self.sequences[role.name], self.names[role.of]
+            if role in attended:
+                pair = f"{name}_pair"
+                groups.append((pair, f"{{query: [{base}], keys: {name}}}"))
+                graph.append((f"{name}_interest", f"{{block: din, in: {pair}, hidden: [64]}}"))
+                extra.append(f"{name}_interest")
+            else:
+                graph.append((f"{name}_mean", f"{{block: pooling, in: {name}}}"))
+                extra.append(f"{name}_mean")
+        inputs = f"[{', '.join(['all', *extra])}]" if extra else "all"
+        graph += self._towers(inputs)
+        last = "tower" if len(self.tasks) > 1 else "final"
+        tasks = [
+            (task, self._task(label, last))
+            for label, task in zip(self.labels, self.tasks.values(), strict=True)
+        ]
+        lines = ["groups:", *aligned(groups)] if groups else []
+        return [*lines, "graph:", *aligned(graph), "tasks:", *aligned(tasks)]
+
+    def _towers(self, inputs: str) -> list[tuple[str, str]]:
+        if len(self.tasks) > 1:
+            experts = f"{{block: mmoe, in: {inputs}, gates: tasks, experts: 4, hidden: [128, 64]}}"
+            tower = "{block: mlp, in: experts, each: tasks, hidden: [32]}"
+            return [("experts", experts), ("tower", tower)]
+        deep = ("deep", f"{{block: mlp, in: {inputs}, hidden: [128, 64], dropout: 0.2}}")
+        crossed = [r for r in self.roles if r.kind in _ORDER and r.settings.get("width", 1) == 1]
+        if len(crossed) < 2 or len(crossed) < sum(r.kind in _ORDER for r in self.roles):
+            return [deep, ("final", "{block: mlp, in: deep, hidden: [32]}")]
+        final = "{block: mlp, in: [all.linear, fm, deep], hidden: [32]}"
+        return [("fm", "{block: fm, in: all.fields}"), deep, ("final", final)]
+
+    def _task(self, label: Label, node: str) -> str:
+        column = scalar(label.column)
+        said = f"{{column: {column}, transform: log1p}}" if label.log else column
+        kind = "" if label.kind == "binary" else f", kind: {label.kind}"
+        classes = f", classes: {label.classes}" if label.classes else ""
+        return f"{{label: {said}, in: {node}{kind}{classes}}}"
+
+    def training(self, sample: Sample, *, evaluated: bool) -> list[str]:
+        """Epochs and batch for the number of rows."""
+        rows = sample.total or len(sample.table)
+        batch = min(8192, max(64, 1 << max(rows // 100, 1).bit_length() - 1))
+        watched = evaluated and self.labels[0].kind == "binary"
+        # Nobody sees when tables overfit where nothing is watched: one epoch is safe.
+        said = [f"epochs: {3 if watched else 1}", f"batch: {batch}", "lr: 1e-3"]
+        if watched:
+            metric = f"{self.tasks[self.labels[0].column]}.auc"
+            said += [f"save: {{best: {metric}}}", f"early_stop: {{metric: {metric}, patience: 1}}"]
+        return [f"train: {{{', '.join(said)}}}"]

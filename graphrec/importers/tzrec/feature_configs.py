@@ -1,0 +1,171 @@
+"""`feature_configs` -> features: ids, numbers, buckets, crosses, and the steps of histories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from graphrec.errors import Problem, RecipeError, Span
+from graphrec.importers.tzrec.naming import Names, legal_feature, legal_node
+from graphrec.importers.tzrec.section import Notes, Section
+from graphrec.importers.tzrec.source_columns import Feature, Reading, feature_of
+
+__all__ = ["Features", "History", "read_features"]
+
+_DEFAULT_LENGTH = 50
+
+
+@dataclass
+class History:
+    """A sequence of the config: its steps by name there, each a feature and a column."""
+
+    name: str
+    max_len: int
+    sep: str | None
+    span: Span
+    steps: dict[str, Feature] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
+    side: str | None = None
+
+
+@dataclass
+class Features:
+    """All features of a config by the name that feature groups use."""
+
+    plain: dict[str, Feature] = field(default_factory=dict)
+    steps: dict[str, tuple[History, str]] = field(default_factory=dict)
+    """Name in feature groups -> (its history, its name in it)."""
+    helpers: dict[str, Feature] = field(default_factory=dict)
+    """Features that only crosses read, by column."""
+    names: Names = field(default_factory=Names)
+
+    def sides(self) -> bool:
+        """Whether the config says whose properties its features are."""
+        return any("side" in f.settings for f in self.plain.values())
+
+
+def read_features(configs: list[Section], encoded: bool, notes: Notes) -> Features:
+    """The features of a config; `encoded` columns hold row numbers instead of raw values."""
+    found = Features()
+    names = found.names
+    crosses: list[tuple[Feature, Section]] = []
+    for config in configs:
+        kinds = config.names()
+        section = config.section(kinds[0]) if len(kinds) == 1 else None
+        if section is None:
+            what = "feature_configs: expected one feature, such as id_feature { ... }"
+            raise RecipeError(Problem("GR131", what, config.span))
+        kind = kinds[0]
+        if kind == "sequence_feature":
+            _add_history(found, section, encoded, notes)
+            continue
+        single = kind.startswith("sequence_")
+        written = section.text("feature_name") or _missing(section, "feature_name")
+        if written in found.plain or written in found.steps:
+            notes.add(section.span, f"feature `{written}` is declared again: the first one counts")
+            continue
+        kind = kind.removeprefix("sequence_")
+        feature = feature_of(kind, section, Reading(encoded, step=single))
+        if single:
+            _add_step_alone(found, section, written, feature)
+            continue
+        feature.name = names.give(legal_feature(written))
+        if feature.name != written:
+            feature.settings.setdefault("column", written)
+        found.plain[written] = feature
+        if kind == "combo_feature" and not encoded:
+            crosses.append((feature, section))
+    for feature, section in crosses:
+        _cross(found, feature, section, names)
+    return found
+
+
+def _missing(section: Section, name: str) -> str:
+    raise RecipeError(Problem("GR131", f"{section.path}: `{name}` is missing", section.span))
+
+
+# ---- histories --------------------------------------------------------------------------------
+
+
+def _length(section: Section) -> int:
+    length = section.integer("sequence_length")
+    if length is None or length < 1:
+        what = f"a history without sequence_length keeps its last {_DEFAULT_LENGTH} steps"
+        section.notes.add(section.span, what, "max_len is required here")
+        return _DEFAULT_LENGTH
+    return length
+
+
+def _sep(section: Section) -> str | None:
+    return section.text("sequence_delim") or None
+
+
+def _add_history(found: Features, section: Section, encoded: bool, notes: Notes) -> None:
+    written = section.text("sequence_name") or _missing(section, "sequence_name")
+    history = History(legal_node(written), _length(section), _sep(section), section.span)
+    history.side = "user"
+    for config in section.sections("features"):
+        kinds = config.names()
+        part = config.section(kinds[0]) if len(kinds) == 1 else None
+        if part is None:
+            raise RecipeError(Problem("GR131", f"{config.path}: expected one feature", config.span))
+        name = part.text("feature_name") or _missing(part, "feature_name")
+        feature = feature_of(kinds[0], part, Reading(encoded, step=True))
+        feature.name = legal_feature(name)
+        column = str(feature.settings.pop("column", None) or name)
+        feature.settings.pop("side", None)
+        history.steps[name] = feature
+        history.columns[name] = f"{written}__{column}"
+        found.steps[f"{written}__{name}"] = (history, name)
+    if not history.steps:
+        notes.add(section.span, f"sequence `{written}` has no features: left out")
+
+
+def _add_step_alone(found: Features, section: Section, written: str, feature: Feature) -> None:
+    """A `sequence_id_feature` and its like: a history of one feature."""
+    history = History(legal_node(written), _length(section), _sep(section), section.span)
+    section.ignore("sequence_fields")
+    history.side = feature.settings.pop("side", None)
+    feature.name = legal_feature(written)
+    history.steps[written] = feature
+    history.columns[written] = str(feature.settings.pop("column", None) or written)
+    found.steps[written] = (history, written)
+
+
+# ---- crosses ----------------------------------------------------------------------------------
+
+
+def _cross(found: Features, feature: Feature, section: Section, names: Names) -> None:
+    """Name the id features that a combination reads; those that are missing are declared."""
+    parts: list[str] = []
+    for expression in section.texts("expression"):
+        column = expression.partition(":")[2] or expression
+        part = _id_of(found, column) or found.helpers.get(column)
+        if part is None:
+            part = _helper(column, feature, section, names)
+            found.helpers[column] = part
+        parts.append(part.name)
+    if len(set(parts)) < 2:
+        section.remark("expression", f"{section.path} combines fewer than two columns: an id")
+        feature.type = "id"
+        feature.settings["column"] = parts[0] if parts else feature.name
+        return
+    feature.settings["of"] = list(dict.fromkeys(parts))
+
+
+def _id_of(found: Features, column: str) -> Feature | None:
+    for written, feature in found.plain.items():
+        same = feature.settings.get("column", written) == column
+        if same and feature.type == "id" and "pool" not in feature.settings:
+            return feature
+    return None
+
+
+def _helper(column: str, feature: Feature, section: Section, names: Names) -> Feature:
+    settings: dict[str, Any] = {"vocab": feature.settings["vocab"], "dim": feature.settings["dim"]}
+    name = names.give(legal_feature(column), legal_feature(f"{column}_id"))
+    if name != column:
+        settings["column"] = column
+    made = Feature("id", settings, section.place("expression"))
+    made.name = name
+    return made

@@ -1,0 +1,83 @@
+"""A module whose parameters hold many named pieces: checkpoints show pieces only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from graphrec.nn.tables import fill, named_generator
+
+__all__ = ["ParameterSlice", "PiecewiseModule"]
+
+
+@dataclass(frozen=True)
+class ParameterSlice:
+    """`parameter[start:stop]`, known as `key` in checkpoints, in that `shape`, with its `init`."""
+
+    key: str
+    parameter: str
+    start: int
+    stop: int
+    shape: tuple[int, ...]
+    init: str
+
+
+class PiecewiseModule(nn.Module):
+    """Saves, loads and initialises its parameters piece by piece."""
+
+    pieces: tuple[ParameterSlice, ...] = ()
+
+    def reset_parameters(self) -> None:
+        """Draw new weights from the default generator's seed (see `reset`)."""
+        self.reset(torch.initial_seed())
+
+    def reset(self, seed: int) -> None:
+        """Draw new weights, each piece from `seed` and its own key, whatever else is declared."""
+        for piece in self.pieces:
+            values = self.get_parameter(piece.parameter).detach()[piece.start : piece.stop]
+            if not values.is_meta:
+                fill(values, piece.init, named_generator(seed, piece.key, values.device))
+
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        for piece in self.pieces:
+            whole = self.get_parameter(piece.parameter)
+            values = (whole if keep_vars else whole.detach())[piece.start : piece.stop]
+            destination[prefix + piece.key] = values.view(piece.shape)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: Mapping[str, Any],
+        prefix: str,
+        local_metadata: Mapping[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        assign = bool(local_metadata.get("assign_to_params_buffers"))
+        for piece in self.pieces:
+            key = prefix + piece.key
+            given = state_dict.get(key)
+            if given is None:
+                missing_keys.append(key)
+            elif tuple(given.shape) != piece.shape:
+                error_msgs.append(f"{key}: has shape {[*given.shape]}, needs {[*piece.shape]}")
+            else:
+                self._load_piece(piece, given, assign)
+        if strict:
+            known = {prefix + piece.key for piece in self.pieces}
+            unexpected_keys.extend(k for k in state_dict if k.startswith(prefix) and k not in known)
+
+    @torch.no_grad()
+    def _load_piece(self, piece: ParameterSlice, given: torch.Tensor, assign: bool) -> None:
+        whole = self.get_parameter(piece.parameter)
+        if whole.is_meta and assign:
+            # Pieces share a tensor, so `assign` makes the shared one and copies into it.
+            storage = torch.empty_like(whole, device=given.device)
+            whole = nn.Parameter(storage, requires_grad=whole.requires_grad)
+            setattr(self, piece.parameter, whole)
+        whole[piece.start : piece.stop].view(piece.shape).copy_(given)

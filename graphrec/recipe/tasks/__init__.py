@@ -1,0 +1,40 @@
+"""What a task may say about losses and metrics, and whether it fits; nothing here imports torch.
+
+`check_tasks` is called by the compiler, so every mismatch (an `auc` on a regression, two classes
+for `bce`, a misspelt parameter) is a recipe error with a place, never a failure at the first batch.
+The numbers behind the names are computed in `graphrec.train`.
+"""
+
+from graphrec.recipe.tasks.check import check_tasks
+from graphrec.recipe.tasks.spec import (
+    INSIDE,
+    LOSSES,
+    METRICS,
+    Form,
+    decay_parameters,
+    form,
+    grouping_columns,
+    has_inside,
+    key,
+    loss_parameters,
+    metric_parameters,
+    selection,
+    suffix,
+)
+
+__all__ = [
+    "INSIDE",
+    "LOSSES",
+    "METRICS",
+    "Form",
+    "check_tasks",
+    "decay_parameters",
+    "form",
+    "grouping_columns",
+    "has_inside",
+    "key",
+    "loss_parameters",
+    "metric_parameters",
+    "selection",
+    "suffix",
+]

@@ -1,0 +1,228 @@
+"""Whether every task's losses, metrics and classes fit together: findings GR230 to GR238."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Set
+from functools import partial
+
+from pydantic import ValidationError
+
+from graphrec.errors import Problem, suggestion
+from graphrec.recipe.calls import Call
+from graphrec.recipe.model import CrossFeature, Recipe, SequenceFeature, Task
+from graphrec.recipe.tasks.spec import (
+    LOSSES,
+    METRICS,
+    Decay,
+    decay_parameters,
+    form,
+    key,
+    loss_parameters,
+    metric_parameters,
+    selection,
+)
+
+__all__ = ["check_tasks"]
+
+
+def check_tasks(recipe: Recipe, broken: frozenset[str] = frozenset()) -> list[Problem]:
+    """Every loss, metric, label and class count that can't work, as findings (GR230 to GR240).
+
+    `broken` are parts of the recipe that were left out: what follows from them is silent.
+    """
+    found = [p for name, task in sorted(recipe.tasks.items()) for p in _check_task(name, task)]
+    wrong = {".".join(p.path.split(".")[:2]) for p in found} | broken
+    if not any(path.partition(".")[0] == "tasks" for path in wrong):
+        found.extend(_check_balance(recipe))
+    if "tasks" not in wrong:
+        found.extend(_check_selection(recipe, wrong))
+    found.extend(_check_labels(recipe))
+    origin = recipe.origin
+    if origin is None:
+        return found
+    keys = ("GR201", "GR230")
+    return [p.at((origin.key if p.code in keys else origin.value)(p.path)) for p in found]
+
+
+def _check_task(name: str, task: Task) -> Iterator[Problem]:
+    path = f"tasks.{name}"
+    yield from _check_losses(path, task)
+    yield from _check_classes(path, task)
+    if task.label is None and (task.loss or task.metrics or task.train_metrics):
+        yield Problem(
+            "GR237",
+            "needs a label for its losses and metrics",
+            path=path,
+            help="add `label:`, or `loss: none` for a task that is only read by others",
+        )
+    for where, calls in (("metrics", task.metrics), ("train_metrics", task.train_metrics)):
+        for number, call in enumerate(calls):
+            place = f"{path}.{where}.{number}"
+            yield from _check_metric(place, call, task, training=where == "train_metrics")
+
+
+def _check_losses(path: str, task: Task) -> Iterator[Problem]:
+    wanted = form(task)
+    for name, given in task.loss.items():
+        place = f"{path}.loss.{name}"
+        if name not in LOSSES:
+            yield Problem(
+                "GR230", f"no loss `{name}`", path=place, help=suggestion(name, sorted(LOSSES))
+            )
+            continue
+        known = list(LOSSES[name].model_fields)
+        yield from _invalid("GR231", place, name, partial(loss_parameters, name, given), known)
+        if wanted not in LOSSES[name].forms:
+            fits = sorted(n for n, loss in LOSSES.items() if wanted in loss.forms)
+            what = {"prob": "a task with `prob`", "softmax": "a task over classes"}.get(
+                wanted, f"a {task.kind} task"
+            )
+            yield Problem(
+                "GR232",
+                f"loss {name} does not fit {what}",
+                path=place,
+                help=f"fits here: {', '.join(fits)}",
+            )
+
+
+def _check_classes(path: str, task: Task) -> Iterator[Problem]:
+    wanted, place = form(task), f"{path}.classes"
+    if wanted != "softmax":
+        if task.classes not in (None, 1):
+            yield Problem(
+                "GR236",
+                f"classes: {task.classes} has no meaning for a {task.kind} task with this loss",
+                path=place,
+                help="leave it out, or use kind: multiclass or loss: softmax",
+            )
+    elif task.classes is None:
+        yield Problem("GR236", "needs `classes`", path=path, help="say how many, e.g. classes: 2")
+    elif task.classes < 2:
+        yield Problem("GR236", f"needs at least 2 classes, got {task.classes}", path=place)
+    elif task.classes != 2 and (task.kind == "binary" or "jrc" in task.loss):
+        why = "loss jrc" if "jrc" in task.loss else "a binary task"
+        yield Problem("GR236", f"{why} needs classes: 2, got {task.classes}", path=place)
+
+
+def _check_metric(place: str, call: Call, task: Task, *, training: bool) -> Iterator[Problem]:
+    known = sorted(n for n, m in METRICS.items() if m.decays or not training)
+    if call.name not in known:
+        kind = "training metric" if training else "metric"
+        yield Problem(
+            "GR233", f"no {kind} `{call.name}`", path=place, help=suggestion(call.name, known)
+        )
+        return
+    read: Callable[[Call], object] = decay_parameters if training else metric_parameters
+    fields = Decay.model_fields if training else METRICS[call.name].model_fields
+    yield from _invalid("GR234", place, str(call), partial(read, call), list(fields))
+    metric, wanted = METRICS[call.name], form(task)
+    classes = task.classes or 2
+    if wanted not in metric.forms or (wanted == "softmax" and metric.two_classes and classes != 2):
+        fits = [n for n in known if wanted in METRICS[n].forms]
+        if wanted == "softmax" and classes != 2:
+            fits = [n for n in fits if not METRICS[n].two_classes]
+        what = f"{classes} classes" if wanted == "softmax" else f"a {task.kind} task"
+        yield Problem(
+            "GR235",
+            f"metric {call} does not fit {what}",
+            path=place,
+            help=f"fits here: {', '.join(fits)}",
+        )
+
+
+def _invalid(
+    code: str, place: str, what: str, read: Callable[[], object], known: list[str]
+) -> Iterator[Problem]:
+    try:
+        read()
+    except ValidationError as error:
+        for detail in error.errors():
+            name = ".".join(str(part) for part in detail["loc"])
+            path = f"{place}.{name}" if code == "GR231" and name and detail["input"] else place
+            if detail["type"] == "extra_forbidden":
+                message, help = f"has no `{name}`", suggestion(name, known)
+            elif detail["type"] == "missing":
+                message, help, path = f"needs `{name}`", f"for example  {name}: ...", place
+                if code == "GR234":
+                    help = f"write  {what.partition('(')[0]}({name})"
+            else:
+                message = f"{name}: {detail['msg'].removeprefix('Value error, ')}"
+                message, help = message[:1].lower() + message[1:], ""
+            yield Problem(code, f"{what}: {message}", path=path, help=help)
+    except ValueError as error:
+        yield Problem(code, f"{what}: {error}", path=place)
+
+
+def _check_balance(recipe: Recipe) -> Iterator[Problem]:
+    balance, path = recipe.train.balance, "train.balance"
+    counts = {name: len(task.loss) for name, task in recipe.tasks.items()}
+    if balance.kind != "none" and sum(counts.values()) < 2:
+        yield Problem("GR205", "there is one loss: nothing to balance", path=path)
+    for name in balance.min:
+        if not counts.get(name):
+            known = sorted(task for task, count in counts.items() if count)
+            yield Problem(
+                "GR301", f"no task `{name}` with a loss", path=path, help=suggestion(name, known)
+            )
+    least = sum(value * counts.get(name, 0) for name, value in balance.min.items())
+    if least >= 1:
+        yield Problem(
+            "GR205",
+            f"the least weights of all losses are {least:g} together",
+            path=f"{path}.min",
+            help="below 1, so that something is left to distribute",
+        )
+
+
+def _check_labels(recipe: Recipe) -> Iterator[Problem]:
+    """A model that reads its own label or row weights learns nothing else."""
+    columns: dict[str, str] = {}
+    for name, feature in recipe.features.items():
+        if isinstance(feature, SequenceFeature):
+            columns |= dict.fromkeys(feature.columns.values(), name)
+        elif not isinstance(feature, CrossFeature):
+            columns[feature.column or name] = name
+    for name, task in sorted(recipe.tasks.items()):
+        asked = {
+            "label": task.label.column if task.label else None,
+            "sample_weight": task.sample_weight,
+        }
+        for word, column in asked.items():
+            reader = columns.get(column or "")
+            if reader is not None:
+                what = "label" if word == "label" else "row weight"
+                yield Problem(
+                    "GR240",
+                    f"column `{column}` is the {what} here, and feature `{reader}` reads it",
+                    path=f"tasks.{name}.{word}",
+                    help=f"leave the feature out, or name the {what}'s own column",
+                )
+
+
+def _check_selection(recipe: Recipe, wrong: Set[str]) -> Iterator[Problem]:
+    train = recipe.train
+    asked = {"train.save.best": train.save.best}
+    if train.early_stop is not None:
+        asked["train.early_stop.metric"] = train.early_stop.metric
+    for path, wanted in asked.items():
+        if wanted is None or _rests_on(wanted, wrong):
+            continue
+        if not selection(recipe, wanted)[0]:
+            known = [
+                key(name, call) for name, task in recipe.tasks.items() for call in task.metrics
+            ]
+            yield Problem(
+                "GR238",
+                f"no task evaluates `{wanted}`",
+                path=path,
+                help=suggestion(wanted, [*known, "loss"]),
+            )
+
+
+def _rests_on(wanted: str, wrong: Set[str]) -> bool:
+    """Whether a metric may be one of a task that has findings of its own."""
+    task, dot, metric = wanted.partition(".")
+    known = {name.partition("(")[0] for name in (metric, wanted)} & {*METRICS, "loss"}
+    if not dot:
+        return any(path.startswith("tasks.") for path in wrong)
+    return f"tasks.{task}" in wrong and bool(known)

@@ -1,0 +1,174 @@
+"""Permutation importance: what a task loses when rows swap the values of one feature.
+
+The order of rows comes from (seed, repeat, batch) alone, so that all features meet the same swaps
+and their effects compare. Batches should be mixed: in rows sorted by user, a user's own rows swap.
+
+Breiman, Random Forests, Machine Learning 2001.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from graphrec.nn.batch import Batch
+from graphrec.recipe.calls import Call
+from graphrec.recipe.model import Recipe, Task
+from graphrec.recipe.tasks import form, has_inside, key, suffix
+from graphrec.train.evaluate import Trained
+from graphrec.train.evaluation import LossMeans, known_rows
+from graphrec.train.importance.subjects import Target
+from graphrec.train.losses import TaskLosses
+from graphrec.train.metrics import make_metric
+
+__all__ = ["Effect", "Importance", "Scores", "permutation_importance"]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What one pass measures of a task: None where there is no loss, or not two outcomes."""
+
+    auc: float | None
+    loss: float | None
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Mean and standard deviation over the repeats: the drop in AUC, the rise in the loss."""
+
+    auc_drop: float | None
+    auc_spread: float | None
+    loss_rise: float | None
+    loss_spread: float | None
+
+
+@dataclass(frozen=True)
+class Importance:
+    """The effects of a feature, group or node, by task."""
+
+    name: str
+    effects: Mapping[str, Effect]
+
+    def size(self, baseline: Mapping[str, Scores]) -> float:
+        """One number to rank by: the mean drop in AUC, else the mean relative rise in loss."""
+        effects = self.effects
+        drops = [e.auc_drop for e in effects.values() if e.auc_drop is not None]
+        if len(drops) == len(effects):
+            return fmean(drops)
+        rises = [
+            e.loss_rise / max(abs(baseline[task].loss or 0.0), 1e-12)
+            for task, e in effects.items()
+            if e.loss_rise is not None
+        ]
+        return fmean(rises) if rises else 0.0
+
+
+def permutation_importance(
+    run: Trained,
+    batches: Sequence[Batch],
+    targets: Iterable[Target],
+    *,
+    repeats: int = 3,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda name: None,
+) -> tuple[Mapping[str, Scores], list[Importance]]:
+    """Scores by task as they are, and the targets from the most important to the least.
+
+    `progress` is told each target before it is permuted.
+    """
+    baseline = _scores(run, batches)
+    found = []
+    for target in targets:
+        progress(target.name)
+        passes = [_scores(run, batches, target, (seed, repeat)) for repeat in range(repeats)]
+        effects = {
+            task: Effect(
+                *_spread([_minus(before.auc, after[task].auc) for after in passes]),
+                *_spread([_minus(after[task].loss, before.loss) for after in passes]),
+            )
+            for task, before in baseline.items()
+        }
+        found.append(Importance(target.name, effects))
+    found.sort(key=lambda importance: (-importance.size(baseline), importance.name))
+    return baseline, found
+
+
+def _scores(
+    run: Trained,
+    batches: Sequence[Batch],
+    target: Target | None = None,
+    seed: tuple[int, int] = (0, 0),
+) -> Mapping[str, Scores]:
+    """Every task's scores on the batches, the target's rows swapped."""
+    recipe, losses = run.recipe, TaskLosses(run.recipe)
+    means = LossMeans(losses)
+    aucs = {name: make_metric(Call("auc")) for name, task in recipe.tasks.items() if _two(task)}
+    with torch.no_grad():
+        for number, batch in enumerate(batches):
+            predictions = _predict(run, batch, target, (*seed, number))
+            means.add(losses(predictions, batch))
+            for name, metric in aucs.items():
+                preds, label = _shown(recipe, name, predictions, batch)
+                if len(label):
+                    metric.update(preds, label)
+    found = means.values()
+    return {
+        name: Scores(
+            aucs[name].compute() if name in aucs and aucs[name].update_called else None,
+            found.get(key(name, "loss")),
+        )
+        for name in sorted(recipe.tasks)
+        if recipe.tasks[name].label is not None
+    }
+
+
+def _predict(
+    run: Trained, batch: Batch, target: Target | None, seed: tuple[int, ...]
+) -> Mapping[str, Tensor]:
+    predictions: Mapping[str, Tensor]
+    if target is None:
+        predictions = run.module(batch)
+        return predictions
+    shuffled = np.random.default_rng(seed).permutation(batch.num_rows)
+    order = torch.from_numpy(shuffled).to(run.device)
+    with target.hooked(order):
+        predictions = run.module(target.batch(batch, order))
+        return predictions
+
+
+def _two(task: Task) -> bool:
+    """Whether the task has two outcomes, and labels to compare with."""
+    if task.label is None or task.kind != "binary":
+        return False
+    return form(task) in ("binary", "prob") or (form(task) == "softmax" and task.classes == 2)
+
+
+def _shown(
+    recipe: Recipe, name: str, predictions: Mapping[str, Tensor], batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """Predictions and labels of the rows that count: with a label, in the task's space."""
+    task = recipe.tasks[name]
+    ending = suffix(recipe, name)
+    known, preds, label = known_rows(task, name, ending, dict(predictions), batch)
+    if not has_inside(task) or task.space is None:
+        return preds, label
+    inside = torch.from_numpy(np.asarray(batch.columns[task.space.label]) > 0)[known]
+    return preds[inside], label[inside]
+
+
+def _minus(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
+
+
+def _spread(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Mean and standard deviation (0 of a single value); None where a value is missing."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if len(known) < len(values) or not known:
+        return None, None
+    return fmean(known), stdev(known) if len(known) > 1 else 0.0

@@ -1,0 +1,1 @@
+"""What holds on this machine: blocks (block/), kernels (kernels/), what is installed."""

@@ -1,0 +1,1 @@
+"""Read-only views of recipes, graphs and libraries: text, schema, pictures."""

@@ -1,0 +1,210 @@
+"""What comes with graphrec, for people: the shipped recipes, and a page about every block."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from graphrec.blocks.base import Block, Kernel, TaskNames
+from graphrec.blocks.library import Library, shipped
+from graphrec.errors import Problem, RecipeError, suggestion
+from graphrec.recipe.model import Composite
+from graphrec.text import aligned
+
+__all__ = [
+    "BlockPage",
+    "ShippedRecipe",
+    "about_block",
+    "find_recipe",
+    "recipe_text",
+    "shipped_recipes",
+]
+
+
+@dataclass(frozen=True)
+class ShippedRecipe:
+    """A recipe of the model zoo."""
+
+    name: str
+    description: str
+    path: str
+
+
+def shipped_recipes() -> list[ShippedRecipe]:
+    """The shipped recipes that can be compiled, by name; bases of others are left out."""
+    from graphrec.recipe.reader import read_yaml
+
+    found = []
+    for path in sorted(shipped("recipes").glob("*.yaml")):
+        tree, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
+        if tree is not None and tree.at("tasks") is not None:
+            said = tree.at("description")
+            text = str(said.value) if said is not None else ""
+            found.append(ShippedRecipe(path.stem, text, _near(path)))
+    return found
+
+
+def find_recipe(text: str) -> str:
+    """The path of a recipe given as a path, or as the bare name of a shipped one.
+
+    Raises RecipeError when a bare name is neither a file here nor a shipped recipe.
+    """
+    plain = os.sep not in text and not text.endswith((".yaml", ".yml"))
+    if not plain or os.path.exists(text):
+        return text
+    path = shipped("recipes") / f"{text}.yaml"
+    if not path.is_file():
+        names = [recipe.name for recipe in shipped_recipes()]
+        what = f"no file `{text}`, and no shipped recipe of that name"
+        raise RecipeError(Problem("GR120", what, help=suggestion(text, names, 30)))
+    return _near(path)
+
+
+def recipe_text(name: str) -> str:
+    """The text of a shipped recipe."""
+    path = shipped("recipes") / f"{name}.yaml"
+    names = [recipe.name for recipe in shipped_recipes()]
+    if name not in names and not path.is_file():
+        what = f"no shipped recipe `{name}`"
+        raise RecipeError(Problem("GR120", what, help=suggestion(name, names, 30)))
+    return path.read_text(encoding="utf-8")
+
+
+def _near(path: Path) -> str:
+    """Relative where that is shorter to read: below the working directory."""
+    inside = os.path.relpath(path)
+    return str(path) if inside.startswith(os.pardir) else inside
+
+
+# ---- blocks -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ParameterLine:
+    """A parameter: its type for people, whether it must be given, its default, what it does."""
+
+    name: str
+    type: str
+    required: bool
+    default: Any
+    doc: str
+
+
+@dataclass(frozen=True)
+class BlockPage:
+    """All about a block."""
+
+    name: str
+    doc: str
+    kind: str
+    ports: tuple[str, ...]
+    parameters: tuple[ParameterLine, ...]
+    kernels: Mapping[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def summary(self) -> str:
+        """The first sentence."""
+        return self.doc.split("\n\n")[0].replace("\n", " ")
+
+    def ports_text(self) -> str:
+        return "(" + ", ".join(self.ports) + ")"
+
+    def as_text(self) -> str:
+        parts = [f"{self.name}{self.ports_text()}   {self.kind}".rstrip(), self.doc]
+        if self.parameters:
+            ordered = sorted(self.parameters, key=lambda parameter: not parameter.required)
+            parts.append("parameters:\n" + "\n".join(map(_lines, ordered)))
+        if self.kernels:
+            rows = [[f"  {name}", conditions] for name, conditions in self.kernels.items()]
+            parts.append("kernels:\n" + aligned(rows))
+        return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def about_block(library: Library, name: str) -> BlockPage:
+    """The page of a block that `library` has."""
+    found = library.get(name)
+    assert found is not None
+    if isinstance(found, Composite):
+        parameters = tuple(
+            ParameterLine(key, p.type, p.default is None, p.default, p.doc)
+            for key, p in found.params.items()
+        )
+        return BlockPage(name, found.doc, "made of blocks", found.inputs, parameters, {})
+    schema = found.model_json_schema()
+    required = schema.get("required", [])
+    parameters = tuple(
+        ParameterLine(
+            key,
+            _type_of(found, key, part, schema.get("$defs", {})),
+            key in required,
+            part.get("default"),
+            part.get("description", ""),
+        )
+        for key, part in schema.get("properties", {}).items()
+    )
+    ports = tuple(
+        ("*" if port.variadic else "") + port.name + ("" if port.required or port.variadic else "?")
+        for port in found.ports()
+    )
+    kernels = {kernel: _conditions(found.kernel(kernel)) for kernel in found.kernels}
+    doc = " ".join((found.__doc__ or "").split("\n\n")[0].split())
+    return BlockPage(name, doc, "", ports, parameters, kernels)
+
+
+def _lines(parameter: ParameterLine) -> str:
+    value = parameter.default
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if parameter.required:
+        said = "required"
+    else:
+        said = "" if value is None or value in ([], (), {}) else f"default {text}"
+    head = "   ".join(part for part in (f"  {parameter.name}: {parameter.type}", said) if part)
+    return f"{head}\n      {parameter.doc}".rstrip()
+
+
+def _type_of(
+    block: type[Block], key: str, part: Mapping[str, Any], local: Mapping[str, Any]
+) -> str:
+    if TaskNames in block.model_fields[key].metadata:
+        return "names, or tasks"
+    return _type_text(part, local)
+
+
+def _type_text(part: Mapping[str, Any], local: Mapping[str, Any]) -> str:
+    """A JSON schema for people: `int`, `list of int`, `a | b`.
+
+    >>> _type_text({"anyOf": [{"type": "integer"}, {"type": "null"}]}, {})
+    'int'
+    """
+    if "$ref" in part:
+        return _type_text(local[part["$ref"].rpartition("/")[2]], local)
+    if "enum" in part:
+        return " | ".join(map(str, part["enum"]))
+    if "const" in part:
+        return str(part["const"])
+    if "anyOf" in part:
+        forms = [_type_text(form, local) for form in part["anyOf"] if form.get("type") != "null"]
+        return " or ".join(dict.fromkeys(forms))
+    kind = part.get("type", "any")
+    if kind == "array":
+        return f"list of {_type_text(part.get('items', {}), local)}"
+    names = {"integer": "int", "number": "float", "boolean": "bool", "string": "str"}
+    return names.get(kind, "map" if kind == "object" else kind)
+
+
+def _conditions(kernel: Kernel | None) -> str:
+    if kernel is None:
+        return ""
+    parts = []
+    if set(kernel.devices) != {"cpu", "cuda"}:
+        parts.append(f"on {', '.join(kernel.devices)}")
+    parts += [f"needs {', '.join(kernel.needs)}"] if kernel.needs else []
+    for name, allowed in kernel.allow.items():
+        parts.append(f"{name}: {', '.join(map(str, allowed))}")
+    parts += [f"{name} up to {largest}" for name, largest in kernel.limit.items()]
+    return "; ".join(parts) or "always"

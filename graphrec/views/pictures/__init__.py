@@ -1,0 +1,13 @@
+"""Pictures of a graph, drawn from the graph itself: no forward pass, no Graphviz.
+
+`mermaid` for a README on GitHub, `dot` for Graphviz tools, `svg` for everything else, `html` to
+walk around in, `plain` for programs.
+"""
+
+from graphrec.views.pictures.differences import diff_html, diff_svg
+from graphrec.views.pictures.html import frame, html
+from graphrec.views.pictures.mermaid import dot, mermaid
+from graphrec.views.pictures.scene import plain
+from graphrec.views.pictures.svg import svg
+
+__all__ = ["diff_html", "diff_svg", "dot", "frame", "html", "mermaid", "plain", "svg"]

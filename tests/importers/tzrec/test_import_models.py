@@ -1,0 +1,142 @@
+"""Every model imports to a recipe that holds, says what it should, and trains."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from graphrec.cli import main
+from graphrec.compiler.pipeline import check_recipe
+from graphrec.importers.tzrec import Imported, import_config
+from graphrec.importers.tzrec.multitask_models import MULTITASK_MODELS
+from graphrec.importers.tzrec.rank_models import RANK_MODELS
+
+sys.path.insert(0, str(Path(__file__).parent))
+from importer_configs import MODELS, config
+
+
+def imported(tmp_path: Path, text: str) -> tuple[Imported, Path]:
+    """The import of a config, and its recipe as a file."""
+    source, recipe = tmp_path / "model.config", tmp_path / "model.yaml"
+    source.write_text(text, encoding="utf-8")
+    made = import_config(source)
+    recipe.write_text(made.text, encoding="utf-8")
+    return made, recipe
+
+
+def section(text: str, name: str) -> str:
+    """One section of a recipe, without its head."""
+    lines = text.splitlines()
+    start = lines.index(f"{name}:") + 1
+    inner = []
+    for line in lines[start:]:
+        if not line.startswith(" "):
+            break
+        inner.append(line[2:])
+    return "\n".join(inner)
+
+
+def test_every_model_has_a_config() -> None:
+    known = {*RANK_MODELS, *MULTITASK_MODELS} - {"dcn", "multi_tower_din_trt"}
+    assert known <= set(MODELS)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_model_imports_and_passes_check(model: str, tmp_path: Path) -> None:
+    made, recipe = imported(tmp_path, config(model))
+    assert made.text.startswith("# yaml-language-server: $schema=recipe.schema.json\n")
+    checked = check_recipe(recipe)
+    assert not [str(p) for p in checked.problems if p.code != "GR602"]
+    assert checked.graph is not None
+
+
+GRAPHS = {
+    "deepfm": """\
+fm:    {block: fm, in: wide.fields}
+deep:  {block: mlp, in: all, hidden: [16, 8]}
+final: {block: mlp, in: [wide.linear, fm, deep], hidden: [8]}""",
+    "deepfm_sum": """\
+fm:   {block: fm, in: all.fields}
+deep: {block: mlp, in: all, hidden: [16, 8], out: 1}""",
+    "multi_tower_din": """\
+deep:    {block: mlp, in: all, hidden: [16, 8]}
+seq_din: {block: din, in: seq, hidden: [16, 8]}
+final:   {block: mlp, in: [deep, seq_din], hidden: [8]}""",
+    "dcn_v2": """\
+bottom: {block: mlp, in: all, hidden: [12]}
+cross:  {block: cross_v2, in: {x0: bottom, x: bottom}, repeat: 2, carry: x, rank: 4}
+deep:   {block: mlp, in: all, hidden: [16, 8]}
+final:  {block: mlp, in: [cross, deep], hidden: [8]}""",
+    "dlrm": """\
+bottom:      {block: mlp, in: dense, hidden: [16, 8]}
+fields:      reshape(concat(bottom, sparse), [6, 8])
+interaction: {block: dot_interaction, in: fields}
+final:       {block: mlp, in: [interaction, bottom, sparse], hidden: [8]}""",
+    "mmoe": """\
+experts: {block: mmoe, in: all, gates: tasks, experts: 3, hidden: [16, 8], gate_hidden: [4]}
+tower:   {block: mlp, in: experts, each: tasks, hidden: [8]}""",
+    "ple": """\
+experts: {block: ple, in: all, gates: tasks, levels: 2, private: [2, 3], shared: [2, 3], \
+hidden: [[16, 8], [8, 6]]}
+tower:   {block: mlp, in: experts, each: tasks, hidden: [8]}""",
+    "pepnet": """\
+scaled:   {block: epnet, in: {x: all, domain: domain}, hidden: 8}
+personal: {block: ppnet, in: {x: scaled, domain: uia}, each: tasks, hidden: [16, 8], \
+gate_hidden: 16, dropout: 0.1}
+tower:    {block: mlp, in: personal, each: tasks, hidden: [8]}""",
+}
+
+
+@pytest.mark.parametrize("model", GRAPHS)
+def test_the_graph_is_what_a_person_would_write(model: str, tmp_path: Path) -> None:
+    made, _ = imported(tmp_path, config(model))
+    assert section(made.text, "graph") == GRAPHS[model]
+
+
+def test_a_whole_recipe(tmp_path: Path) -> None:
+    made, _ = imported(tmp_path, config("dbmtl"))
+    assert (
+        section(made.text, "features")
+        == """\
+- {type: id, side: user, names: {user_id: 500, age: 9}}
+- {type: id, side: item, names: {item_id: 300, cate: 20}}
+- {type: bucket, side: item, names: price, edges: [1, 2.5]}
+- {type: dense, side: user, names: [n1, n2]}
+- {type: sequence, side: user, name: click_seq, of: [item_id, cate], max_len: 20, sep: "|"}"""
+    )
+    assert (
+        section(made.text, "tasks")
+        == """\
+ctr: {label: clk, in: tower, metrics: [auc]}
+cvr: {label: buy, in: tower, space: clk, metrics: [auc]}"""
+    )
+    assert section(made.text, "relations") == "- ctr -> cvr: {hidden: [4]}"
+    assert not made.problems
+
+
+def test_xdeepfm_has_wide_tables_of_its_own(tmp_path: Path) -> None:
+    made, recipe = imported(tmp_path, config("xdeepfm"))
+    assert "names: wide_cate, column: cate, vocab: 20, dim: 4}" in made.text
+    graph = check_recipe(recipe).graph
+    assert graph is not None
+    assert {table.dim for table in graph.tables if table.name.startswith("wide_")} == {4}
+
+
+def test_towers_that_differ_are_nodes_of_their_own(tmp_path: Path) -> None:
+    text = MODELS["mmoe"].replace("mlp { hidden_units: [8] }", "mlp { hidden_units: [6, 4] }", 1)
+    made, recipe = imported(tmp_path, config(text))
+    assert "ctr_tower: {block: mlp, in: experts.ctr, hidden: [6, 4]}" in made.text
+    assert "cvr_tower: {block: mlp, in: experts.cvr, hidden: [8]}" in made.text
+    assert not check_recipe(recipe).errors
+
+
+@pytest.mark.parametrize("model", ["dbmtl", "xdeepfm"])
+def test_a_recipe_trains_on_generated_rows(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    imported(tmp_path, config(model))
+    words = ["train", "model.yaml", "--quiet", "-o", "data.synthetic=200"]
+    assert main([*words, "-o", "train.epochs=null", "-o", "train.steps=2"]) == 0
