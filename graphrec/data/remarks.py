@@ -128,8 +128,8 @@ def _tasks(
         elif part == "training" and _is_sorted(recipe, counts, name):
             text = (
                 f"task `{name}`: the rows are sorted by the label ({counts.one_class[name]:,} "
-                "stand among a thousand and more of one class): files and row groups are mixed, rows "
-                f"of one of them only with {recipe.data.shuffle:,} neighbours (data.shuffle)"
+                "stand among a thousand and more of one class): files and row groups are mixed, "
+                f"rows of one of them only with {recipe.data.shuffle:,} neighbours (data.shuffle)"
             )
             yield Remark("order", name, text, part)
 
