@@ -323,8 +323,8 @@ def thresholds(bins: int, logits: bool = False) -> Tensor:
     inner: Tensor = torch.logit(torch.linspace(0, 1, bins, dtype=torch.float64)[1:-1])
     outer = torch.logspace(0, 999, 1000, base=1.01, dtype=torch.float64) - 1
     first, last = (inner[0], inner[-1]) if len(inner) else (torch.zeros(()), torch.zeros(()))
-    edges: Tensor = torch.cat([first - outer, inner, last + outer]).unique()
-    return edges
+    edges = torch.cat([first - outer, inner[1:-1], last + outer])
+    return edges.sort().values
 
 
 def binned(score: Tensor, target: Tensor, edges: Tensor, mass: Tensor | None = None) -> Tensor:
