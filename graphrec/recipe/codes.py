@@ -110,6 +110,7 @@ CODES: Mapping[str, str] = {
     "GR710": "data settings that can't be used",
     "GR711": "lists are needed",
     "GR712": "no rows are left",
+    "GR713": "more unseen values or lost rows than allowed",
     "GR720": "the loss is not finite",
     "GR721": "evaluation data is needed",
     # runs and checkpoints
