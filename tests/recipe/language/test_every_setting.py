@@ -278,6 +278,7 @@ SHOWN = {
         for kind in ("bucket", "cross", "dense", "sequence")
     },
     "train.compile": "torch.compile: the same numbers; tests/train",
+    "train.device": "where, not what: tests/train/test_device.py",
 }
 """Leaves that a run does not show, and why."""
 
