@@ -32,8 +32,8 @@ def quantile_edges(values: Array, buckets: int) -> Array:
     edges = [np.append(distinct[heavy], ordered[[a for a, _ in runs]])]
     for (start, stop), share in zip(runs, shares, strict=True):
         edges.append(np.quantile(ordered[start:stop], np.arange(1, share) / share))
-    found = np.unique(np.concatenate(edges))
-    return found[found > distinct[0]]
+    every: Array = np.unique(np.concatenate(edges))
+    return every[1:] if every[0] == distinct[0] else every
 
 
 def _heavy(counts: Array, buckets: int) -> Array:
