@@ -7,7 +7,7 @@ Only torch is needed. Layers take their inputs in the order of their block's por
 from __future__ import annotations
 
 from graphrec.nn import functions
-from graphrec.nn.activations import ACTIVATIONS, BatchNorm, Dice, activation
+from graphrec.nn.activations import BatchNorm, Dice, activation
 from graphrec.nn.attention import SelfAttention
 from graphrec.nn.batch import Batch, Jagged
 from graphrec.nn.contrast import InfoNCE
@@ -44,7 +44,6 @@ from graphrec.nn.split import Split
 from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table
 
 __all__ = [
-    "ACTIVATIONS",
     "AITM",
     "AttentionScores",
     "AutoDis",
