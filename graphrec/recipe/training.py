@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 from pydantic import NonNegativeFloat as NonNegative
 from pydantic import PositiveFloat as Rate
 
-from graphrec.recipe.base import Model, Positive, Unhashed
+from graphrec.recipe.base import Later, Model, Positive, Unhashed
 
 __all__ = [
     "Balance",
@@ -75,7 +75,7 @@ class Data(Model):
     """Rows mixed in memory at a time; 0 keeps the order of the files."""
     bad_rows: Literal["error", "quarantine"] = "error"
     """What happens to rows that can't be read."""
-    limits: Limits = Limits()
+    limits: Annotated[Limits, Later()] = Limits()
     """Shares of unseen values and of rows left out beyond which a run ends with an error."""
     synthetic: Positive | None = None
     """Generate this many rows for the recipe's own features and tasks instead of reading files."""
