@@ -9,6 +9,7 @@
     cli/import_.py import
     cli/train.py   train, evaluate
     cli/importance.py  importance
+    cli/predict.py    predict
     cli/bench.py    bench, verify
     cli/recipes.py   recipes, blocks, schema, explain
     cli/check_block.py  check-block
@@ -38,6 +39,7 @@ from graphrec.cli import (
     import_,
     importance,
     new,
+    predict,
     recipes,
     train,
 )
@@ -52,6 +54,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("look at a recipe", (*check.COMMANDS, *diff.COMMANDS)),
     ("make something of it", compile_.COMMANDS),
     ("train", (*train.COMMANDS, *importance.COMMANDS)),
+    ("use what was trained", predict.COMMANDS),
     ("kernels", bench.COMMANDS),
     ("what there is", (*recipes.COMMANDS, *check_block.COMMANDS)),
     ("this machine", doctor.COMMANDS),

@@ -52,18 +52,23 @@ def load_run(
     *,
     library: Library = BUILTIN,
     purpose: Purpose = "train",
+    overrides: Sequence[str] = (),
 ) -> Trained:
     """The model of a run folder, in evaluation on the device there is.
 
     `wanted` is `best`, `last` or a step (default: the best if the recipe asks for one, else the
-    last). Raises CheckpointError for a damaged run folder.
+    last). `overrides` must leave the weights as they are (`export.nodes=[...]`). Raises
+    CheckpointError for a damaged run folder.
     """
     folder = Path(run_dir)
     info = read_info(folder)
     # Vocabularies that came from files are in the run folder now: the files are not needed.
     fitted = [f"features.{name}.vocab=fit" for name in info["vocabulary_files"]]
     compiled = compile_recipe(
-        folder / "recipe.yaml", overrides=fitted, library=library, purpose=purpose
+        folder / "recipe.yaml",
+        overrides=[*fitted, *overrides],
+        library=library,
+        purpose=purpose,
     )
     found = choose_checkpoint(compiled.recipe, folder, wanted)
     if found.recipe != info["recipe"]:
