@@ -35,7 +35,7 @@ def _predict(args: argparse.Namespace, console: Console) -> int:
         args.run,
         tuple(args.data),
         args.output,
-        args.format,
+        "csv" if args.format == "csv" else "parquet",
         _names(args.keep),
         _names(args.node),
         args.checkpoint,
@@ -67,18 +67,18 @@ class _Told:
 
 
 def _report(summary: Summary, folder: str, console: Console) -> None:
+    from graphrec.data import data_remarks
+
     counts = summary.counts
     there = f", {summary.resumed:,} of them were there before" if summary.resumed else ""
     speed = f"  {summary.rows_per_s:,.0f} rows/s" if summary.resumed < counts.trained else ""
     console.result(f"{counts.trained:,} rows in {summary.parts} parts{there}{speed}")
-    if counts.quarantined:
-        console.result(f"{counts.quarantined:,} rows were left out (data.bad_rows: quarantine)")
-        for reason, rows in counts.reasons.most_common(5):
-            console.result(f"  {rows:,}  {reason}")
-    often = {name: rate for name, rate in counts.unseen_rates().items() if rate > 0.5}
-    for name, rate in sorted(often.items()):
-        console.remark(f"{name}: {rate:.0%} of the values are not in the vocabulary")
+    for remark in data_remarks(summary.recipe, None, counts, "scored"):
+        console.remark(f"data: {remark.text}")
     console.result(f"scores    {folder}")
+    if console.json:
+        rows = {"rows": counts.trained, "quarantined": counts.quarantined, "parts": summary.parts}
+        console.data({"scores": folder, **rows})
 
 
 def _names(given: list[str]) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ def _options(parser: Parser) -> None:
         "--nproc", metavar="N", type=positive, default=1, help="processes side by side (default: 1)"
     )
     plugin_option(parser)
-    shared_options(parser, ("parquet", "csv"))
+    shared_options(parser, ("parquet", "csv", "json"))
 
 
 COMMANDS = (

@@ -17,11 +17,13 @@ import torch
 from graphrec.blocks.library import BUILTIN, Library
 from graphrec.data import Counts, open_files
 from graphrec.data.filesource import FileSource
+from graphrec.data.remarks import check_limits
 from graphrec.errors import DataError, Problem
 from graphrec.export.score_files import Form, PartFile, score_schema
-from graphrec.export.score_folder import ScoreFolder, counts_record
+from graphrec.export.score_folder import ScoreFolder
 from graphrec.export.scoring import Scored, Scorer
 from graphrec.export.stretches import Stretch, read_behind, stretches
+from graphrec.recipe.model import Recipe
 from graphrec.train.evaluate import Trained, load_run
 from graphrec.train.run import versions
 
@@ -66,6 +68,7 @@ class Job:
 class Summary:
     """What became of the rows: `resumed` of the scored ones were there before."""
 
+    recipe: Recipe
     counts: Counts
     parts: int
     resumed: int
@@ -123,7 +126,10 @@ def claimed(job: Job, library: Library = BUILTIN) -> Iterator[OpenJob]:
 def open_job(job: Job, library: Library = BUILTIN) -> OpenJob:
     """Load the run, open and check the files; nothing is written yet."""
     trained = _load(job, library)
-    scorer = Scorer(trained, job.keep)
+    try:
+        scorer = Scorer(trained, job.keep)
+    except ValueError as error:
+        raise DataError(Problem("GR731", str(error), help="pool it in a node of its own")) from None
     plan = scorer.encoder.plan
     uses = {**dict.fromkeys(job.keep, "--keep"), **plan.uses}
     source = open_files(trained.recipe, job.data, columns=replace(plan, uses=uses))
@@ -142,8 +148,8 @@ def write_stretch(opened: OpenJob, stretch: Stretch, told: Told) -> None:
     """Write the parts of a stretch that are not there yet."""
     part = behind = 0
     for record in opened.folder.records(stretch.number):
-        behind += record["read"]
-        told(record["read"], 0)
+        behind += record["counts"]["read"]
+        told(record["counts"]["read"], 0)
         part += 1
         if record["last"]:
             return
@@ -171,7 +177,7 @@ def _write_part(
             counts.add(scored.counts)
             told(scored.counts.read, scored.rows)
         file.close()
-        folder.note(*number, {**counts_record(counts), "last": rest is None})
+        folder.note(*number, {"counts": counts.plain(), "last": rest is None})
         file.publish()
     except BaseException:
         file.abandon()
@@ -185,8 +191,9 @@ def finish(opened: OpenJob, seconds: float, resumed: int) -> Summary:
     if not total.trained:
         help = "see data.bad_rows of the recipe" if total.quarantined else ""
         raise DataError(Problem("GR712", f"{opened.source.name}: no rows to score", help=help))
-    opened.folder.finish({"parts": parts, **counts_record(total)})
-    return Summary(total, parts, resumed, seconds)
+    check_limits(opened.scorer.encoder.recipe, total, opened.source.name)
+    opened.folder.finish({"parts": parts, "rows": total.trained, "counts": total.plain()})
+    return Summary(opened.scorer.encoder.recipe, total, parts, resumed, seconds)
 
 
 def _load(job: Job, library: Library) -> Trained:

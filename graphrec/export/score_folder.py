@@ -15,7 +15,6 @@ import fcntl
 import json
 import os
 import shutil
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from graphrec.errors import DataError, Problem
 from graphrec.export.stretches import part_name
 from graphrec.train.run import write_text
 
-__all__ = ["MANIFEST", "ScoreFolder", "counts_record"]
+__all__ = ["MANIFEST", "ScoreFolder"]
 
 MANIFEST = "_scores.json"
 _DONE = ".done"
@@ -77,11 +76,11 @@ class ScoreFolder:
         """What was counted of all parts that are done, and their number."""
         if self.finished:
             found = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-            return _counts(found), found["parts"]
+            return Counts.of(found["counts"]), found["parts"]
         counts, parts = Counts(), 0
         for stretch in range(stretches):
             for record in self.records(stretch):
-                counts.add(_counts(record))
+                counts.add(Counts.of(record["counts"]))
                 parts += 1
         return counts, parts
 
@@ -135,29 +134,6 @@ class ScoreFolder:
 
     def _refused(self, what: str, help: str) -> DataError:
         return DataError(Problem("GR730", f"the folder {self.path} {what}", help=help))
-
-
-def counts_record(counts: Counts) -> dict[str, Any]:
-    """The counts as JSON has them; rows that were `trained` on are those that were scored."""
-    return {
-        "read": counts.read,
-        "scored": counts.trained,
-        "quarantined": counts.quarantined,
-        "reasons": dict(counts.reasons),
-        "values": dict(counts.values),
-        "unseen": dict(counts.unseen),
-    }
-
-
-def _counts(record: Mapping[str, Any]) -> Counts:
-    return Counts(
-        read=record["read"],
-        trained=record["scored"],
-        quarantined=record["quarantined"],
-        reasons=Counter(record["reasons"]),
-        values=Counter(record["values"]),
-        unseen=Counter(record["unseen"]),
-    )
 
 
 def _text(value: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ time use two cores better than one chunk on both of them, as encoding is no torc
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class Scorer:
         read = {lookup.column for lookup in (*graph.lookups, *graph.first_order)}
         self.encoder: Encoder = trained.encoder.only(read, served=False)
 
-    def chunks(self, raws: Iterable[Raw], threads: int) -> Iterator[Scored]:
+    def chunks(self, raws: Iterable[Raw], threads: int) -> Generator[Scored, None, None]:
         """The predictions of all chunks, in their order; at most `threads` + 1 are held."""
         before = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -103,6 +103,6 @@ class Scorer:
             found[output.name].append(result[output.name].float().cpu().numpy())
 
 
-def _iterator(raws: Iterable[Raw]) -> Any:
+def _iterator(raws: Iterable[Raw]) -> Generator[Raw, None, None]:
     """A generator, whatever was given: it can be closed."""
     yield from raws

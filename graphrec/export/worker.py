@@ -16,11 +16,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
 from graphrec.blocks.library import load_library
-from graphrec.errors import EnvironmentFault, GraphrecError, Problem
+from graphrec.errors import GraphrecError, Problem
 from graphrec.export.predict import Job, Summary, Told, claimed, finish, open_job, write_stretch
 
 __all__ = ["predict_side_by_side"]
@@ -31,13 +32,15 @@ def predict_side_by_side(
 ) -> Summary:
     """`predict` by several processes of equally many threads; the files are the same.
 
-    Raises what a process raised, and EnvironmentFault (GR809) when one was killed.
+    What a process that was killed had in hand, this one does. Raises what a process raised.
     """
     with claimed(job, load_library(plugins)) as opened:
         start, resumed = time.perf_counter(), opened.resumed
         if not opened.folder.finished:
             crew = _Crew(job, plugins, range(len(opened.stretches)), told)
             crew.run(processes)
+            for number in sorted(crew.left):
+                write_stretch(opened, opened.stretches[number], told)
         return finish(opened, time.perf_counter() - start, resumed)
 
 
@@ -50,6 +53,12 @@ class _Crew:
         self._told = told
         self._lock = threading.Lock()
         self._faults: list[GraphrecError] = []
+        self._in_hand: dict[int, int] = {}
+
+    @property
+    def left(self) -> set[int]:
+        """Stretches that no process finished."""
+        return {*self._waiting, *self._in_hand.values()}
 
     def run(self, processes: int) -> None:
         count = min(processes, len(self._waiting))
@@ -63,7 +72,8 @@ class _Crew:
         finally:
             for process in started:
                 process.kill()
-                process.wait()
+                with suppress(BrokenPipeError), process:
+                    pass  # waits for it, and closes the pipes
         if self._faults:
             raise self._faults[0]
 
@@ -83,22 +93,21 @@ class _Crew:
         assert process.stdin is not None and process.stdout is not None
         try:
             print(self._order, file=process.stdin, flush=True)
-            while (number := self._next()) is not None:
+            while (number := self._next(process.pid)) is not None:
                 print(number, file=process.stdin, flush=True)
                 if not self._listen(process.stdout):
-                    break
-            else:
-                process.stdin.close()
-                return
+                    return
+                del self._in_hand[process.pid]
+            process.stdin.close()
         except BrokenPipeError:
-            pass
-        with self._lock:
-            if not self._faults:
-                self._faults.append(_died(process.wait()))
+            pass  # the process is dead: what it had in hand is left
 
-    def _next(self) -> int | None:
+    def _next(self, process: int) -> int | None:
         with self._lock:
-            return None if self._faults or not self._waiting else self._waiting.popleft()
+            if self._faults or not self._waiting:
+                return None
+            self._in_hand[process] = self._waiting.popleft()
+            return self._in_hand[process]
 
     def _listen(self, lines: Any) -> bool:
         """Read until the stretch is done; False where the process ended, or could not do it."""
@@ -122,24 +131,25 @@ def _raised(message: dict[str, Any]) -> GraphrecError:
     return kinds.get(message["status"], GraphrecError)(problems)
 
 
-def _died(status: int) -> EnvironmentFault:
-    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    help = "the same command goes on where it was left; memory is the usual cause (--nproc 1)"
-    return EnvironmentFault(Problem("GR809", f"a process that scored rows {how}", help=help))
-
-
 def _tell(**message: Any) -> None:
     print(json.dumps(message), flush=True)
+
+
+def _told(read: int, scored: int) -> None:
+    _tell(read=read, scored=scored)
 
 
 def _main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends this one
     order = json.loads(sys.stdin.readline())
-    given = {key: tuple(v) if isinstance(v, list) else v for key, v in order["job"].items()}
+    given: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in order["job"].items()
+    }
     try:
         opened = open_job(Job(**given), load_library(order["plugins"]))
         for line in sys.stdin:
-            write_stretch(opened, opened.stretches[int(line)], _tell)
+            write_stretch(opened, opened.stretches[int(line)], _told)
             _tell(done=int(line))
     except GraphrecError as error:
         _tell(problems=[one.as_json() for one in error.problems], status=error.exit_status)

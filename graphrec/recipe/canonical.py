@@ -89,7 +89,8 @@ def _language(recipe: Recipe) -> dict[str, Any]:
 
 def _data(plain: Mapping[str, Any]) -> dict[str, Any]:
     dropped = ("train", "eval") if plain["synthetic"] is not None else ()
-    return {k: v for k, v in plain.items() if v not in (None, []) and k not in dropped}
+    plain["limits"] = {k: v for k, v in plain["limits"].items() if v is not None}
+    return {k: v for k, v in plain.items() if v not in (None, [], {}) and k not in dropped}
 
 
 def _feature(name: str, recipe: Recipe, short: Mapping[str, Any]) -> dict[str, Any]:

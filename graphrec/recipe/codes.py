@@ -109,8 +109,11 @@ CODES: Mapping[str, str] = {
     "GR710": "data settings that can't be used",
     "GR711": "lists are needed",
     "GR712": "no rows are left",
+    "GR713": "more unseen values or lost rows than allowed",
     "GR720": "the loss is not finite",
     "GR721": "evaluation data is needed",
+    "GR730": "a folder of scores that can't be used",
+    "GR731": "a column of scores that can't be written",
     # runs and checkpoints
     "GR801": "no such checkpoint",
     "GR802": "a damaged checkpoint",

@@ -17,6 +17,7 @@ __all__ = [
     "Export",
     "Kernels",
     "LearningRate",
+    "Limits",
     "Optim",
     "Optimizer",
     "ParameterGroup",
@@ -45,6 +46,15 @@ class Split(Model):
     """last(N): the rows with the N largest values of the column."""
 
 
+class Limits(Model):
+    """Shares beyond which data is an error (GR713) instead of a remark."""
+
+    unseen: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of a feature's values: those not in its vocabulary, or (hash) never trained."""
+    quarantined: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of the rows: those left out by bad_rows: quarantine."""
+
+
 class Data(Model):
     """Where rows come from."""
 
@@ -64,6 +74,8 @@ class Data(Model):
     """Rows mixed in memory at a time; 0 keeps the order of the files."""
     bad_rows: Literal["error", "quarantine"] = "error"
     """What happens to rows that can't be read."""
+    limits: Limits = Limits()
+    """Shares of unseen values and of rows left out beyond which a run ends with an error."""
     synthetic: Positive | None = None
     """Generate this many rows for the recipe's own features and tasks instead of reading files."""
 

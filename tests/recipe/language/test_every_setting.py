@@ -164,6 +164,11 @@ RUN: dict[str, Any] = {
     "data.workers": "data.workers=-1",
     "data.shuffle": "data.shuffle=0",
     "data.bad_rows": ("data.train=bad.csv", "data.bad_rows=quarantine"),
+    "data.limits.unseen": ("features.user.vocab=2", "data.limits.unseen=0.01"),
+    "data.limits.quarantined": (
+        "data.train=bad.csv;data.bad_rows=quarantine",
+        "data.limits.quarantined=0.0001",
+    ),
     "data.synthetic": "data.synthetic=100",
     "train.epochs": ("train.steps=null", "train.epochs=2"),
     "train.steps": "train.steps=5",
