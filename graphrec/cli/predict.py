@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from graphrec.cli.command import (
     Command,
     Parser,
+    device_option,
     library_of,
     plugin_option,
     positive,
@@ -39,6 +40,7 @@ def _predict(args: argparse.Namespace, console: Console) -> int:
         _names(args.keep),
         _names(args.node),
         args.checkpoint,
+        args.device or "auto",
     )
     told = _Told(console)
     if args.nproc > 1:
@@ -118,6 +120,7 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "--nproc", metavar="N", type=positive, default=1, help="processes side by side (default: 1)"
     )
+    device_option(parser, "auto")
     plugin_option(parser)
     shared_options(parser, ("parquet", "csv", "json"))
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from graphrec.export.score_folder import ScoreFolder
 from graphrec.export.scoring import Scored, Scorer
 from graphrec.export.stretches import Stretch, read_behind, stretches
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.training import Device
 from graphrec.train.evaluate import Trained, load_run
 from graphrec.train.run import versions
 
@@ -61,6 +63,7 @@ class Job:
     keep: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
     checkpoint: str | int | None = None
+    device: Device = "auto"
     part_rows: int = PART_ROWS
 
 
@@ -197,14 +200,14 @@ def finish(opened: OpenJob, seconds: float, resumed: int) -> Summary:
 
 
 def _load(job: Job, library: Library) -> Trained:
-    plain = load_run(job.run, job.checkpoint, library=library, purpose="inference")
-    if not job.nodes:
-        return plain
-    nodes = [*plain.recipe.export.nodes, *job.nodes]
-    overrides = [f"export.nodes=[{', '.join(dict.fromkeys(nodes))}]"]
-    return load_run(
-        job.run, job.checkpoint, library=library, purpose="inference", overrides=overrides
+    load = partial(
+        load_run, job.run, job.checkpoint, library=library, purpose="inference", device=job.device
     )
+    trained = load()
+    if not job.nodes:
+        return trained
+    nodes = dict.fromkeys([*trained.recipe.export.nodes, *job.nodes])
+    return load(overrides=[f"export.nodes=[{', '.join(nodes)}]"])
 
 
 def _schema(job: Job, scorer: Scorer, source: FileSource) -> Any:

@@ -97,6 +97,7 @@ CODES: Mapping[str, str] = {
     "GR604": "a kernel that no block has",
     "GR605": "measurements of kernels that can't be used",
     "GR606": "a kernel whose results differ from torch's",
+    "GR607": "a device that is not there",
     # data
     "GR701": "no data files",
     "GR702": "a file that can't be read",

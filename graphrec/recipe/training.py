@@ -8,11 +8,12 @@ from pydantic import BeforeValidator, Field
 from pydantic import NonNegativeFloat as NonNegative
 from pydantic import PositiveFloat as Rate
 
-from graphrec.recipe.base import Model, Positive
+from graphrec.recipe.base import Model, Positive, Unhashed
 
 __all__ = [
     "Balance",
     "Data",
+    "Device",
     "EarlyStop",
     "Export",
     "Kernels",
@@ -174,6 +175,10 @@ class Balance(Model):
     """pareto: gradients of the dense parameters that several tasks reach, or of all with tables."""
 
 
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a model runs: `auto` is CUDA where there is some, else the CPU."""
+
+
 class Train(Model):
     """How to train."""
 
@@ -209,6 +214,8 @@ class Train(Model):
     """Seed of weights, shuffling and dropout."""
     compile: bool = False
     """Run the module through torch.compile."""
+    device: Annotated[Device, Unhashed()] = "auto"
+    """auto (CUDA where there is some), cpu or cuda: where to train, what kernels are chosen for."""
     dir: str | None = None
     """Run folder; default runs/<name>."""
     groups: dict[str, ParameterGroup] = {}

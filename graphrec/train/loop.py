@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from graphrec.recipe.model import IdFeature, Recipe
 from graphrec.recipe.tasks import INSIDE, has_inside
 from graphrec.train import checkpoint
 from graphrec.train.balance import make_balance
+from graphrec.train.device import find_device
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.progress import Console, Progress, clock, score_table
 from graphrec.train.report import write_report
@@ -40,10 +42,11 @@ def train(
 ) -> Run:
     """Train a compiled recipe; returns its run folder.
 
-    An unfinished run of the same recipe and data is resumed. Raises DataError, CheckpointError or
+    It runs on the device that it was compiled for (see `compile_for`). An unfinished run of the
+    same recipe and data is resumed, whatever its device was. Raises DataError, CheckpointError or
     EnvironmentFault; after SIGINT or SIGTERM saves a checkpoint and raises SystemExit(130 or 143).
     """
-    recipe = compiled.recipe
+    recipe, device = compiled.recipe, find_device(compiled.device)
     data = open_data(recipe)
     _check_selection(recipe, data, console)
     identity = {"recipe": recipe_hash(recipe), "fingerprint": data.fingerprint}
@@ -51,17 +54,13 @@ def train(
     run = open_run(base, identity)
     try:
         found = checkpoint.latest(run.checkpoints) if run.resumed else None
-        threads = read_info(run.folder)["threads"] if found else torch.get_num_threads()
-        if threads != torch.get_num_threads():
-            console.remark(
-                f"the run was begun with {threads} threads and goes on with "
-                f"{torch.get_num_threads()}: the last digits may differ from an unbroken run"
-            )
+        if found is not None:
+            _remark_changes(read_info(run.folder), device, console)
         checkpoint.sweep(run.checkpoints)
         encoder = _encoder(recipe, data, run, resumed=found is not None)
         _write_folder(compiled, run, identity, command, plugins)
         run.rewind(found.position if found else None)
-        trainer = _trainer(compiled, data, encoder, run, identity["recipe"])
+        trainer = _trainer(compiled, data, encoder, run, identity["recipe"], device)
         if found is not None:
             _restore(trainer, found)
         _loop(trainer, data, console)
@@ -132,6 +131,19 @@ def _check_selection(recipe: Recipe, data: DataSet, console: Console) -> None:
         console.remark("no evaluation rows (data.eval): the last checkpoint counts as the best")
 
 
+def _remark_changes(info: Mapping[str, Any], device: torch.device, console: Console) -> None:
+    """What is not as it was when the run was begun, and may change the last digits."""
+    threads, now = info["threads"], torch.get_num_threads()
+    before = info.get("device", device.type)  # runs of 0.1.0 did not say
+    changes = [(f"{threads} threads", f"{now}")] if threads != now else []
+    changes += [(before, device.type)] if before != device.type else []
+    for then, there in changes:
+        console.remark(
+            f"the run was begun with {then} and goes on with {there}: the last digits may differ"
+            " from an unbroken run"
+        )
+
+
 def _encoder(recipe: Recipe, data: DataSet, run: Run, *, resumed: bool) -> Encoder:
     if resumed:
         return Encoder.load(recipe, run.folder)
@@ -153,6 +165,7 @@ def _write_folder(
         command=command_line(command),
         seed=compiled.recipe.train.seed,
         threads=torch.get_num_threads(),
+        device=compiled.device,
         versions=versions(),
         plugins=list(plugins),
         vocabulary_files=[
@@ -170,7 +183,12 @@ def _write_folder(
 
 
 def _trainer(
-    compiled: Compiled, data: DataSet, encoder: Encoder, run: Run, recipe_hash: str
+    compiled: Compiled,
+    data: DataSet,
+    encoder: Encoder,
+    run: Run,
+    recipe_hash: str,
+    device: torch.device,
 ) -> Trainer:
     recipe = compiled.recipe
     seed, batch = recipe.train.seed, recipe.train.batch
@@ -178,7 +196,6 @@ def _trainer(
     evaluated = None
     if data.eval is not None:
         evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
     balance = make_balance(recipe, module)
     learned = {} if balance is None else {"balance": balance.to(device)}
