@@ -31,7 +31,7 @@ features:
 groups:
   shopper: [user, hour, taste, age]
 graph:
-  steps: {block: self_attention, in: past, width: 4, pool: none}
+  steps: {block: self_attention, in: past, width: 4, heads: 2, pool: none}
   seen: {block: pooling, in: steps}
   who:  {block: mlp, in: shopper, hidden: [6]}
   deep: {block: mlp, in: [all, who, seen], hidden: [8], norm: batch}

@@ -24,7 +24,7 @@ from graphrec.errors import DataError
 from graphrec.export.predict import Job, predict
 
 Rows = Callable[..., pa.Table]
-NUMBERS = ["logits_click", "probs_click", "logits_stars", "probs_stars", "y_spent"]
+NUMBERS = ["logits_click", "probs_click", "y_spent", "logits_stars", "probs_stars"]
 
 
 @pytest.fixture(scope="module")
@@ -97,10 +97,6 @@ def test_work_goes_on_where_it_was_left(run: Path, data: Path, tmp_path: Path) -
     assert sorted(os.listdir(tmp_path / "cut")) == sorted(os.listdir(tmp_path / "whole"))
 
 
-def _command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "graphrec", "predict", *words]
-
-
 def test_killed_again_and_again_it_ends_with_every_row_once(
     run: Path, tmp_path: Path, make_rows: Rows
 ) -> None:
@@ -109,18 +105,19 @@ def test_killed_again_and_again_it_ends_with_every_row_once(
     pq.write_table(table, tmp_path / "d.parquet", row_group_size=1000)
     script = (
         "import sys; from graphrec.export.predict import Job, predict; "
-        "predict(Job(*sys.argv[1:2], (sys.argv[2],), sys.argv[3], keep=('number',), part_rows=1000))"
+        "predict(Job(sys.argv[1], (sys.argv[2],), sys.argv[3], keep=('number',), part_rows=1000))"
     )
-    command = [sys.executable, "-c", script, str(run), str(tmp_path / "d.parquet")]
-    out = tmp_path / "s"
-    for goal in (2, 9):
+    words = (str(run), str(tmp_path / "d.parquet"))
+    command, out = [sys.executable, "-c", script, *words], tmp_path / "s"
+    for goal in (2, 10):
         process = subprocess.Popen([*command, str(out)])
         while len(list(out.glob("part-*"))) < goal and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not json.loads((out / "_scores.json").read_text())["finished"]
-    subprocess.run([*command, str(out)], check=True)
+    resumed = Job(words[0], words[1:], str(out), keep=("number",), part_rows=1000)
+    assert predict(resumed).resumed >= 9000
     found = read(out)
     np.testing.assert_array_equal(found["number"], np.arange(20_000))
     predict(Job(str(run), (str(tmp_path / "d.parquet"),), str(tmp_path / "w"), keep=("number",)))
