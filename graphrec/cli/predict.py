@@ -13,7 +13,6 @@ from graphrec.cli.command import (
     library_of,
     plugin_option,
     positive,
-    share_the_cores,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -28,7 +27,9 @@ _EVERY = 5.0
 
 def _predict(args: argparse.Namespace, console: Console) -> int:
     library = library_of(args)
-    share_the_cores()
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
     from graphrec.export.predict import Job, predict
     from graphrec.export.worker import predict_side_by_side
 

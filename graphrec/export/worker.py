@@ -23,6 +23,7 @@ from typing import Any
 from graphrec.blocks.library import load_library
 from graphrec.errors import GraphrecError, Problem
 from graphrec.export.predict import Job, Summary, Told, claimed, finish, open_job, write_stretch
+from graphrec.train.process import prepare_process
 
 __all__ = ["predict_side_by_side"]
 
@@ -141,6 +142,7 @@ def _told(read: int, scored: int) -> None:
 
 def _main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, and ends this one
+    prepare_process()
     order = json.loads(sys.stdin.readline())
     given: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value
