@@ -20,6 +20,7 @@ from graphrec.train import checkpoint
 from graphrec.train.balance import make_balance
 from graphrec.train.device import find_device
 from graphrec.train.optimizers import make_optimizers
+from graphrec.train.process import keep_freed_memory
 from graphrec.train.progress import Console, Progress, clock, score_table
 from graphrec.train.report import write_report
 from graphrec.train.run import Run, command_line, open_run, read_info, versions, write_text
@@ -47,6 +48,7 @@ def train(
     EnvironmentFault; after SIGINT or SIGTERM saves a checkpoint and raises SystemExit(130 or 143).
     """
     recipe, device = compiled.recipe, find_device(compiled.device)
+    keep_freed_memory()
     data = open_data(recipe)
     _check_selection(recipe, data, console)
     identity = {"recipe": recipe_hash(recipe), "fingerprint": data.fingerprint}
