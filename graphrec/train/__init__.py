@@ -9,13 +9,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from graphrec.train.evaluate import evaluate
+    from graphrec.train.evaluate_run import evaluate
     from graphrec.train.loop import train
     from graphrec.train.run import Run
 
 __all__ = ["Run", "evaluate", "train"]
 
-_HOME = {"Run": "run", "evaluate": "evaluate", "train": "loop"}
+_HOME = {"Run": "run", "evaluate": "evaluate_run", "train": "loop"}
 
 
 def __getattr__(name: str) -> Any:
