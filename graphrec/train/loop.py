@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +15,7 @@ from torch import nn
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, Loader, open_data
 from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
+from graphrec.nn.native.compiled import why_not
 from graphrec.recipe import canonical, recipe_hash
 from graphrec.recipe.model import IdFeature, Recipe
 from graphrec.recipe.tasks import INSIDE, has_inside
@@ -20,7 +24,9 @@ from graphrec.train.balance import make_balance
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.progress import Console, Progress, clock, score_table
 from graphrec.train.report import write_report
-from graphrec.train.run import Run, command_line, open_run, read_info, versions, write_text
+from graphrec.train.run import Run, command_line, open_run, read_info, versions
+from graphrec.train.run_files import check_files, run_files, write_text
+from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
@@ -46,29 +52,67 @@ def train(
     recipe = compiled.recipe
     data = open_data(recipe)
     _check_selection(recipe, data, console)
-    identity = {"recipe": recipe_hash(recipe), "fingerprint": data.fingerprint}
     base = Path(run_dir or recipe.train.dir or Path("runs") / recipe.name)
-    run = open_run(base, identity)
+    run = open_run(base, _identity(compiled, data), console.remark)
     try:
-        found = checkpoint.latest(run.checkpoints) if run.resumed else None
-        threads = read_info(run.folder)["threads"] if found else torch.get_num_threads()
-        if threads != torch.get_num_threads():
-            console.remark(
-                f"the run was begun with {threads} threads and goes on with "
-                f"{torch.get_num_threads()}: the last digits may differ from an unbroken run"
-            )
+        newest = _newest(run, console) if run.resumed else None
         checkpoint.sweep(run.checkpoints)
-        encoder = _encoder(recipe, data, run, resumed=found is not None)
-        _write_folder(compiled, run, identity, command, plugins)
-        run.rewind(found.position if found else None)
-        trainer = _trainer(compiled, data, encoder, run, identity["recipe"])
-        if found is not None:
-            _restore(trainer, found)
+        encoder = _encoder(recipe, data, run)
+        _write_folder(compiled, run, _identity(compiled, data), command, plugins)
+        run.rewind(newest.position if newest else None)
+        trainer = _trainer(compiled, data, encoder, run)
+        if newest is not None:
+            _restore(trainer, newest)
+        try_saving(run.checkpoints, trainer.state())
         _loop(trainer, data, console)
         _finish(trainer, console, command)
+    except BaseException:
+        run.discard_unused()
+        raise
     finally:
         run.close()
     return run
+
+
+def _identity(compiled: Compiled, data: DataSet) -> dict[str, str]:
+    """What makes a run another one: its recipe, its data, and the measurements kernels follow."""
+    lock = compiled.lock.read_bytes() if compiled.lock is not None else b""
+    return {
+        "recipe": recipe_hash(compiled.recipe),
+        "fingerprint": data.fingerprint,
+        "lock": hashlib.sha256(lock).hexdigest() if lock else "",
+    }
+
+
+def _newest(run: Run, console: Console) -> checkpoint.Checkpoint | None:
+    """The checkpoint to go on from, with everything that differs from then said."""
+    found = checkpoint.survey(run.checkpoints)
+    damaged = found.newer()
+    if damaged and found.newest is None:
+        help = f"bring one back from a copy; or train anew: --run DIR, or remove {run.folder}"
+        problems = [replace(p, help=help) for error in damaged for p in error.problems]
+        raise CheckpointError(problems)
+    for problem in (p for error in damaged for p in error.problems):
+        console.remark(f"{problem.message}: going on from an older checkpoint")
+    if found.newest is None:
+        return None
+    check_files(run.folder, found.newest.run_files)
+    for difference in _differences(read_info(run.folder)):
+        console.remark(f"{difference}: the last digits may differ from an unbroken run")
+    return found.newest
+
+
+def _differences(begun: Mapping[str, Any]) -> Iterator[str]:
+    """What of this machine differs from how the run was begun, as far as sums depend on it."""
+    threads, now = begun.get("threads"), torch.get_num_threads()
+    if threads != now:
+        yield f"the run was begun with {threads} threads and goes on with {now}"
+    native = [
+        f"without native kernels ({why})" if why else "with native kernels"
+        for why in (begun.get("native", ""), why_not())
+    ]
+    if native[0] != native[1]:
+        yield f"the run was begun {native[0]} and goes on {native[1]}"
 
 
 def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
@@ -76,6 +120,9 @@ def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
     console.remark(_start_line(trainer, data))
     if run.resumed:
         console.remark(f"going on from step {position.step} in {run.folder}")
+    why = why_not()
+    if why and trainer.device.type == "cpu" and "GRAPHREC_NATIVE" not in why:
+        console.remark(f"no native kernels, torch's own do their work, slower: {why}")
     trainer.reachable = _reachable(trainer.recipe, data)
     board = TensorBoard(run.folder / "tensorboard", position.step)
     if board.missing:
@@ -132,8 +179,12 @@ def _check_selection(recipe: Recipe, data: DataSet, console: Console) -> None:
         console.remark("no evaluation rows (data.eval): the last checkpoint counts as the best")
 
 
-def _encoder(recipe: Recipe, data: DataSet, run: Run, *, resumed: bool) -> Encoder:
-    if resumed:
+def _encoder(recipe: Recipe, data: DataSet, run: Run) -> Encoder:
+    """What was learned from the training data: kept with the run, where it has come so far."""
+    if run.resumed and (learned := read_info(run.folder).get("files")):
+        check_files(run.folder, learned)
+        return Encoder.load(recipe, run.folder)
+    if run.resumed and checkpoint.latest(run.checkpoints):
         return Encoder.load(recipe, run.folder)
     encoder = Encoder.fit(recipe, data.train)
     encoder.save(run.folder)
@@ -147,12 +198,21 @@ def _write_folder(
     command: Sequence[str],
     plugins: Sequence[str],
 ) -> None:
+    recipe = run.folder / "recipe.yaml"
+    if not run.resumed or not recipe.exists():
+        # Once: checkpoints hold its hash, and paths in it may be other ones today.
+        write_text(recipe, canonical(compiled.recipe))
+    if compiled.lock is not None:  # what is evaluated later runs the kernels of the training
+        write_text(run.folder / compiled.lock.name, compiled.lock.read_text(encoding="utf-8"))
+    write_text(run.folder / "model.py", compiled.source.text)
+    write_text(run.folder / "graph.svg", svg(compiled.graph))
     run.info(
         **identity,
         name=compiled.recipe.name,
         command=command_line(command),
         seed=compiled.recipe.train.seed,
         threads=torch.get_num_threads(),
+        native=why_not(),
         versions=versions(),
         plugins=list(plugins),
         vocabulary_files=[
@@ -160,18 +220,12 @@ def _write_folder(
             for name, feature in compiled.recipe.features.items()
             if isinstance(feature, IdFeature) and feature.vocab.name == "file"
         ],
+        files=run_files(run.folder),
         finished=False,
     )
-    write_text(run.folder / "recipe.yaml", canonical(compiled.recipe))
-    if compiled.lock is not None:  # what is evaluated later runs the kernels of the training
-        write_text(run.folder / compiled.lock.name, compiled.lock.read_text(encoding="utf-8"))
-    write_text(run.folder / "model.py", compiled.source.text)
-    write_text(run.folder / "graph.svg", svg(compiled.graph))
 
 
-def _trainer(
-    compiled: Compiled, data: DataSet, encoder: Encoder, run: Run, recipe_hash: str
-) -> Trainer:
+def _trainer(compiled: Compiled, data: DataSet, encoder: Encoder, run: Run) -> Trainer:
     recipe = compiled.recipe
     seed, batch = recipe.train.seed, recipe.train.batch
     loader = Loader(recipe, encoder, data.train, batch, shuffle=True, seed=seed)
@@ -186,7 +240,9 @@ def _trainer(
     # Weights have seeds of their own; this one is for dropout.
     torch.manual_seed(seed)
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
-    return Trainer(*parts, recipe_hash, device, balance)
+    trainer = Trainer(*parts, recipe_hash(recipe), device, balance)
+    trainer.saver.run_files = run_files(run.folder)
+    return trainer
 
 
 def _restore(trainer: Trainer, found: checkpoint.Checkpoint) -> None:
