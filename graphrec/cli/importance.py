@@ -9,6 +9,7 @@ from graphrec.cli.command import (
     Command,
     Parser,
     UsageError,
+    device_option,
     library_of,
     plugin_option,
     positive,
@@ -40,6 +41,7 @@ def _importance(args: argparse.Namespace, console: Console) -> int:
         repeats=args.repeats,
         seed=args.seed,
         library=library,
+        device=args.device or "auto",
     )
     reduced = {} if args.keep is None else {"reduced": _reduce(args, ranking, library, console)}
     if console.json:
@@ -108,6 +110,7 @@ def _options(parser: Parser) -> None:
         choices=("permutation", "dropout"),
         help="what --keep goes by (default: dropout where a group has learned it)",
     )
+    device_option(parser, "auto")
     plugin_option(parser)
     shared_options(parser)
     parser.set_defaults(usage=parser.format_usage().strip())

@@ -23,7 +23,7 @@ from graphrec.data.cells import (
     steps_of,
 )
 from graphrec.data.chunk import Array, Chunk, Ragged
-from graphrec.data.counts import Counts
+from graphrec.data.counts import Counts, count_ranges
 from graphrec.data.faults import Faults, bad_data
 from graphrec.data.fit import learn
 from graphrec.data.hashing import combine, hash_integers, hash_texts
@@ -128,6 +128,8 @@ class Encoder:
         histories: dict[str, list[tuple[Field, Any, Lists]]] = {}
         for field in self.plan.fields:
             array = table.column(field.column)
+            counts.cells[field.key] += rows
+            counts.nulls[field.key] += array.null_count
             if field.sequence is None:
                 lists = self._lists(field, array) if field.form == "multi" else None
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
@@ -140,12 +142,15 @@ class Encoder:
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
         for cross in self.plan.crosses:
             chunk.features[cross.key] = self._cross(cross, table, faults)
-        self._targets.read(table, chunk, faults, counts)
+        self._targets.read(table, chunk, faults)
         keep = faults.keep()
         if keep is not None:
             counts.quarantined += rows - len(keep)
             counts.reasons.update(faults.reasons)
             chunk = chunk.take(keep)
+        if not self._served:
+            count_ranges(chunk, counts)
+            self._targets.count(chunk, counts)
         return chunk, counts
 
     # ---- one column --------------------------------------------------------------------------

@@ -97,6 +97,7 @@ CODES: Mapping[str, str] = {
     "GR604": "a kernel that no block has",
     "GR605": "measurements of kernels that can't be used",
     "GR606": "a kernel whose results differ from torch's",
+    "GR607": "a device that is not there",
     # data
     "GR701": "no data files",
     "GR702": "a file that can't be read",
@@ -109,6 +110,7 @@ CODES: Mapping[str, str] = {
     "GR710": "data settings that can't be used",
     "GR711": "lists are needed",
     "GR712": "no rows are left",
+    "GR713": "more unseen values or lost rows than allowed",
     "GR720": "the loss is not finite",
     "GR721": "evaluation data is needed",
     # runs and checkpoints

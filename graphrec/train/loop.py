@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,22 +13,23 @@ from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, Loader, open_data
 from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
 from graphrec.nn.native.compiled import why_not
-from graphrec.recipe import canonical, recipe_hash
-from graphrec.recipe.model import IdFeature, Recipe
+from graphrec.recipe import recipe_hash
+from graphrec.recipe.model import Recipe
 from graphrec.recipe.tasks import INSIDE, has_inside
 from graphrec.train import checkpoint
 from graphrec.train.balance import make_balance
+from graphrec.train.device import find_device
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.progress import Console, Progress, clock, score_table
 from graphrec.train.report import write_report
-from graphrec.train.run import Run, command_line, open_run, read_info, versions
-from graphrec.train.run_files import check_files, run_files, write_text
+from graphrec.train.resume import identity_of, learned_encoder, newest_checkpoint, write_folder
+from graphrec.train.run import Run, command_line, open_run
+from graphrec.train.run_files import run_files
 from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.trainer import Trainer, best_checkpoint
-from graphrec.views.pictures import svg
 
 __all__ = ["train"]
 
@@ -46,21 +44,23 @@ def train(
 ) -> Run:
     """Train a compiled recipe; returns its run folder.
 
-    An unfinished run of the same recipe and data is resumed. Raises DataError, CheckpointError or
+    It runs on the device that it was compiled for (see `compile_for`). An unfinished run of the
+    same recipe and data is resumed, whatever its device was. Raises DataError, CheckpointError or
     EnvironmentFault; after SIGINT or SIGTERM saves a checkpoint and raises SystemExit(130 or 143).
     """
-    recipe = compiled.recipe
+    recipe, device = compiled.recipe, find_device(compiled.device)
     data = open_data(recipe)
     _check_selection(recipe, data, console)
     base = Path(run_dir or recipe.train.dir or Path("runs") / recipe.name)
-    run = open_run(base, _identity(compiled, data), console.remark)
+    identity = identity_of(compiled, data)
+    run = open_run(base, identity, console.remark)
     try:
-        newest = _newest(run, console) if run.resumed else None
+        newest = newest_checkpoint(run, device, console.remark) if run.resumed else None
         checkpoint.sweep(run.checkpoints)
-        encoder = _encoder(recipe, data, run)
-        _write_folder(compiled, run, _identity(compiled, data), command, plugins)
+        encoder = learned_encoder(recipe, data, run)
+        write_folder(compiled, run, identity, command, plugins)
         run.rewind(newest.position if newest else None)
-        trainer = _trainer(compiled, data, encoder, run)
+        trainer = _trainer(compiled, data, encoder, run, device)
         if newest is not None:
             _restore(trainer, newest)
         try_saving(run.checkpoints, trainer.state())
@@ -72,47 +72,6 @@ def train(
     finally:
         run.close()
     return run
-
-
-def _identity(compiled: Compiled, data: DataSet) -> dict[str, str]:
-    """What makes a run another one: its recipe, its data, and the measurements kernels follow."""
-    lock = compiled.lock.read_bytes() if compiled.lock is not None else b""
-    return {
-        "recipe": recipe_hash(compiled.recipe),
-        "fingerprint": data.fingerprint,
-        "lock": hashlib.sha256(lock).hexdigest() if lock else "",
-    }
-
-
-def _newest(run: Run, console: Console) -> checkpoint.Checkpoint | None:
-    """The checkpoint to go on from, with everything that differs from then said."""
-    found = checkpoint.survey(run.checkpoints)
-    damaged = found.newer()
-    if damaged and found.newest is None:
-        help = f"bring one back from a copy; or train anew: --run DIR, or remove {run.folder}"
-        problems = [replace(p, help=help) for error in damaged for p in error.problems]
-        raise CheckpointError(problems)
-    for problem in (p for error in damaged for p in error.problems):
-        console.remark(f"{problem.message}: going on from an older checkpoint")
-    if found.newest is None:
-        return None
-    check_files(run.folder, found.newest.run_files)
-    for difference in _differences(read_info(run.folder)):
-        console.remark(f"{difference}: the last digits may differ from an unbroken run")
-    return found.newest
-
-
-def _differences(begun: Mapping[str, Any]) -> Iterator[str]:
-    """What of this machine differs from how the run was begun, as far as sums depend on it."""
-    threads, now = begun.get("threads"), torch.get_num_threads()
-    if threads != now:
-        yield f"the run was begun with {threads} threads and goes on with {now}"
-    native = [
-        f"without native kernels ({why})" if why else "with native kernels"
-        for why in (begun.get("native", ""), why_not())
-    ]
-    if native[0] != native[1]:
-        yield f"the run was begun {native[0]} and goes on {native[1]}"
 
 
 def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
@@ -179,60 +138,19 @@ def _check_selection(recipe: Recipe, data: DataSet, console: Console) -> None:
         console.remark("no evaluation rows (data.eval): the last checkpoint counts as the best")
 
 
-def _encoder(recipe: Recipe, data: DataSet, run: Run) -> Encoder:
-    """What was learned from the training data: kept with the run, where it has come so far."""
-    if run.resumed and (learned := read_info(run.folder).get("files")):
-        check_files(run.folder, learned)
-        return Encoder.load(recipe, run.folder)
-    if run.resumed and checkpoint.latest(run.checkpoints):
-        return Encoder.load(recipe, run.folder)
-    encoder = Encoder.fit(recipe, data.train)
-    encoder.save(run.folder)
-    return encoder
-
-
-def _write_folder(
+def _trainer(
     compiled: Compiled,
+    data: DataSet,
+    encoder: Encoder,
     run: Run,
-    identity: dict[str, str],
-    command: Sequence[str],
-    plugins: Sequence[str],
-) -> None:
-    recipe = run.folder / "recipe.yaml"
-    if not run.resumed or not recipe.exists():
-        # Once: checkpoints hold its hash, and paths in it may be other ones today.
-        write_text(recipe, canonical(compiled.recipe))
-    if compiled.lock is not None:  # what is evaluated later runs the kernels of the training
-        write_text(run.folder / compiled.lock.name, compiled.lock.read_text(encoding="utf-8"))
-    write_text(run.folder / "model.py", compiled.source.text)
-    write_text(run.folder / "graph.svg", svg(compiled.graph))
-    run.info(
-        **identity,
-        name=compiled.recipe.name,
-        command=command_line(command),
-        seed=compiled.recipe.train.seed,
-        threads=torch.get_num_threads(),
-        native=why_not(),
-        versions=versions(),
-        plugins=list(plugins),
-        vocabulary_files=[
-            name
-            for name, feature in compiled.recipe.features.items()
-            if isinstance(feature, IdFeature) and feature.vocab.name == "file"
-        ],
-        files=run_files(run.folder),
-        finished=False,
-    )
-
-
-def _trainer(compiled: Compiled, data: DataSet, encoder: Encoder, run: Run) -> Trainer:
+    device: torch.device,
+) -> Trainer:
     recipe = compiled.recipe
     seed, batch = recipe.train.seed, recipe.train.batch
     loader = Loader(recipe, encoder, data.train, batch, shuffle=True, seed=seed)
     evaluated = None
     if data.eval is not None:
         evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
     balance = make_balance(recipe, module)
     learned = {} if balance is None else {"balance": balance.to(device)}
