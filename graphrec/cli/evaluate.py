@@ -10,7 +10,6 @@ from graphrec.cli.command import (
     device_option,
     library_of,
     plugin_option,
-    share_the_cores,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -20,7 +19,9 @@ __all__ = ["COMMANDS"]
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
     library = library_of(args)
-    share_the_cores()
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
     from graphrec.train.evaluate import evaluate
 
     record = evaluate(

@@ -20,6 +20,7 @@ from graphrec.train import checkpoint
 from graphrec.train.balance import make_balance
 from graphrec.train.device import find_device
 from graphrec.train.optimizers import make_optimizers
+from graphrec.train.process import keep_freed_memory
 from graphrec.train.progress import Console, Progress, clock, score_table
 from graphrec.train.report import write_report
 from graphrec.train.resume import identity_of, learned_encoder, newest_checkpoint, write_folder
@@ -49,6 +50,7 @@ def train(
     EnvironmentFault; after SIGINT or SIGTERM saves a checkpoint and raises SystemExit(130 or 143).
     """
     recipe, device = compiled.recipe, find_device(compiled.device)
+    keep_freed_memory()
     data = open_data(recipe)
     _check_selection(recipe, data, console)
     base = Path(run_dir or recipe.train.dir or Path("runs") / recipe.name)
