@@ -113,6 +113,8 @@ CODES: Mapping[str, str] = {
     "GR713": "more unseen values or lost rows than allowed",
     "GR720": "the loss is not finite",
     "GR721": "evaluation data is needed",
+    "GR730": "a folder of scores that can't be used",
+    "GR731": "a column of scores that can't be written",
     # runs and checkpoints
     "GR801": "no such checkpoint",
     "GR802": "a damaged checkpoint",

@@ -55,13 +55,15 @@ def load_run(
     *,
     library: Library = BUILTIN,
     purpose: Purpose = "train",
+    overrides: Sequence[str] = (),
     device: Device = "auto",
 ) -> Trained:
     """The model of a run folder, in evaluation; `auto` is CUDA where there is some.
 
     `wanted` is `best`, `last` or a step (default: the best if the recipe asks for one, else the
-    last). Raises CheckpointError for a damaged run folder, EnvironmentFault for a device that is
-    not there. Where the model was trained does not matter.
+    last). `overrides` must leave the weights as they are (`export.nodes=[...]`). Raises
+    CheckpointError for a damaged run folder, EnvironmentFault for a device that is not there. Where
+    the model was trained does not matter.
     """
     folder = Path(run_dir)
     info, on = read_info(folder), find_device(device)
@@ -76,7 +78,7 @@ def load_run(
     fitted = [f"features.{name}.vocab=fit" for name in info.get("vocabulary_files", ())]
     compiled = compile_recipe(
         folder / "recipe.yaml",
-        overrides=fitted,
+        overrides=[*fitted, *overrides],
         library=library,
         purpose=purpose,
         device="cuda" if on.type == "cuda" else "cpu",
