@@ -70,11 +70,13 @@ LAYERS: dict[str, frozenset[str]] = {
     "data": frozenset({"errors", "text", "shapes", "recipe", "compiler.loader", "nn"}),
     "train": frozenset(_COMPILER | _RUN | {"views", "data"}),
     "verify": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
-    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
+    # Scores, files for other programs, a server.
+    "export": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
+    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train", "export"}),
     "cli": frozenset(
         _COMPILER
         | _RUN
-        | {"api", "views", "data", "train", "verify"}
+        | {"api", "views", "data", "train", "verify", "export"}
         | {"importers", "importers.tzrec", "importers.from_data"}
     ),
     "__main__": frozenset({"cli"}),
