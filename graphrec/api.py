@@ -85,9 +85,17 @@ class Model:
         """The generated Python text."""
         return self._compiled.source.text
 
-    def module(self, rows: Mapping[str, int] | None = None) -> nn.Module:
-        """A new torch module with fresh weights; `rows` are the sizes of tables fitted to data."""
-        return self._compiled.module(rows)
+    def module(self, rows: Mapping[str, int] | None = None, *, sparse: bool = False) -> nn.Module:
+        """A new torch module with fresh weights; `rows` are the sizes of tables fitted to data.
+
+        An ordinary one: parameters are named as in `state_dict`, gradients are dense, any optimizer
+        of torch steps it. With `sparse` it is as our trainer has it: tables of a width are one
+        parameter with a sparse gradient, for torch.optim.SparseAdam or `graphrec.train`.
+        """
+        from graphrec.nn import separate
+
+        module = self._compiled.module(rows)
+        return module if sparse else separate(module)
 
     def _repr_html_(self) -> str:
         costs, remarks = measure(self._compiled) if find_spec("torch") else (None, ())
