@@ -43,7 +43,7 @@ from graphrec.nn.sequence import (
     WeightedSum,
 )
 from graphrec.nn.split import Split
-from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table
+from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table, first_order
 
 __all__ = [
     "ACTIVATIONS",
@@ -91,6 +91,7 @@ __all__ = [
     "WeightedSum",
     "WuKong",
     "activation",
+    "first_order",
     "functions",
     "initialize",
     "prepare",

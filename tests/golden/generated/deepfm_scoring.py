@@ -5,8 +5,6 @@ this file.
 """
 
 import torch
-from torch import Tensor, nn
-
 from graphrec.nn import (
     FM,
     MLP,
@@ -19,6 +17,7 @@ from graphrec.nn import (
     initialize,
 )
 from graphrec.nn import functions as F
+from torch import Tensor, nn
 
 TABLES = [
     Table("age_level", rows=9, dim=16),
