@@ -12,6 +12,7 @@ from graphrec.data.dataset import DataSet, open_data, open_files
 from graphrec.data.encoder import Encoder
 from graphrec.data.files import fingerprint
 from graphrec.data.loader import Loader
+from graphrec.data.remarks import Remark, data_remarks
 from graphrec.data.source import Source
 
 __all__ = [
@@ -20,7 +21,9 @@ __all__ = [
     "DataSet",
     "Encoder",
     "Loader",
+    "Remark",
     "Source",
+    "data_remarks",
     "fingerprint",
     "open_data",
     "open_files",

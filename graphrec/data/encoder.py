@@ -23,7 +23,7 @@ from graphrec.data.cells import (
     steps_of,
 )
 from graphrec.data.chunk import Array, Chunk, Ragged
-from graphrec.data.counts import Counts
+from graphrec.data.counts import Counts, count_ranges
 from graphrec.data.faults import Faults, bad_data
 from graphrec.data.fit import learn
 from graphrec.data.hashing import combine, hash_integers, hash_texts
@@ -87,15 +87,17 @@ class Encoder:
         """Write vocab/<table>.parquet and stats.json into `folder`."""
         save(self.learned, folder)
 
-    def only(self, keys: Collection[str]) -> Encoder:
+    def only(self, keys: Collection[str], *, served: bool = True) -> Encoder:
         """The same for these entries of `Batch.features` alone: no labels, no columns beside them.
 
-        A bad cell is an error, whatever `data.bad_rows` says: no row is left out.
+        Where rows are `served` a bad cell is an error, whatever `data.bad_rows` says: no row is
+        left out.
         """
         made = copy(self)
-        strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
-        made.recipe = self.recipe.model_copy(update={"data": strict})
-        made._served = True
+        if served:
+            strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
+            made.recipe = self.recipe.model_copy(update={"data": strict})
+        made._served = served
         made.plan = self.plan.only(keys)
         made._targets = Targets(made.plan)
         return made
@@ -120,6 +122,11 @@ class Encoder:
 
     def encode_raw(self, raw: Raw) -> tuple[Chunk, Counts]:
         """Encoded rows without the quarantined ones, and what was counted."""
+        chunk, counts, _ = self.encode_kept(raw)
+        return chunk, counts
+
+    def encode_kept(self, raw: Raw) -> tuple[Chunk, Counts, Array | None]:
+        """`encode_raw`, and the index of the rows that were kept; None where all of them were."""
         table, rows = raw.table, raw.table.num_rows
         faults = Faults(raw.file, rows, raw.row, self.recipe.data.bad_rows, self._served)
         counts = Counts(read=raw.read, quarantined=raw.malformed)
@@ -128,6 +135,8 @@ class Encoder:
         histories: dict[str, list[tuple[Field, Any, Lists]]] = {}
         for field in self.plan.fields:
             array = table.column(field.column)
+            counts.cells[field.key] += rows
+            counts.nulls[field.key] += array.null_count
             if field.sequence is None:
                 lists = self._lists(field, array) if field.form == "multi" else None
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
@@ -140,13 +149,16 @@ class Encoder:
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
         for cross in self.plan.crosses:
             chunk.features[cross.key] = self._cross(cross, table, faults)
-        self._targets.read(table, chunk, faults, counts)
+        self._targets.read(table, chunk, faults)
         keep = faults.keep()
         if keep is not None:
             counts.quarantined += rows - len(keep)
             counts.reasons.update(faults.reasons)
             chunk = chunk.take(keep)
-        return chunk, counts
+        if not self._served:
+            count_ranges(chunk, counts)
+            self._targets.count(chunk, counts)
+        return chunk, counts, keep
 
     # ---- one column --------------------------------------------------------------------------
 

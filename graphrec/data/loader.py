@@ -16,6 +16,7 @@ from graphrec.data.chunk import Chunk
 from graphrec.data.counts import Counts
 from graphrec.data.encoder import Encoder
 from graphrec.data.faults import bad_data
+from graphrec.data.remarks import check_limits
 from graphrec.data.source import CHUNK_ROWS, Source, Unit
 from graphrec.recipe.model import Recipe
 
@@ -102,6 +103,7 @@ class Loader:
                 self.counts.skipped += self.counts.read - done
         if not handed and not start_row:
             raise bad_data("GR712", f"{self.source.name}: no rows are left to use")
+        check_limits(self.encoder.recipe, self.counts, self.source.name)
 
     def _batches(
         self, number: int, start_row: int

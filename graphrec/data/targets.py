@@ -9,7 +9,7 @@ import numpy as np
 
 from graphrec.data.cells import at_row, numbers_of
 from graphrec.data.chunk import NULL_KEY, Array, Chunk
-from graphrec.data.counts import Counts
+from graphrec.data.counts import Counts, widen
 from graphrec.data.faults import Faults
 from graphrec.data.hashing import hash_texts
 from graphrec.data.plan import Plan
@@ -17,6 +17,8 @@ from graphrec.data.value_maps import ValueMap
 from graphrec.recipe.model import Task
 
 __all__ = ["Targets"]
+
+_STRETCH = 1000  # rows of one class in a row: by chance only where the other class is rare
 
 
 class Targets:
@@ -34,13 +36,11 @@ class Targets:
             for name in plan.groups
         }
 
-    def read(self, table: Any, chunk: Chunk, faults: Faults, counts: Counts) -> None:
+    def read(self, table: Any, chunk: Chunk, faults: Faults) -> None:
         """Fill the chunk's labels, weights and columns; bad cells go to `faults`."""
         for name, task in self._plan.tasks.items():
             if task.label:
-                label, missing = _label(task, table.column(task.label.column), faults)
-                chunk.labels[name] = label
-                counts.unlabelled[name] += missing
+                chunk.labels[name] = _label(task, table.column(task.label.column), faults)
             if task.sample_weight:
                 column = task.sample_weight
                 chunk.weights[name] = _weights(table.column(column), column, faults)
@@ -59,8 +59,34 @@ class Targets:
                 values = numbers_of(array, 0.0, column, report).astype(np.float32)
                 chunk.columns[key] = _with_nulls(values, array)
 
+    def count(self, chunk: Chunk, counts: Counts) -> None:
+        """Count labels that are missing, rows that teach, and rows in stretches of one class."""
+        for name, labels in chunk.labels.items():
+            known = labels >= 0 if labels.dtype.kind == "i" else ~np.isnan(labels)
+            number = int(np.count_nonzero(known))
+            counts.unlabelled[name] += len(labels) - number
+            if not number:
+                continue
+            given = labels if number == len(labels) else labels[known]
+            low, high = float(given.min()), float(given.max())
+            widen(counts.labels, name, (low, high))
+            counts.positive[name] += int(np.count_nonzero(given > 0))
+            if low == high and number >= _STRETCH:
+                counts.one_class[name] += number
+            counts.usable[name] += self._usable(name, known, chunk)
 
-def _label(task: Task, array: Any, faults: Faults) -> tuple[Array, int]:
+    def _usable(self, name: str, known: Array, chunk: Chunk) -> int:
+        """Rows [B] with a label that count for the task's loss."""
+        space = self._plan.tasks[name].space
+        if name in chunk.weights:
+            known = known & (chunk.weights[name] > 0)
+        if space is not None:
+            inside = chunk.columns[space.label] > 0
+            known = known & (np.where(inside, space.inside, space.outside) > 0)
+        return int(np.count_nonzero(known))
+
+
+def _label(task: Task, array: Any, faults: Faults) -> Array:
     assert task.label is not None
     column = task.label.column
     report = at_row(faults, array, None, column)
@@ -71,14 +97,14 @@ def _label(task: Task, array: Any, faults: Faults) -> tuple[Array, int]:
         legal = (values == np.floor(values)) & (values >= 0) & (values < classes)
         _refuse(legal, valid, f"is no class 0..{classes - 1}", report)
         labels = np.where(legal, values, 0).astype(np.int64)
-        return (labels if valid is None else np.where(valid, labels, -1)), array.null_count
+        return labels if valid is None else np.where(valid, labels, -1)
     if task.label.above is not None:
         values = values > task.label.above
     if task.label.transform == "log1p":
         values = np.sign(values) * np.log1p(np.abs(values))
     if task.kind == "binary":
         _refuse((values == 0) | (values == 1), valid, "is neither 0 nor 1", report)
-    return _with_nulls(values.astype(np.float32), array), array.null_count
+    return _with_nulls(values.astype(np.float32), array)
 
 
 def _refuse(

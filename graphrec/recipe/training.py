@@ -8,15 +8,17 @@ from pydantic import BeforeValidator, Field
 from pydantic import NonNegativeFloat as NonNegative
 from pydantic import PositiveFloat as Rate
 
-from graphrec.recipe.base import Model, Positive
+from graphrec.recipe.base import Model, Positive, Unhashed
 
 __all__ = [
     "Balance",
     "Data",
+    "Device",
     "EarlyStop",
     "Export",
     "Kernels",
     "LearningRate",
+    "Limits",
     "Optim",
     "Optimizer",
     "ParameterGroup",
@@ -45,6 +47,15 @@ class Split(Model):
     """last(N): the rows with the N largest values of the column."""
 
 
+class Limits(Model):
+    """Shares beyond which data is an error (GR713) instead of a remark."""
+
+    unseen: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of a feature's values: those not in its vocabulary, or (hash) never trained."""
+    quarantined: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Of the rows: those left out by bad_rows: quarantine."""
+
+
 class Data(Model):
     """Where rows come from."""
 
@@ -64,6 +75,8 @@ class Data(Model):
     """Rows mixed in memory at a time; 0 keeps the order of the files."""
     bad_rows: Literal["error", "quarantine"] = "error"
     """What happens to rows that can't be read."""
+    limits: Limits = Limits()
+    """Shares of unseen values and of rows left out beyond which a run ends with an error."""
     synthetic: Positive | None = None
     """Generate this many rows for the recipe's own features and tasks instead of reading files."""
 
@@ -140,6 +153,8 @@ class Save(Model):
     """Number of latest checkpoints kept, besides the best."""
     every: Positive | None = None
     """Updates between checkpoints; one is always written at the end."""
+    minutes: NonNegative = 5.0
+    """Minutes between checkpoints written while training goes on; 0: none by the clock."""
 
 
 class ParameterGroup(Model):
@@ -160,6 +175,10 @@ class Balance(Model):
     """pareto: least weight of each loss of a task; together below 1."""
     over: Literal["shared", "all"] = "shared"
     """pareto: gradients of the dense parameters that several tasks reach, or of all with tables."""
+
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a model runs: `auto` is CUDA where there is some, else the CPU."""
 
 
 class Train(Model):
@@ -197,6 +216,8 @@ class Train(Model):
     """Seed of weights, shuffling and dropout."""
     compile: bool = False
     """Run the module through torch.compile."""
+    device: Annotated[Device, Unhashed()] = "auto"
+    """auto (CUDA where there is some), cpu or cuda: where to train, what kernels are chosen for."""
     dir: str | None = None
     """Run folder; default runs/<name>."""
     groups: dict[str, ParameterGroup] = {}

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from graphrec.recipe.tasks import key
 from graphrec.train.checkpoint import Checkpoint
-from graphrec.train.counters import counts_of
+from graphrec.train.counters import Counts
 from graphrec.train.progress import clock, number, score_rows
-from graphrec.train.run import command_line, read_info, write_text
+from graphrec.train.run import command_line, read_info
+from graphrec.train.run_files import write_text
 
 if TYPE_CHECKING:
     from graphrec.train.trainer import Trainer
@@ -92,7 +93,7 @@ def _calibration(trainer: Trainer) -> Iterator[str]:
 
 
 def _rows(trainer: Trainer) -> Iterator[str]:
-    counts = counts_of(trainer.position.counts)
+    counts = Counts.of(trainer.position.counts)
     if trainer.position.row:  # the last epoch was cut short by `steps`
         counts.add(trainer.loader.counts)
     yield "## Rows"
@@ -109,7 +110,7 @@ def _rows(trainer: Trainer) -> Iterator[str]:
 
 
 def _unseen(trainer: Trainer) -> Iterator[str]:
-    loaders = {"training": counts_of(trainer.position.counts)}
+    loaders = {"training": Counts.of(trainer.position.counts)}
     if trainer.eval_loader is not None:
         loaders["evaluation"] = trainer.eval_loader.counts
     rates = {name: counts.unseen_rates() for name, counts in loaders.items()}

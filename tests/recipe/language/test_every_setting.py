@@ -98,6 +98,9 @@ CODE: dict[str, Any] = {
     "relations.via": "relations=[click -> buy: {via: product}]",
     "relations.hidden": "relations=[click -> buy: {hidden: [9]}]",
     "relations.activation": "relations=[click -> buy: {hidden: [5], activation: tanh}]",
+    "relations.norm": "relations=[click -> buy: {hidden: [5], norm: layer}]",
+    "relations.dropout": "relations=[click -> buy: {hidden: [5], dropout: 0.3}]",
+    "relations.bias": "relations=[click -> buy: {hidden: [5], bias: false}]",
     "relations.detach": "relations=[click -> buy: {hidden: [5], detach: true}]",
     "relations.parents": "relations=[stay -> buy: {hidden: [5]}]",
     "relations.child": "relations=[click -> stay: {hidden: [5]}]",
@@ -164,6 +167,11 @@ RUN: dict[str, Any] = {
     "data.workers": "data.workers=-1",
     "data.shuffle": "data.shuffle=0",
     "data.bad_rows": ("data.train=bad.csv", "data.bad_rows=quarantine"),
+    "data.limits.unseen": ("features.user.vocab=2", "data.limits.unseen=0.01"),
+    "data.limits.quarantined": (
+        "data.train=bad.csv;data.bad_rows=quarantine",
+        "data.limits.quarantined=0.0001",
+    ),
     "data.synthetic": "data.synthetic=100",
     "train.epochs": ("train.steps=null", "train.epochs=2"),
     "train.steps": "train.steps=5",
@@ -269,7 +277,9 @@ SHOWN = {
         f"features.{kind}.side": "whose property it is; only ids of synthetic rows differ by it"
         for kind in ("bucket", "cross", "dense", "sequence")
     },
+    "train.save.minutes": "by the clock, while training goes on: tests/reliability/test_saving.py",
     "train.compile": "torch.compile: the same numbers; tests/train",
+    "train.device": "where, not what: tests/train/test_device.py",
 }
 """Leaves that a run does not show, and why."""
 
