@@ -20,7 +20,7 @@ from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 
 __all__ = ["Learned", "load", "save"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass
@@ -42,8 +42,8 @@ def save(learned: Learned, folder: Path) -> None:
         "version": _VERSION,
         "edges": {name: edges.tolist() for name, edges in sorted(learned.edges.items())},
         "scales": {
-            name: [shift.tolist(), factor.tolist()]
-            for name, (shift, factor) in sorted(learned.scales.items())
+            name: [part.tolist() for part in scale]
+            for name, scale in sorted(learned.scales.items())
         },
     }
     (folder / "stats.json").write_text(json.dumps(stats, indent=1) + "\n", encoding="utf-8")
@@ -59,7 +59,8 @@ def load(recipe: Recipe, folder: Path) -> Learned:
         learned = Learned(
             edges={name: np.array(e, np.float64) for name, e in stats["edges"].items()},
             scales={
-                n: (np.array(a, float), np.array(b, float)) for n, (a, b) in stats["scales"].items()
+                name: Scale(*(np.array(part, float) for part in (shift, factor, mean)))
+                for name, (shift, factor, mean) in stats["scales"].items()
             },
         )
         for f in plan(recipe).fields:
