@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from graphrec.data import numbers
-from graphrec.data.cells import at_row, cell, narrowed, numbers_of
+from graphrec.data.cells import at_row, cell
 from graphrec.data.chunk import Array, Chunk, Ragged
 from graphrec.data.counts import Counts, count_ranges
 from graphrec.data.faults import Faults, bad_data
@@ -20,20 +20,13 @@ from graphrec.data.fit import learn
 from graphrec.data.forms import settled_table
 from graphrec.data.hashing import combine, hash_integers, hash_texts
 from graphrec.data.learned import Learned, load, save
-from graphrec.data.lists import (
-    Lists,
-    given_values,
-    ids_of_steps,
-    lists_of,
-    rows_of_steps,
-    steps_of,
-    values_of,
-)
+from graphrec.data.lists import Lists, ids_of_steps, rows_of_steps, steps_of, values_of
 from graphrec.data.plan import Cross, Field, plan
 from graphrec.data.source import Raw, Source
 from graphrec.data.spelling import canonical_text
 from graphrec.data.targets import Targets
 from graphrec.data.value_maps import ValueMap
+from graphrec.data.value_weights import weights_of
 from graphrec.data.vocabularies import HashedRows, Vocabulary, vocabulary_of
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 
@@ -90,15 +83,17 @@ class Encoder:
         """Write vocab/<table>.parquet and stats.json into `folder`."""
         save(self.learned, folder)
 
-    def only(self, keys: Collection[str]) -> Encoder:
+    def only(self, keys: Collection[str], *, served: bool = True) -> Encoder:
         """The same for these entries of `Batch.features` alone: no labels, no columns beside them.
 
-        A bad cell is an error, whatever `data.bad_rows` says: no row is left out.
+        Where rows are `served` a bad cell is an error, whatever `data.bad_rows` says: no row is
+        left out.
         """
         made = copy(self)
-        strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
-        made.recipe = self.recipe.model_copy(update={"data": strict})
-        made._served = True
+        if served:
+            strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
+            made.recipe = self.recipe.model_copy(update={"data": strict})
+        made._served = served
         made.plan = self.plan.only(keys)
         made._targets = Targets(made.plan)
         return made
@@ -123,6 +118,11 @@ class Encoder:
 
     def encode_raw(self, raw: Raw) -> tuple[Chunk, Counts]:
         """Encoded rows without the quarantined ones, and what was counted."""
+        chunk, counts, _ = self.encode_kept(raw)
+        return chunk, counts
+
+    def encode_kept(self, raw: Raw) -> tuple[Chunk, Counts, Array | None]:
+        """`encode_raw`, and the index of the rows that were kept; None where all of them were."""
         table, rows = settled_table(raw.table, self.recipe.data.nulls), raw.table.num_rows
         faults = Faults(raw.file, rows, raw.row, self.recipe.data.bad_rows, self._served)
         counts = Counts(read=raw.read, quarantined=raw.malformed)
@@ -154,7 +154,7 @@ class Encoder:
         if not self._served:
             count_ranges(chunk, counts)
             self._targets.count(chunk, counts)
-        return chunk, counts
+        return chunk, counts, keep
 
     # ---- one column --------------------------------------------------------------------------
 
@@ -179,7 +179,7 @@ class Encoder:
         rows = self._rows(field, array, lists, faults, counts)
         if lists is None:
             return rows
-        return Ragged(rows, lists.offsets, self._weights(field, array, lists, table, faults))
+        return Ragged(rows, lists.offsets, weights_of(field, array, lists, table, faults))
 
     def _rows(
         self, field: Field, array: Any, lists: Lists | None, faults: Faults, counts: Counts
@@ -219,29 +219,6 @@ class Encoder:
             why = f"is not in the vocabulary of feature `{feature.name}` (oov: error)"
             faults.add(where, field.column, why, lambda i: cell(array, i), "GR708")
         return rows
-
-    def _weights(
-        self, field: Field, array: Any, lists: Lists, table: Any, faults: Faults
-    ) -> Array | None:
-        """Weights of the values of a pooled feature [T]."""
-        if field.inside:
-            report = at_row(faults, array, lists.offsets, field.column)
-            return narrowed(numbers_of(lists.weights, 1.0, field.column, report), report)
-        if field.weights is None:
-            return None
-        column, given = field.weights, table.column(field.weights)
-        weights = lists_of(given, field.sep, column, single=True, nulls=field.nulls)
-        # A value that is none has a weight, too.
-        every = lists_of(array, field.sep, field.column, single=True, nulls=field.nulls)
-        odd = weights.lengths != every.lengths
-        if odd.any():
-            why = f"has not as many weights as `{field.column}` has values"
-            faults.add(odd, column, why, lambda i: cell(given, i))
-            return np.ones(len(lists.values), np.float32)
-        if len(every.values) != len(lists.values):
-            weights = weights.only(given_values(field, every))
-        report = at_row(faults, given, weights.offsets, column)
-        return narrowed(numbers_of(weights.values, 1.0, column, report), report)
 
     def _cross(self, cross: Cross, table: Any, faults: Faults) -> Array:
         parts = []

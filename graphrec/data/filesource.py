@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from graphrec.data.csvfile import CsvFile
+from graphrec.data.faults import bad_data
 from graphrec.data.files import Watch, format_of
 from graphrec.data.forms import kind_of
 from graphrec.data.parquetfile import ParquetFile
@@ -77,6 +78,18 @@ class FileSource:
 
     def check(self) -> None:
         self.watch.check()
+
+    def type_of(self, column: str) -> Any:
+        """The Arrow type that holds the column of every file. Raises DataError where none does."""
+        types = [file.types.get(column, pa.string()) for file in self.files]  # text in the path
+        fields = [pa.schema([(column, kind)]) for kind in types]
+        try:
+            return pa.unify_schemas(fields, promote_options="permissive").field(column).type
+        except pa.ArrowException:
+            kinds = ", ".join(sorted(set(map(str, types))))
+            raise bad_data(
+                "GR705", f"column `{column}` is {kinds} in different files: no type holds them all"
+            ) from None
 
     def with_part(self, part: Part) -> FileSource:
         """The same files, cut down to one side of a split."""

@@ -20,6 +20,7 @@ from graphrec.data.learned import Learned
 from graphrec.data.lists import ids_of_steps, steps_of, values_of
 from graphrec.data.numbers import Scale, vectors
 from graphrec.data.plan import Field, plan
+from graphrec.data.quantiles import quantile_edges
 from graphrec.data.source import Raw, Source
 from graphrec.data.spelling import canonical_text, canonical_texts, texts_of_times
 from graphrec.data.value_maps import not_single
@@ -277,6 +278,4 @@ class _Sample:
     def edges(self, buckets: int) -> Array:
         self._shrink()
         values = self._parts[0][0]
-        if len(values) == 0:
-            return np.empty(0)
-        return np.unique(np.quantile(values, np.arange(1, buckets) / buckets))
+        return quantile_edges(values, buckets) if len(values) else np.empty(0)

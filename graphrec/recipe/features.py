@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from graphrec.recipe.base import CallText, Model, Positive, Texts, Vocab, as_call, as_tuple
+from graphrec.recipe.base import CallText, Later, Model, Positive, Texts, Vocab, as_call, as_tuple
 from graphrec.recipe.calls import Call
 
 __all__ = [
@@ -58,7 +58,7 @@ class IdFeature(_Looked):
     """Rows as integers 0..N-1 (an integer), hash(N), file(path), fit or fit(min_count=k)."""
     weights: str | None = None
     """Column of per-value weights for pooling; `inside`: every value carries its own, 17:0.35."""
-    pad: int | float | str | None = None
+    pad: Annotated[int | float | str | None, Later()] = None
     """Value that fills up lists: it is no value."""
     default: int | str | None = None
     """Value used where the column is null."""
@@ -140,7 +140,7 @@ class SequenceFeature(_Feature):
     """false gives the history tables of its own."""
     sep: str | None = None
     """Separator of text columns."""
-    pad: int | float | str | None = None
+    pad: Annotated[int | float | str | None, Later()] = None
     """Value that fills up histories: a step that holds it in every column is no step."""
 
 

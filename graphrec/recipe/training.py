@@ -8,11 +8,12 @@ from pydantic import BeforeValidator, Field
 from pydantic import NonNegativeFloat as NonNegative
 from pydantic import PositiveFloat as Rate
 
-from graphrec.recipe.base import Model, Positive
+from graphrec.recipe.base import Later, Model, Positive, Unhashed
 
 __all__ = [
     "Balance",
     "Data",
+    "Device",
     "EarlyStop",
     "Export",
     "Kernels",
@@ -66,11 +67,11 @@ class Data(Model):
     """Guessed from the suffix unless said."""
     sep: str = ","
     """Separator of CSV columns."""
-    quote: Literal["double", "none"] = "double"
+    quote: Annotated[Literal["double", "none"], Later()] = "double"
     """CSV cells may stand in double quotes; none: a quote is a character like any other."""
-    columns: Paths = ()
+    columns: Annotated[Paths, Later()] = ()
     """Names of the columns of CSV files without a header line."""
-    nulls: Paths = ("\\N", "NULL")
+    nulls: Annotated[Paths, Later()] = ("\\N", "NULL")
     """Texts that mean null wherever they are a whole cell; an empty text always does."""
     split: Split | None = None
     """Cut evaluation rows out of the training files."""
@@ -80,9 +81,9 @@ class Data(Model):
     """Rows mixed in memory at a time; 0 keeps the order of the files."""
     bad_rows: Literal["error", "quarantine"] = "error"
     """What happens to rows that can't be read."""
-    limits: Limits = Limits()
+    limits: Annotated[Limits, Later()] = Limits()
     """Shares of unseen values and of rows left out beyond which a run ends with an error."""
-    overlap: Literal["refuse", "allow"] = "refuse"
+    overlap: Annotated[Literal["refuse", "allow"], Later()] = "refuse"
     """Whether globs may take the same files for training and for evaluation."""
     synthetic: Positive | None = None
     """Generate this many rows for the recipe's own features and tasks instead of reading files."""
@@ -160,6 +161,8 @@ class Save(Model):
     """Number of latest checkpoints kept, besides the best."""
     every: Positive | None = None
     """Updates between checkpoints; one is always written at the end."""
+    minutes: NonNegative = 5.0
+    """Minutes between checkpoints written while training goes on; 0: none by the clock."""
 
 
 class ParameterGroup(Model):
@@ -180,6 +183,10 @@ class Balance(Model):
     """pareto: least weight of each loss of a task; together below 1."""
     over: Literal["shared", "all"] = "shared"
     """pareto: gradients of the dense parameters that several tasks reach, or of all with tables."""
+
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a model runs: `auto` is CUDA where there is some, else the CPU."""
 
 
 class Train(Model):
@@ -217,6 +224,8 @@ class Train(Model):
     """Seed of weights, shuffling and dropout."""
     compile: bool = False
     """Run the module through torch.compile."""
+    device: Annotated[Device, Unhashed()] = "auto"
+    """auto (CUDA where there is some), cpu or cuda: where to train, what kernels are chosen for."""
     dir: str | None = None
     """Run folder; default runs/<name>."""
     groups: dict[str, ParameterGroup] = {}

@@ -11,7 +11,7 @@ from torchmetrics import Metric
 from graphrec.recipe.calls import Call
 from graphrec.recipe.tasks import decay_parameters
 from graphrec.train import exact
-from graphrec.train.metrics import binned, make_metric
+from graphrec.train.metrics import binned, make_metric, thresholds
 
 __all__ = ["Decayed", "DecayedAuc", "make_decayed"]
 
@@ -54,13 +54,18 @@ class Decayed:
 
 
 class DecayedAuc:
-    """AUC from decaying counts per score bin: every `step` updates C <- rate C + (1 - rate) new."""
+    """AUC from decaying counts per score bin: every `step` updates C <- rate C + (1 - rate) new.
 
-    def __init__(self, step: int = 100, rate: float = 0.9, bins: int = 200) -> None:
+    Scores are probabilities, or log-odds with `logits`.
+    """
+
+    def __init__(
+        self, step: int = 100, rate: float = 0.9, bins: int = 200, logits: bool = False
+    ) -> None:
         self.step, self.rate = step, rate
-        self.thresholds = torch.linspace(0, 1, bins)
-        self.buffer = torch.zeros(2, bins, dtype=torch.float64)
-        self.counts = torch.zeros(2, bins, dtype=torch.float64)
+        self.bins, self.thresholds = bins, thresholds(bins, logits)
+        self.buffer = torch.zeros(2, len(self.thresholds), dtype=torch.float64)
+        self.counts = torch.zeros_like(self.buffer)
         self.updates = 0
 
     def update(self, preds: Tensor, target: Tensor) -> None:
@@ -92,12 +97,23 @@ class DecayedAuc:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state()`."""
         self.updates = int(state["updates"])
-        self.buffer, self.counts = state["buffer"], state["counts"]
+        self.buffer, self.counts = self._whole(state["buffer"]), self._whole(state["counts"])
+
+    def _whole(self, counts: Tensor) -> Tensor:
+        """Counts over these bins, from a checkpoint that knew the inner ones only."""
+        missing = len(self.thresholds) - counts.shape[1]
+        if counts.shape[1] != self.bins or missing <= 0:
+            return counts
+        outer = torch.zeros(2, missing // 2, dtype=counts.dtype)
+        return torch.cat([outer, counts, outer, torch.zeros(2, missing % 2)], dim=1)
 
 
-def make_decayed(call: Call) -> Decayed | DecayedAuc:
-    """The training metric a recipe names: `auc`, `mae(step=50, rate=0.8)`."""
+def make_decayed(call: Call, logits: bool = False) -> Decayed | DecayedAuc:
+    """The training metric a recipe names: `auc`, `mae(step=50, rate=0.8)`.
+
+    `logits`: one that ranks gets log-odds instead of probabilities.
+    """
     p = decay_parameters(call)
     if call.name == "auc":
-        return DecayedAuc(p.step, p.rate, p.bins)
+        return DecayedAuc(p.step, p.rate, p.bins, logits)
     return Decayed(call.name, p.step, p.rate)

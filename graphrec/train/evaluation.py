@@ -5,22 +5,31 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
-from graphrec.recipe.tasks import INSIDE, form, has_inside, key, metric_parameters, suffix
+from graphrec.recipe.tasks import (
+    INSIDE,
+    METRICS,
+    form_of,
+    has_inside,
+    key,
+    metric_parameters,
+    suffix,
+)
 from graphrec.train.checkpoint import Position
 from graphrec.train.losses import TaskLosses, score
 from graphrec.train.metrics import make_metric
+from graphrec.train.ranking import ranking_scores
 
-__all__ = ["Calibration", "Evaluator", "LossMeans", "eval_record", "known_rows"]
+__all__ = ["Calibration", "Evaluator", "LabelledRows", "LossMeans", "eval_record"]
 
 Forward = Callable[[Batch], dict[str, Tensor]]
 
@@ -159,52 +168,89 @@ def _task_scores(name: str, recipe: Recipe) -> list[_TaskScores]:
 
 class _TaskScores:
     def __init__(self, name: str, task: Task, recipe: Recipe, inside: bool) -> None:
-        self.name, self.task, self.inside = name, task, inside
-        self.suffix = suffix(recipe, name)
-        self.metrics: dict[Call, Metric] = {call: make_metric(call) for call in task.metrics}
+        self.name, self.task, self.recipe, self.inside = name, task, recipe, inside
+        self.metrics = {call: make_metric(call, logits=True) for call in task.metrics}
         self.groups = {c: getattr(metric_parameters(c), "column", None) for c in task.metrics}
-        probable = task.kind == "binary" and form(task) != "regression"
+        probable = task.kind == "binary" and form_of(recipe, name) != "regression"
         self.calibration = Calibration() if probable and inside == has_inside(task) else None
 
-    def add(self, predictions: dict[str, Tensor], batch: Batch) -> None:
+    def add(self, predictions: Mapping[str, Tensor], batch: Batch) -> None:
         if not self.metrics and self.calibration is None:
             return
-        known, preds, label = known_rows(self.task, self.name, self.suffix, predictions, batch)
-        if self.inside and self.task.space is not None:
-            within = torch.from_numpy(np.asarray(batch.columns[self.task.space.label]) > 0)
-            preds, label, known = preds[within[known]], label[within[known]], known & within
-        if not len(label):
+        rows = LabelledRows(self.recipe, self.name, predictions, batch, inside=self.inside)
+        if not len(rows.label):
             return
         weight = batch.weights.get(self.name)
-        weight = weight.cpu()[known] if weight is not None else None
-        keep = known.numpy()
+        weight = weight.cpu()[rows.known] if weight is not None else None
+        keep = rows.known.numpy()
         for call, metric in self.metrics.items():
             column = self.groups[call]
             group = None if column is None else np.asarray(batch.columns[column])[keep]
-            metric.update(preds, label, weight, group)
+            metric.update(rows.read_by(call), rows.label, weight, group)
         if self.calibration is not None:
-            self.calibration.add(preds, label)
+            self.calibration.add(rows.scores, rows.label)
 
     def values(self) -> dict[str, float | None]:
         return {
-            key(self.name, call) + (INSIDE if self.inside else ""): metric.compute()
+            key(self.name, call) + (INSIDE if self.inside else ""): _finite(metric.compute())
             if metric.update_called
             else None
             for call, metric in self.metrics.items()
         }
 
 
-def known_rows(
-    task: Task, name: str, ending: str, predictions: dict[str, Tensor], batch: Batch
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Which rows have a label [B], and these rows' float32 predictions and labels, on the CPU."""
-    label = batch.labels[name].cpu()
-    known = label.isfinite() if label.is_floating_point() else label >= 0
-    preds = score(task, predictions, ending).detach().float().cpu()
-    if bool(known.all()):
-        return known, preds, label
-    return known, preds[known], label[known]
+class LabelledRows:
+    """The rows of a batch that have a task's label, perhaps only those inside its space.
+
+    `known` [B] tells which; `label` [N], `scores` and `ranks` are theirs, on the CPU.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        name: str,
+        predictions: Mapping[str, Tensor],
+        batch: Batch,
+        *,
+        inside: bool = False,
+    ) -> None:
+        self._recipe, self._name, self._predictions = recipe, name, predictions
+        label = batch.labels[name].cpu()
+        self.known = label.isfinite() if label.is_floating_point() else label >= 0
+        space = recipe.tasks[name].space
+        if inside and space is not None:
+            self.known &= torch.from_numpy(np.asarray(batch.columns[space.label]) > 0)
+        self._all = bool(self.known.all())
+        self.label = self._kept(label)
+
+    @cached_property
+    def scores(self) -> Tensor:
+        """Float32 probabilities [N] or [N, C], or predicted values [N]."""
+        found = score(self._recipe, self._name, self._predictions)
+        return self._kept(found.detach().float().cpu())
+
+    @cached_property
+    def ranks(self) -> Tensor:
+        """What metrics of order compare; see `ranking_scores`."""
+        found = ranking_scores(self._recipe, self._name, self._predictions)
+        return self._kept(torch.from_numpy(found))
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """Logits [N, C] of a task over classes."""
+        found = self._predictions["logits" + suffix(self._recipe, self._name)]
+        return self._kept(found.detach().float().cpu())
+
+    def read_by(self, call: Call) -> Tensor:
+        """What this metric is computed from."""
+        parameters = METRICS[call.name]
+        if not parameters.ranks:
+            return self.scores
+        return self.ranks if parameters.two_classes else self.logits
+
+    def _kept(self, values: Tensor) -> Tensor:
+        return values if self._all else values[self.known]
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

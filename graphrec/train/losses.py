@@ -19,7 +19,7 @@ from torch import Tensor
 from graphrec.data.chunk import NULL_KEY
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe, Task
-from graphrec.recipe.tasks import LOSSES, form, loss_parameters, suffix
+from graphrec.recipe.tasks import LOSSES, Form, form_of, loss_parameters, suffix
 
 __all__ = ["Losses", "TaskLosses", "compute", "jrc_rows", "score"]
 
@@ -49,7 +49,7 @@ class TaskLosses:
 
     def __init__(self, recipe: Recipe) -> None:
         self._tasks = [
-            _TaskLoss(name, task, suffix(recipe, name))
+            _TaskLoss(name, task, suffix(recipe, name), form_of(recipe, name))
             for name, task in sorted(recipe.tasks.items())
             if task.loss
         ]
@@ -76,17 +76,17 @@ def compute(recipe: Recipe, predictions: Mapping[str, Tensor], batch: Batch) -> 
     return TaskLosses(recipe)(predictions, batch)
 
 
-def score(task: Task, predictions: Mapping[str, Tensor], ending: str) -> Tensor:
+def score(recipe: Recipe, task: str, predictions: Mapping[str, Tensor]) -> Tensor:
     """What metrics compare with the label: probabilities [B] or [B, C], or predicted values [B]."""
+    ending = suffix(recipe, task)
     if "probs1" + ending in predictions:
         return predictions["probs1" + ending]
-    return predictions[("y" if form(task) == "regression" else "probs") + ending]
+    return predictions[("y" if form_of(recipe, task) == "regression" else "probs") + ending]
 
 
 class _TaskLoss:
-    def __init__(self, name: str, task: Task, ending: str) -> None:
+    def __init__(self, name: str, task: Task, ending: str, wanted: Form) -> None:
         self.name, self.task, self.suffix = name, task, ending
-        wanted = form(task)
         self.source = {"regression": "y", "prob": "probs"}.get(wanted, "logits") + ending
         self.rows: dict[str, Rows] = {
             loss: _rows(loss, given, prob=wanted == "prob") for loss, given in task.loss.items()

@@ -20,6 +20,7 @@ from graphrec.recipe.calls import Call
 from graphrec.recipe.tasks import metric_parameters
 from graphrec.train import exact, spilled
 from graphrec.train.exact import Array
+from graphrec.train.ranking import class_log_odds
 from graphrec.train.train_rows import Rows
 
 __all__ = [
@@ -137,16 +138,20 @@ class MeanError(_Streaming):
 
 
 class BinnedAuc(Metric):
-    """AUC in bounded memory: scores fall into bins between `bins` even thresholds from 0 to 1."""
+    """AUC in bounded memory: scores fall into bins between `bins` even thresholds from 0 to 1.
+
+    With `logits` the scores are log-odds, and the outermost bins are cut further (`thresholds`).
+    """
 
     full_state_update = False
     counts: Tensor
 
-    def __init__(self, bins: int = 200, weighted: bool = False) -> None:
+    def __init__(self, bins: int = 200, weighted: bool = False, logits: bool = False) -> None:
         super().__init__()
         self.weighted = weighted
-        self.thresholds = torch.linspace(0, 1, bins)
-        self.add_state("counts", torch.zeros(2, bins, dtype=torch.float64), dist_reduce_fx="sum")
+        self.thresholds = thresholds(bins, logits)
+        counts = torch.zeros(2, len(self.thresholds), dtype=torch.float64)
+        self.add_state("counts", counts, dist_reduce_fx="sum")
 
     def update(
         self, preds: Tensor, target: Tensor, weight: Tensor | None = None, group: Any = None
@@ -198,13 +203,21 @@ class Auc(_Stored):
 
 
 class MulticlassAuc(_Stored):
-    """Mean over the classes that occur of the AUC of one class against the rest."""
+    """Mean over the classes that occur of the AUC of one class against the rest.
+
+    Predictions are probabilities [B, C], or logits with `logits`.
+    """
+
+    def __init__(self, logits: bool = False) -> None:
+        super().__init__()
+        self.logits = logits
 
     def compute(self) -> float | None:
         table = self.rows.all()
-        label = table["label"]
+        score, label = table["score"], table["label"]
         values = [
-            exact.auc(table["score"][:, c], label == c) for c in range(table["score"].shape[1])
+            exact.auc(class_log_odds(score, c) if self.logits else score[:, c], label == c)
+            for c in range(score.shape[1])
         ]
         known = [value for value in values if value is not None]
         return float(np.mean(known)) if known else None
@@ -225,7 +238,8 @@ class Xauc(_Stored):
         draw = np.random.default_rng(0)
         i = draw.integers(0, len(score), self.sample)
         j = (i + draw.integers(1, len(score), self.sample)) % len(score)
-        return float(np.mean((score[i] - score[j]) * (target[i] - target[j]) > 0))
+        rising = np.sign(score[i].astype(np.float64) - score[j])
+        return float(np.mean(rising * np.sign(target[i] - target[j]) > 0))
 
 
 class _Grouped(_Stored):
@@ -276,11 +290,14 @@ class GroupedXauc(_Grouped):
         return float(np.average(values, weights=sizes)) if len(values) else None
 
 
-def make_metric(call: Call) -> Metric:
-    """The metric a recipe names, with its arguments."""
+def make_metric(call: Call, logits: bool = False) -> Metric:
+    """The metric a recipe names, with its arguments.
+
+    `logits`: one that ranks gets log-odds (`ranking_scores`) instead of probabilities.
+    """
     p: Any = metric_parameters(call)
     if call.name == "auc" and p.bins is not None:
-        return BinnedAuc(p.bins, p.weighted)
+        return BinnedAuc(p.bins, p.weighted, logits)
     if call.name in ("mae", "mse", "rmse"):
         return MeanError(1 if call.name == "mae" else 2, root=call.name == "rmse")
     made: dict[str, Callable[[], Metric]] = {
@@ -289,19 +306,33 @@ def make_metric(call: Call) -> Metric:
         "gauc": lambda: GroupedAuc(p.weight == "impressions"),
         "gxauc": GroupedXauc,
         "logloss": lambda: LogLoss(p.weighted),
-        "multiclass_auc": MulticlassAuc,
+        "multiclass_auc": lambda: MulticlassAuc(logits),
         "normalized_entropy": lambda: NormalizedEntropy(p.weighted),
         "xauc": lambda: Xauc(p.sample),
     }
     return made[call.name]()
 
 
-def binned(score: Tensor, target: Tensor, thresholds: Tensor, mass: Tensor | None = None) -> Tensor:
+def thresholds(bins: int, logits: bool = False) -> Tensor:
+    """Even steps of probability from 0 to 1; for logits the same, and more beyond the outermost.
+
+    There, where a model that is sure has all its rows, steps grow by a hundredth, up to 20,000.
+    """
+    if not logits:
+        return torch.linspace(0, 1, bins)
+    inner: Tensor = torch.logit(torch.linspace(0, 1, bins, dtype=torch.float64)[1:-1])
+    outer = torch.logspace(0, 999, 1000, base=1.01, dtype=torch.float64) - 1
+    first, last = (inner[0], inner[-1]) if len(inner) else (torch.zeros(()), torch.zeros(()))
+    edges = torch.cat([first - outer, inner[1:-1], last + outer])
+    return edges.sort().values
+
+
+def binned(score: Tensor, target: Tensor, edges: Tensor, mass: Tensor | None = None) -> Tensor:
     """Negative and positive weight [2, bins] by the last threshold each score reaches."""
-    bins = len(thresholds)
+    bins = len(edges)
     # A class's column of probabilities [B, C] is not contiguous, and searchsorted warns of that.
-    score = score.detach().float().contiguous()
-    at = (torch.searchsorted(thresholds, score, right=True) - 1).clamp(0, bins - 1)
+    score = score.detach().to(edges.dtype).contiguous()
+    at = (torch.searchsorted(edges, score, right=True) - 1).clamp(0, bins - 1)
     at = at + bins * (target > 0).long()
     return torch.bincount(at, mass, minlength=2 * bins).double().reshape(2, bins)
 

@@ -11,10 +11,10 @@ from torch import Tensor
 from graphrec.data import Loader
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
-from graphrec.recipe.model import Recipe, Task
-from graphrec.recipe.tasks import form, key, suffix
+from graphrec.recipe.model import Recipe
+from graphrec.recipe.tasks import has_two_outcomes, key
 from graphrec.train.decayed import Decayed, DecayedAuc, make_decayed
-from graphrec.train.evaluation import LossMeans, known_rows
+from graphrec.train.evaluation import LabelledRows, LossMeans
 from graphrec.train.losses import Losses, TaskLosses
 
 __all__ = ["Window"]
@@ -26,11 +26,11 @@ class Window:
     def __init__(self, recipe: Recipe, losses: TaskLosses) -> None:
         self.recipe = recipe
         self.means = LossMeans(losses)
-        self.decayed: dict[str, tuple[str, Decayed | DecayedAuc]] = {}
+        self.decayed: dict[str, tuple[str, Call, Decayed | DecayedAuc]] = {}
         for name, task in recipe.tasks.items():
             if task.label is not None:
-                for call in _shown(task, recipe.train.log_every):
-                    self.decayed[key(name, call.name)] = (name, make_decayed(call))
+                for call in _shown(recipe, name):
+                    self.decayed[key(name, call.name)] = (name, call, make_decayed(call, True))
         self._rows = 0
         self._since = self._waited = 0.0
         self._running = self._share = 0.0
@@ -47,16 +47,18 @@ class Window:
         self.means.add(losses)
         self._running = total if not self._running else 0.98 * self._running + 0.02 * total
         self._rows += batch.num_rows
-        for name, metric in self.decayed.values():
-            ending = suffix(self.recipe, name)
-            found = known_rows(self.recipe.tasks[name], name, ending, dict(predictions), batch)
-            metric.update(found[1], found[2])
+        labelled = {
+            name: LabelledRows(self.recipe, name, predictions, batch)
+            for name in {task for task, _, _ in self.decayed.values()}
+        }
+        for name, call, metric in self.decayed.values():
+            metric.update(labelled[name].read_by(call), labelled[name].label)
 
     def peek(self, loader: Loader) -> tuple[float | None, dict[str, float | None], float, float]:
         """Running loss, decayed AUCs, rows per second and the loader's share, for the bar."""
         seconds = max(time.perf_counter() - self._since, 1e-9)
         share = min((loader.wait_seconds - self._waited) / seconds, 1.0)
-        aucs = {n: metric.value for n, (_, metric) in self.decayed.items() if n.endswith(".auc")}
+        aucs = {n: metric.value for n, (*_, metric) in self.decayed.items() if n.endswith(".auc")}
         return self._running or None, aucs, self._rows / seconds, share
 
     def close(self, loader: Loader) -> dict[str, float | None]:
@@ -70,14 +72,14 @@ class Window:
             "rows_per_s": round(speed, 1),
             "loader_share": round(share, 4),
             **values,
-            **{name: metric.value for name, (_, metric) in self.decayed.items()},
+            **{name: metric.value for name, (*_, metric) in self.decayed.items()},
         }
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
         found = {f"means/{name}": value for name, value in self.means.sums.items()}
         found["running"] = torch.tensor(self._running, dtype=torch.float64)
-        for name, (_, metric) in self.decayed.items():
+        for name, (*_, metric) in self.decayed.items():
             found.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
         return found
 
@@ -89,15 +91,16 @@ class Window:
             for name, value in state.items()
             if name.startswith("means/")
         }
-        for name, (_, metric) in self.decayed.items():
+        for name, (*_, metric) in self.decayed.items():
             prefix = f"decayed/{name}/"
             own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
             metric.load(own)
 
 
-def _shown(task: Task, every: int) -> tuple[Call, ...]:
+def _shown(recipe: Recipe, name: str) -> tuple[Call, ...]:
     """What the recipe asks for; else the AUC of tasks with two outcomes."""
+    task = recipe.tasks[name]
     if task.train_metrics:
         return task.train_metrics
-    two = form(task) in ("binary", "prob") or (form(task) == "softmax" and task.classes == 2)
-    return (Call("auc", (), {"step": every}),) if two else ()
+    auc = Call("auc", (), {"step": recipe.train.log_every})
+    return (auc,) if has_two_outcomes(recipe, name) else ()

@@ -261,7 +261,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path):
 
 SCRIPT = """
 import sys
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.train import train
 
 class Console:

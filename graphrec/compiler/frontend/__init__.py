@@ -68,7 +68,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
             outputs.append(heads.output(name))
         except Failed:
             continue
-    exports = _exports(context, scope)
+    exports = (*_exports(context, scope), *heads.own_logits)
 
     sources = _sources(features, ports)
     report_unused(context, features, reads)

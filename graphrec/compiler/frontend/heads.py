@@ -96,6 +96,8 @@ class TaskBuilder:
         self.towers: dict[str, Ref | None] = {}
         self.outputs: dict[str, Output | None] = {}
         self.probabilities: dict[str, Ref] = {}
+        self.own_logits: list[Ref] = []
+        """Of children of a product: their own factor, which the product alone does not tell."""
         self._making: list[str] = []
 
     def _block(self, name: str, params: Mapping[str, Any], place: Place) -> Block:
@@ -126,7 +128,13 @@ class TaskBuilder:
             self._parent(name, parent, relation, place) for parent in sorted(relation.parents)
         ]
         if relation.via == "mlp":
-            params = {"hidden": list(relation.hidden), "activation": relation.activation}
+            params = {
+                "hidden": list(relation.hidden),
+                "activation": relation.activation,
+                "norm": relation.norm,
+                "dropout": relation.dropout,
+                "bias": relation.bias,
+            }
             block = self._block("relation_mlp", params, place)
             inputs: dict[str, Ref | tuple[Ref, ...]] = {"xs": (own, *parents)}
         else:
@@ -228,6 +236,7 @@ class TaskBuilder:
         return ref
 
     def _product(self, name: str, logits: Ref) -> Ref:
+        self.own_logits.append(logits)
         index, relation = self.relations[name]
         place = Place(f"relations.{index}", f"prob.{name}", role="relation")
         values: dict[str, Value | None] = {"own": logits}

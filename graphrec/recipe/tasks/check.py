@@ -14,8 +14,9 @@ from graphrec.recipe.tasks.spec import (
     LOSSES,
     METRICS,
     Decay,
+    Form,
     decay_parameters,
-    form,
+    form_of,
     key,
     loss_parameters,
     metric_parameters,
@@ -30,7 +31,11 @@ def check_tasks(recipe: Recipe, broken: frozenset[str] = frozenset()) -> list[Pr
 
     `broken` are parts of the recipe that were left out: what follows from them is silent.
     """
-    found = [p for name, task in sorted(recipe.tasks.items()) for p in _check_task(name, task)]
+    found = [
+        p
+        for name, task in sorted(recipe.tasks.items())
+        for p in _check_task(name, task, form_of(recipe, name))
+    ]
     wrong = {".".join(p.path.split(".")[:2]) for p in found} | broken
     if not any(path.partition(".")[0] == "tasks" for path in wrong):
         found.extend(_check_balance(recipe))
@@ -44,10 +49,10 @@ def check_tasks(recipe: Recipe, broken: frozenset[str] = frozenset()) -> list[Pr
     return [p.at((origin.key if p.code in keys else origin.value)(p.path)) for p in found]
 
 
-def _check_task(name: str, task: Task) -> Iterator[Problem]:
+def _check_task(name: str, task: Task, wanted: Form) -> Iterator[Problem]:
     path = f"tasks.{name}"
-    yield from _check_losses(path, task)
-    yield from _check_classes(path, task)
+    yield from _check_losses(path, task, wanted)
+    yield from _check_classes(path, task, wanted)
     if task.label is None and (task.loss or task.metrics or task.train_metrics):
         yield Problem(
             "GR237",
@@ -58,11 +63,11 @@ def _check_task(name: str, task: Task) -> Iterator[Problem]:
     for where, calls in (("metrics", task.metrics), ("train_metrics", task.train_metrics)):
         for number, call in enumerate(calls):
             place = f"{path}.{where}.{number}"
-            yield from _check_metric(place, call, task, training=where == "train_metrics")
+            training = where == "train_metrics"
+            yield from _check_metric(place, call, task, wanted, training=training)
 
 
-def _check_losses(path: str, task: Task) -> Iterator[Problem]:
-    wanted = form(task)
+def _check_losses(path: str, task: Task, wanted: Form) -> Iterator[Problem]:
     for name, given in task.loss.items():
         place = f"{path}.loss.{name}"
         if name not in LOSSES:
@@ -74,7 +79,8 @@ def _check_losses(path: str, task: Task) -> Iterator[Problem]:
         yield from _invalid("GR231", place, name, partial(loss_parameters, name, given), known)
         if wanted not in LOSSES[name].forms:
             fits = sorted(n for n, loss in LOSSES.items() if wanted in loss.forms)
-            what = {"prob": "a task with `prob`", "softmax": "a task over classes"}.get(
+            product = "a task with `prob`" if task.prob else "the child of a product"
+            what = {"prob": product, "softmax": "a task over classes"}.get(
                 wanted, f"a {task.kind} task"
             )
             yield Problem(
@@ -85,8 +91,8 @@ def _check_losses(path: str, task: Task) -> Iterator[Problem]:
             )
 
 
-def _check_classes(path: str, task: Task) -> Iterator[Problem]:
-    wanted, place = form(task), f"{path}.classes"
+def _check_classes(path: str, task: Task, wanted: Form) -> Iterator[Problem]:
+    place = f"{path}.classes"
     if wanted != "softmax":
         if task.classes not in (None, 1):
             yield Problem(
@@ -104,7 +110,9 @@ def _check_classes(path: str, task: Task) -> Iterator[Problem]:
         yield Problem("GR236", f"{why} needs classes: 2, got {task.classes}", path=place)
 
 
-def _check_metric(place: str, call: Call, task: Task, *, training: bool) -> Iterator[Problem]:
+def _check_metric(
+    place: str, call: Call, task: Task, wanted: Form, *, training: bool
+) -> Iterator[Problem]:
     known = sorted(n for n, m in METRICS.items() if m.decays or not training)
     if call.name not in known:
         kind = "training metric" if training else "metric"
@@ -115,7 +123,7 @@ def _check_metric(place: str, call: Call, task: Task, *, training: bool) -> Iter
     read: Callable[[Call], object] = decay_parameters if training else metric_parameters
     fields = Decay.model_fields if training else METRICS[call.name].model_fields
     yield from _invalid("GR234", place, str(call), partial(read, call), list(fields))
-    metric, wanted = METRICS[call.name], form(task)
+    metric = METRICS[call.name]
     classes = task.classes or 2
     if wanted not in metric.forms or (wanted == "softmax" and metric.two_classes and classes != 2):
         fits = [n for n in known if wanted in METRICS[n].forms]

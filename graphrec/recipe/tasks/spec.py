@@ -21,8 +21,10 @@ __all__ = [
     "MetricParameters",
     "decay_parameters",
     "form",
+    "form_of",
     "grouping_columns",
     "has_inside",
+    "has_two_outcomes",
     "key",
     "loss_parameters",
     "metric_parameters",
@@ -98,7 +100,8 @@ class MetricParameters(_Parameters):
 
     `forms` are the predictions it is computed from, `two_classes` whether a softmax must have two,
     `higher` whether more is better, `positional` the names of arguments without a keyword,
-    `decays` whether `train_metrics` may ask for it.
+    `decays` whether `train_metrics` may ask for it, `ranks` whether it compares the order of rows
+    alone, and so reads log-odds instead of probabilities.
     """
 
     forms: ClassVar[tuple[Form, ...]]
@@ -106,6 +109,7 @@ class MetricParameters(_Parameters):
     higher: ClassVar[bool] = False
     positional: ClassVar[tuple[str, ...]] = ()
     decays: ClassVar[bool] = False
+    ranks: ClassVar[bool] = False
 
 
 _BINARY: tuple[Form, ...] = ("binary", "prob", "softmax")
@@ -116,6 +120,7 @@ class Auc(MetricParameters):
 
     forms = _BINARY
     higher = True
+    ranks = True
     decays = True
     bins: Annotated[int, Field(ge=2)] | None = None
     weighted: bool = False
@@ -154,6 +159,7 @@ class MulticlassAuc(MetricParameters):
     forms = ("softmax",)
     two_classes = False
     higher = True
+    ranks = True
 
 
 class Gauc(MetricParameters):
@@ -161,6 +167,7 @@ class Gauc(MetricParameters):
 
     forms = _BINARY
     higher = True
+    ranks = True
     positional = ("column",)
     column: str
     weight: Literal["impressions"] | None = None
@@ -188,6 +195,7 @@ class Xauc(MetricParameters):
 
     forms = ("regression", "binary", "prob", "softmax")
     higher = True
+    ranks = True
     sample: Annotated[int, Field(ge=1)] | None = None
 
 
@@ -196,6 +204,7 @@ class Gxauc(MetricParameters):
 
     forms = ("regression", "binary", "prob", "softmax")
     higher = True
+    ranks = True
     positional = ("column",)
     column: str
 
@@ -234,6 +243,18 @@ def form(task: Task) -> Form:
     ):
         return "softmax"
     return "binary"
+
+
+def form_of(recipe: Recipe, task: str) -> Form:
+    """How the task is predicted in this recipe: a relation may make its probability a product."""
+    product = any(r.via == "product" and r.child == task for r in recipe.relations)
+    return "prob" if product else form(recipe.tasks[task])
+
+
+def has_two_outcomes(recipe: Recipe, task: str) -> bool:
+    """Whether one probability says all: of a logit, a product, or one of two classes."""
+    wanted = form_of(recipe, task)
+    return wanted in ("binary", "prob") or (wanted == "softmax" and recipe.tasks[task].classes == 2)
 
 
 def suffix(recipe: Recipe, task: str) -> str:

@@ -19,10 +19,9 @@ from torch import Tensor
 
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
-from graphrec.recipe.model import Recipe, Task
-from graphrec.recipe.tasks import form, has_inside, key, suffix
-from graphrec.train.evaluate import Trained
-from graphrec.train.evaluation import LossMeans, known_rows
+from graphrec.recipe.tasks import has_inside, has_two_outcomes, key
+from graphrec.train.evaluate_run import Trained
+from graphrec.train.evaluation import LabelledRows, LossMeans
 from graphrec.train.importance.subjects import Target
 from graphrec.train.losses import TaskLosses
 from graphrec.train.metrics import make_metric
@@ -108,23 +107,29 @@ def _scores(
     """Every task's scores on the batches, the target's rows swapped."""
     recipe, losses = run.recipe, TaskLosses(run.recipe)
     means = LossMeans(losses)
-    aucs = {name: make_metric(Call("auc")) for name, task in recipe.tasks.items() if _two(task)}
+    labelled = [name for name in sorted(recipe.tasks) if recipe.tasks[name].label is not None]
+    auc = Call("auc")
+    aucs = {
+        name: make_metric(auc, logits=True)
+        for name in labelled
+        if recipe.tasks[name].kind == "binary" and has_two_outcomes(recipe, name)
+    }
     with torch.no_grad():
         for number, batch in enumerate(batches):
             predictions = _predict(run, batch, target, (*seed, number))
             means.add(losses(predictions, batch))
             for name, metric in aucs.items():
-                preds, label = _shown(recipe, name, predictions, batch)
-                if len(label):
-                    metric.update(preds, label)
+                inside = has_inside(recipe.tasks[name])
+                rows = LabelledRows(recipe, name, predictions, batch, inside=inside)
+                if len(rows.label):
+                    metric.update(rows.read_by(auc), rows.label)
     found = means.values()
     return {
         name: Scores(
             aucs[name].compute() if name in aucs and aucs[name].update_called else None,
             found.get(key(name, "loss")),
         )
-        for name in sorted(recipe.tasks)
-        if recipe.tasks[name].label is not None
+        for name in labelled
     }
 
 
@@ -140,26 +145,6 @@ def _predict(
     with target.hooked(order):
         predictions = run.module(target.batch(batch, order))
         return predictions
-
-
-def _two(task: Task) -> bool:
-    """Whether the task has two outcomes, and labels to compare with."""
-    if task.label is None or task.kind != "binary":
-        return False
-    return form(task) in ("binary", "prob") or (form(task) == "softmax" and task.classes == 2)
-
-
-def _shown(
-    recipe: Recipe, name: str, predictions: Mapping[str, Tensor], batch: Batch
-) -> tuple[Tensor, Tensor]:
-    """Predictions and labels of the rows that count: with a label, in the task's space."""
-    task = recipe.tasks[name]
-    ending = suffix(recipe, name)
-    known, preds, label = known_rows(task, name, ending, dict(predictions), batch)
-    if not has_inside(task) or task.space is None:
-        return preds, label
-    inside = torch.from_numpy(np.asarray(batch.columns[task.space.label]) > 0)[known]
-    return preds[inside], label[inside]
 
 
 def _minus(a: float | None, b: float | None) -> float | None:
