@@ -6,7 +6,7 @@
 
 Thin: every command imports what it needs when it runs, so that `--help` needs argparse alone.
 Exit status: 0 fine, 2 usage or recipe, 3 data, 4 environment, 5 checkpoint, 70 a bug of graphrec,
-130 interrupted.
+129, 130, 143 interrupted.
 """
 
 from __future__ import annotations
