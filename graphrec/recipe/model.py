@@ -91,7 +91,7 @@ class PairedGroup(Model):
     """Features of the target, paired with the sequence's by name; none: the history alone."""
     keys: str
     """The sequence."""
-    of: Texts = ()
+    of: Annotated[Texts, Later()] = ()
     """Those of the sequence's features that are keys; by default all."""
 
 
