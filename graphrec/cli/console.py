@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 if TYPE_CHECKING:
     from graphrec.errors import Problem
 
-__all__ = ["Console", "write_file"]
+__all__ = ["Console"]
 
 
 class Console:
@@ -61,26 +61,3 @@ class Console:
 def colorful(stream: TextIO) -> bool:
     """Whether to colour: a terminal, and nobody said no (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def write_file(path: str, text: str) -> None:
-    """Write a whole file or nothing: a reader never sees half of it."""
-    import tempfile
-    from pathlib import Path
-
-    target = Path(path)
-    try:
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)
-    except OSError as error:  # of a name that nobody gave
-        raise OSError(error.errno, error.strerror, path) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -47,6 +47,8 @@ def test_it_conforms(example: Example, check: str) -> None:
         nothing_to_see = {
             "padding": not subject.has_history or subject.block.is_loss,
             "reset": not list(subject.layer().parameters()),
+            "updates": not list(subject.layer().parameters()),
+            "checkpoint": not subject.layer().state_dict(),
             "kernels": len(subject.block.kernels) == 1 or not torch.cuda.is_available(),
         }
         assert nothing_to_see.get(check, False)

@@ -22,7 +22,7 @@ NAMES += ("dlrm", "everything", "ple", "next_action", "autodis")
 
 _CHILD = """
 import sys, hashlib
-from graphrec.compiler import compile_recipe
+from graphrec.compiler.pipeline import compile_recipe
 for name in sys.argv[1:]:
     print(hashlib.sha256(compile_recipe(name).source.text.encode()).hexdigest())
 """
