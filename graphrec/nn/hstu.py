@@ -69,7 +69,7 @@ class HSTULayer(nn.Module):
         """`times` [T] int64, `targets` [B] steps at a row's end that are candidates."""
         value, query = self.heads * self.value_width, self.heads * self.head_width
         mixed = F.silu(self.uvqk(self.norm(x)))
-        u, v, q, k = mixed.split([value, value, query, query], dim=1)
+        u, v, q, k = torch.split(mixed, [value, value, query, query], dim=1)
         known = self.time_bias is not None and times is not None
         bias = Bias(
             self.position_bias,

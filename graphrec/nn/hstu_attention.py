@@ -102,7 +102,9 @@ class _Compiled(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         kernel = hstu_kernel()
         assert kernel is not None
-        return *kernel.backward(grad.contiguous(), *ctx.saved_tensors, ctx.setting), None
+        q, k, v, position, time = ctx.saved_tensors
+        grad = grad.contiguous()
+        return *kernel.backward(grad, q, k, v, position, time, ctx.setting), None
 
 
 def _kernel(q: Tensor) -> HSTUKernel | None:

@@ -39,7 +39,7 @@ def forward(state: State) -> None:
             _statement(state, node, state.variable(Ref(node.name)), Raw(text))
         elif node.kernel is not None and node.kernel.stack:
             if not is_follower(node):
-                stack(state, node, _arguments, comment(node))
+                stack(state, node, _positional, comment(node))
         else:
             _apply(state, node)
     results(state)
@@ -69,6 +69,13 @@ def _apply(state: State, node: Node) -> None:
     target = ", ".join(targets) + ("," if len(targets) == 1 and "" not in node.outputs else "")
     layer = f"self.{state.attributes.take(node.shares or node.name)}"
     _statement(state, node, target, Call(layer, *_arguments(state, node)))
+
+
+def _positional(state: State, node: Node) -> list[Any]:
+    """What the layer of a node without optional ports is called with."""
+    args, named = _arguments(state, node)
+    assert not named
+    return args
 
 
 def _arguments(state: State, node: Node) -> tuple[list[Any], dict[str, Any]]:
