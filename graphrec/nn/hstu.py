@@ -78,9 +78,9 @@ class HSTULayer(nn.Module):
             self.limits if known else None,
         )
         attended = hstu_attention(
-            q.unflatten(1, (self.heads, -1)),
-            k.unflatten(1, (self.heads, -1)),
-            v.unflatten(1, (self.heads, -1)),
+            q.reshape(-1, self.heads, self.head_width),
+            k.reshape(-1, self.heads, self.head_width),
+            v.reshape(-1, self.heads, self.value_width),
             lengths,
             scale=float(self.max_len),
             bias=bias,
