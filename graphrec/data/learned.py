@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,14 @@ class Learned:
 
 
 def save(learned: Learned, folder: Path) -> None:
-    """vocab/<table>.parquet (values in the order of the rows) and stats.json."""
+    """vocab/<table>.parquet (values in the order of the rows) and stats.json, on the disk."""
     vocab = folder / "vocab"
     vocab.mkdir(parents=True, exist_ok=True)
     for table, values in learned.vocabularies.items():
-        pq.write_table(pa.table({"value": values}), _file(vocab, table))
+        with _file(vocab, table).open("wb") as file:
+            pq.write_table(pa.table({"value": values}), file)
+            file.flush()
+            os.fsync(file.fileno())
     stats = {
         "version": _VERSION,
         "edges": {name: edges.tolist() for name, edges in sorted(learned.edges.items())},
@@ -47,7 +51,10 @@ def save(learned: Learned, folder: Path) -> None:
             for name, scale in sorted(learned.scales.items())
         },
     }
-    (folder / "stats.json").write_text(json.dumps(stats, indent=1) + "\n", encoding="utf-8")
+    with (folder / "stats.json").open("w", encoding="utf-8") as text:
+        text.write(json.dumps(stats, indent=1) + "\n")
+        text.flush()
+        os.fsync(text.fileno())
 
 
 def load(recipe: Recipe, folder: Path) -> Learned:

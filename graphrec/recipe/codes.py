@@ -17,6 +17,7 @@ CODES: Mapping[str, str] = {
     "GR002": "a file can't be read or written",
     "GR003": "an internal error",
     "GR004": "a generated file is not up to date",
+    "GR005": "memory ran out",
     # YAML and files
     "GR101": "the text is not YAML",
     "GR102": "a key is written twice",

@@ -154,6 +154,10 @@ def _twice(names: tuple[str, ...], path: str) -> Iterator[Problem]:
 
 def _paired(group: PairedGroup, path: str) -> Iterator[Problem]:
     yield from _twice(group.query, f"{path}.query")
+    yield from _twice(group.of, f"{path}.of")
+    if not group.query and not group.of:
+        help = f"name the query's features; the history alone is `{group.keys}` itself"
+        yield Problem("GR312", "a pair without a query and without `of`", path=path, help=help)
 
 
 def _node(node: NodeSpec, path: str) -> Iterator[Problem]:

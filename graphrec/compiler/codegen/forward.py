@@ -39,7 +39,7 @@ def forward(state: State) -> None:
             _statement(state, node, state.variable(Ref(node.name)), Raw(text))
         elif node.kernel is not None and node.kernel.stack:
             if not is_follower(node):
-                stack(state, node, _arguments, comment(node))
+                stack(state, node, _positional, comment(node))
         else:
             _apply(state, node)
     results(state)
@@ -68,24 +68,37 @@ def _apply(state: State, node: Node) -> None:
     targets = [state.variable(Ref(node.name, port)) for port in node.outputs]
     target = ", ".join(targets) + ("," if len(targets) == 1 and "" not in node.outputs else "")
     layer = f"self.{state.attributes.take(node.shares or node.name)}"
-    _statement(state, node, target, Call(layer, _arguments(state, node)))
+    _statement(state, node, target, Call(layer, *_arguments(state, node)))
 
 
-def _arguments(state: State, node: Node) -> list[Any]:
-    """What the node's layer is called with."""
+def _positional(state: State, node: Node) -> list[Any]:
+    """What the layer of a node without optional ports is called with."""
+    args, named = _arguments(state, node)
+    assert not named
+    return args
+
+
+def _arguments(state: State, node: Node) -> tuple[list[Any], dict[str, Any]]:
+    """What the node's layer is called with; by name behind an optional port that is left out."""
     args: list[Any] = []
+    named: dict[str, Any] = {}
+    left_out = False
     for port in node.op.ports() if isinstance(node.op, Block) else ():
         value = node.inputs.get(port.name)
+        left_out = left_out or value is None
         if value is None or is_mask(state, value):
             continue
-        if isinstance(value, Ref):
+        if left_out:
+            assert isinstance(value, Ref), "an optional port takes one tensor"
+            named[port.name] = Raw(state.variable(value))
+        elif isinstance(value, Ref):
             args.append(Raw(state.variable(value)))
         elif port.variadic:
             args.extend(Raw(state.variable(ref)) for ref in value)
         else:
             state.uses_functions = True
             args.append(Call("F.concat", [Raw(state.variable(ref)) for ref in value]))
-    return args
+    return args, named
 
 
 def is_mask(state: State, value: Any) -> bool:
