@@ -10,7 +10,6 @@ import ast
 import atexit
 import functools
 import importlib.util
-import os
 import shutil
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from graphrec.compiler.codegen import Source
+from graphrec.text import write_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,16 +66,7 @@ def check_source(source: Source) -> None:
 def write(source: Source, path: Path) -> Path:
     """Write the text at `path`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(source.text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
+    return write_text(path, source.text)
 
 
 def load(source: Source, path: Path | None = None) -> type[nn.Module]:

@@ -96,7 +96,7 @@ def _body(state: State, graph: Graph, batches: Batches) -> None:
         refs = [ref for member in members for ref in _read_by(graph, member)]
         _read_groups(state, graph, refs, ports, batches)
         if stacked:
-            arguments = {member.name: _arguments(state, graph, member) for member in members}
+            arguments = {m.name: _arguments(state, graph, m)[0] for m in members}
             stack(state, graph, node, arguments, _comment(node))
         else:
             value = _value(state, graph, node)
@@ -137,7 +137,7 @@ def _value(state: State, graph: Graph, node: Node) -> Any:
     """What a node computes."""
     if isinstance(node.op, Block):
         layer = f"self.{state.attributes.take(node.shares or node.name)}"
-        return Call(layer, _arguments(state, graph, node))
+        return Call(layer, *_arguments(state, graph, node))
     if isinstance(node.op, Expression):
         names = {w: state.variable(ref) for w, ref in node.inputs.items() if isinstance(ref, Ref)}
         return render(node.op.tree, names)
@@ -159,19 +159,27 @@ def _targets(state: State, node: Node) -> str:
     return ", ".join(targets) + ("," if len(targets) == 1 and "" not in node.outputs else "")
 
 
-def _arguments(state: State, graph: Graph, node: Node) -> list[Any]:
-    """What the node's layer is called with."""
+def _arguments(state: State, graph: Graph, node: Node) -> tuple[list[Any], dict[str, Any]]:
+    """What the node's layer is called with; by name behind an optional port that is left out."""
     args: list[Any] = []
+    named: dict[str, Any] = {}
+    left_out = False
     for port in node.op.ports() if isinstance(node.op, Block) else ():
         value = node.inputs.get(port.name)
+        left_out = left_out or value is None
         if value is None or is_mask(graph, value):
             continue
-        if isinstance(value, Ref):
-            args.append(Raw(state.variable(value)))
+        several = [Raw(state.variable(ref)) for ref in (value if isinstance(value, tuple) else ())]
+        if port.variadic and several:
+            args += several
             continue
-        several = [Raw(state.variable(ref)) for ref in value]
-        args += several if port.variadic else [state.function("concat", *several)]
-    return args
+        one = Raw(state.variable(value)) if isinstance(value, Ref) else None
+        joined = one or state.function("concat", *several)
+        if left_out:
+            named[port.name] = joined
+        else:
+            args.append(joined)
+    return args, named
 
 
 def _drop_features(state: State, graph: Graph, node: Node, group: Group, batches: Batches) -> None:

@@ -45,7 +45,11 @@ def read_port(
     method = f"{embedded}.{'sequence' if plain else _METHODS[port]}"
     columns = columns_of(graph, group, port)
     if columns == group.keys and group.sequence is not None and port != "query":
-        call = Call(method, [group.sequence])
+        every = tuple(
+            sorted(c.column for c in graph.lookups if c.column.startswith(f"{group.sequence}."))
+        )
+        chosen = [] if columns == every or port == "length" else [list(columns)]
+        call = Call(method, [group.sequence, *chosen])
         return state.function("mask", call) if port == "mask" else call
     if batches.whole and columns == _every_column(graph, port):
         return Call(method)

@@ -72,7 +72,10 @@ class _Rewriting(GroupSides):
         inputs: dict[str, Ref | tuple[Ref, ...]] = {}
         for port in node.op.ports():
             value = node.inputs.get(port.name)
-            if value is None or is_mask(self.plain, value):
+            if value is None:
+                continue
+            if isinstance(value, Ref) and is_mask(self.plain, value):
+                inputs[port.name] = self.value(value)
                 continue
             refs = (value,) if isinstance(value, Ref) else value
             if side == "request":

@@ -107,7 +107,7 @@ def test_modifiers_unroll(write_recipe: Write) -> None:
     assert "cross.s1 = cross_v2(x0=all, x=cross.s0) [B, 16]" in lines
     assert "wide = expression(wide.p0=wide.p0, wide.p1=wide.p1) [B, 10]" in lines
     assert "res.residual = expression(given=wide, made=res) [B, 10]" in lines
-    # `twin` is the layer of `res` on the same input: computed once
+    # `twin` applies the weights of `res` to the same input: one node, and `off` hands it on.
     assert "top = mlp(x=cross.s1+res.residual+res) [B, 4]" in lines
     assert not any(line.startswith("off") for line in lines)
 
