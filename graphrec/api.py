@@ -46,8 +46,9 @@ class Model:
         self.allow_root = allow_root
 
     def __repr__(self) -> str:
-        said = "".join(f", -o {override}" for override in self.overrides)
-        return f"graphrec.Model({self.path}{said})"
+        changes = "".join(f", -o {override}" for override in self.overrides)
+        name = "a text" if "\n" in self.path else self.path
+        return f"graphrec.Model({name}{changes})"
 
     def compile(self, purpose: Purpose = "train") -> Compiled:
         """The compiled recipe; raises RecipeError with every problem found.
@@ -115,7 +116,7 @@ def load(
     library: Library | None = None,
     allow_root: str | os.PathLike[str] | None = None,
 ) -> Model:
-    """The recipe at `path`, or the shipped one of that bare name.
+    """The recipe at `path`, the shipped one of that bare name, or one given as text.
 
     `overrides` are `path=value` texts as behind `-o`; `plugins` are modules with blocks of your
     own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). Nothing is read
@@ -123,4 +124,6 @@ def load(
     """
     blocks = load_library(plugins) if library is None else library
     root = None if allow_root is None else os.fspath(allow_root)
-    return Model(find_recipe(os.fspath(path)), tuple(overrides), blocks, root)
+    text = os.fspath(path)
+    found = text if "\n" in text else find_recipe(text)
+    return Model(found, tuple(overrides), blocks, root)
