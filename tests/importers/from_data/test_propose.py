@@ -16,7 +16,8 @@ import pytest
 from graphrec.compiler.pipeline import check_recipe
 from graphrec.errors import DataError
 from graphrec.importers.from_data import propose
-from graphrec.importers.from_data.label_columns import labels_of, leak
+from graphrec.importers.from_data.label_columns import labels_of
+from graphrec.importers.from_data.leaks import leak
 from graphrec.importers.from_data.profile import profile
 from graphrec.importers.from_data.roles import histories, role_of
 from graphrec.recipe import read_recipe
