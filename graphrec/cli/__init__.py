@@ -34,6 +34,7 @@ from graphrec.cli import (
     import_,
     importance,
     new,
+    predict,
     recipes,
     schema,
     train,
@@ -53,6 +54,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
     ("train", (*train.COMMANDS, *evaluate.COMMANDS, *importance.COMMANDS)),
+    ("use what was trained", predict.COMMANDS),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
         "what there is",

@@ -16,7 +16,6 @@ from graphrec.cli.command import (
     recipe_options,
     recipe_path,
     settings_of,
-    share_the_cores,
 )
 from graphrec.cli.console import Console, write_file
 
@@ -36,7 +35,9 @@ def _bench(args: argparse.Namespace, console: Console) -> int:
         raise UsageError(what, args.usage)
     path = _lock_path(args)
     lock = _known(path)
-    share_the_cores()  # before torch is loaded
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
     from graphrec.verify.kernels import bench, unmeasured
 
     settings = settings_of(args)

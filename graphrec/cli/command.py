@@ -26,7 +26,6 @@ __all__ = [
     "recipe_options",
     "recipe_path",
     "settings_of",
-    "share_the_cores",
     "shared_options",
     "target_option",
     "unknown",
@@ -152,17 +151,6 @@ def plugin_option(parser: Parser) -> None:
         default=[],
         help="Python module with blocks of your own (may be repeated)",
     )
-
-
-def share_the_cores() -> None:
-    """Let idle OpenMP threads sleep after a moment.
-
-    Spinning ones starve the reader thread and other programs; to fall asleep at once makes each of
-    a step's hundred operations wait for the others to wake up. OpenMP reads this once, when torch
-    is loaded; whoever set one of the variables keeps their choice.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 
 
 def library_of(args: argparse.Namespace) -> Library:

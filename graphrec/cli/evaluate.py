@@ -10,7 +10,6 @@ from graphrec.cli.command import (
     device_option,
     library_of,
     plugin_option,
-    share_the_cores,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -20,8 +19,10 @@ __all__ = ["COMMANDS"]
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
     library = library_of(args)
-    share_the_cores()
-    from graphrec.train.evaluate import evaluate
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
+    from graphrec.train.evaluate_run import evaluate
 
     record = evaluate(
         args.run, args.data or None, args.checkpoint, library=library, device=args.device or "auto"

@@ -30,6 +30,9 @@ def _importance(args: argparse.Namespace, console: Console) -> int:
     if args.keep is not None and args.by != "feature":
         raise UsageError("--keep N keeps features: it goes with --by feature", args.usage)
     library = library_of(args)
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
     from graphrec.train.importance import importance
 
     ranking = importance(

@@ -10,7 +10,6 @@ from graphrec.cli.command import (
     device_option,
     recipe_options,
     settings_of,
-    share_the_cores,
 )
 from graphrec.cli.console import Console
 
@@ -20,8 +19,9 @@ __all__ = ["COMMANDS"]
 def _train(args: argparse.Namespace, console: Console) -> int:
     from graphrec.compiler.memory import available
     from graphrec.train.device import compile_for
+    from graphrec.train.process import prepare_process
 
-    share_the_cores()  # before torch is loaded
+    prepare_process()
     settings = settings_of(args)
     compiled = compile_for(**{**settings, "max_memory": settings["max_memory"] or available()})
     if not console.json:

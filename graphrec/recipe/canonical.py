@@ -111,7 +111,9 @@ def _language(recipe: Recipe) -> dict[str, Any]:
 
 def _data(plain: Mapping[str, Any]) -> dict[str, Any]:
     dropped = ("train", "eval") if plain["synthetic"] is not None else ()
-    return {k: v for k, v in plain.items() if v not in (None, []) and k not in dropped}
+    limits = {k: v for k, v in plain["limits"].items() if v is not None}
+    whole = {**plain, "limits": limits}
+    return {k: v for k, v in whole.items() if v not in (None, [], {}) and k not in dropped}
 
 
 def _feature(name: str, recipe: Recipe, short: Mapping[str, Any]) -> dict[str, Any]:
