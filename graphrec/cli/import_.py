@@ -12,7 +12,7 @@ __all__ = ["COMMANDS"]
 
 
 def _import(args: argparse.Namespace, console: Console) -> int:
-    from graphrec.importers.tzrec import import_config
+    from graphrec.importers.configs import import_config
 
     imported = import_config(args.config, editor_schema(args.output))
     if args.output is not None:

@@ -42,8 +42,8 @@ _HISTORY = re.compile(
 _WEIGHT = re.compile(r"^((sample|row|instance|example|case|importance)_?weights?|weights?)$")
 _SIDES = {
     "user": r"^(u|uid|user|users|member|customer|visitor|viewer|buyer|reader|account|cust)(_|$)",
-    "item": r"^(i|iid|item|items|product|goods|sku|video|movie|film|song|track|book|news|article|ad|"
-    r"adgroup|creative|game|app|listing|post|photo|content|doc|candidate|target)(_|$)",
+    "item": r"^(i|iid|item|items|product|goods|sku|video|movie|film|song|track|book|news|article|"
+    r"ad|adgroup|creative|game|app|listing|post|photo|content|doc|candidate|target)(_|$)",
 }
 
 

@@ -12,6 +12,8 @@ from graphrec.importers.from_data.profile import Profile
 __all__ = ["KINDS", "Label", "labels_of"]
 
 KINDS = ("binary", "regression", "multiclass")
+_RARE = 0.05
+
 
 @dataclass(frozen=True)
 class Label:
@@ -22,6 +24,11 @@ class Label:
     classes: int = 0
     log: bool = False
     values: Any = None
+
+    @property
+    def is_rare(self) -> bool:
+        """Whether a binary label is 1 in few rows: beside others its loss is next to nothing."""
+        return self.kind == "binary" and float((self.values > 0).mean()) < _RARE
 
 
 def labels_of(

@@ -44,6 +44,11 @@ def _has_tail(values: Any, known: Any) -> bool:
 
 def _is_smooth(values: Any, counts: Any) -> bool:
     """Ages, heights: neighbours are about as frequent, the most frequent are not the smallest."""
+    below = np.cumsum(counts) / counts.sum()
+    inner = (below > 0.01) & (below < 0.99)
+    values, counts = values[inner], counts[inner]
+    if len(values) < _FEWEST:
+        return False
     span = int(values[-1] - values[0]) + 1
     if len(values) < 0.8 * span or counts.sum() < 20 * len(values):
         return False

@@ -22,7 +22,7 @@ class Profile:
     `kind`: numbers, text, truth values, times, lists of numbers, lists of text, nothing, or other.
     `whole`: integers, also those written as floats, and texts. `values` are the distinct values of
     ids and lists, as text; `top` the share of the commonest. `pad` fills up lists of one length;
-    `pairs`: every value of a list carries a weight, `17:0.5`. `present` says which rows have a value.
+    `pairs`: every value of a list carries a weight, `17:0.5`. `present`: which rows have a value.
     """
 
     name: str
@@ -176,7 +176,6 @@ def _are_whole(numbers: Any) -> bool:
 def _padding(array: Any, lengths: Any) -> str | None:
     """The value that fills up lists of one length: 0, -1 or "" at an end of many of them."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     longest = int(lengths.max()) if len(lengths) else 0
     if longest < 2 or (lengths[lengths > 0] != longest).any():
@@ -189,7 +188,11 @@ def _padding(array: Any, lengths: Any) -> str | None:
         fills = texts == pad
         ends = fills[:, -1] | fills[:, 0]
         inner = np.diff(fills.astype(np.int8), axis=1)
-        if ends.mean() > 0.1 and fills.any(1).mean() > 0.1 and (np.abs(inner).sum(1) <= 1).mean() > 0.99:
+        if (
+            ends.mean() > 0.1
+            and fills.any(1).mean() > 0.1
+            and (np.abs(inner).sum(1) <= 1).mean() > 0.99
+        ):
             return pad
     return None
 

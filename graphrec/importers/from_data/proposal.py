@@ -33,6 +33,7 @@ _ATTENDED = 2  # histories with attention of their own; the others are pooled
 _ORDER = ("id", "pooled", "bucket", "dense")
 _SIDES = ("user", "item", "")
 _EPOCHS, _PATIENCE = 20, 2  # as many as it takes: two evaluations without gain end it
+_RARE_WEIGHT = 3  # of a label that few rows have, beside others
 _METRICS = {"binary": "auc", "regression": "mse", "multiclass": "accuracy"}
 
 
@@ -224,7 +225,9 @@ class _Text:
         said = f"{{column: {column}, transform: log1p}}" if label.log else column
         kind = "" if label.kind == "binary" else f", kind: {label.kind}"
         classes = f", classes: {label.classes}" if label.classes else ""
-        return f"{{label: {said}, in: {node}{kind}{classes}}}"
+        rare = len(self.labels) > 1 and label.is_rare
+        weight = f", weight: {_RARE_WEIGHT}" if rare else ""
+        return f"{{label: {said}, in: {node}{kind}{classes}{weight}}}"
 
     def training(self, sample: Sample, *, evaluated: bool) -> list[str]:
         """Epochs and batch for the number of rows."""

@@ -73,7 +73,9 @@ def _codes(column: Any) -> Any:
 def _depends(values: Any, key: Any) -> bool:
     """Whether a key's rows nearly all have one value, where keys repeat."""
     number = int(key.max()) + 1 if len(key) else 0
-    pairs, counts = np.unique(key.astype(np.int64) * (int(values.max()) + 1) + values, return_counts=True)
+    pairs, counts = np.unique(
+        key.astype(np.int64) * (int(values.max()) + 1) + values, return_counts=True
+    )
     owners = pairs // (int(values.max()) + 1)
     rows = np.bincount(owners, counts, minlength=number)
     usual = np.zeros(number)

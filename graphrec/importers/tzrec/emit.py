@@ -20,7 +20,7 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.*/+()=-]*(?: [A-Za-z0-9_.*/+()=>-]+)*
 def recipe_text(made: Converted, source: str, remarks: list[str], schema: str) -> str:
     """The recipe, with the editor's line first and every remark as a comment."""
     lines = [f"# yaml-language-server: $schema={schema}"]
-    lines += _comment(f"Imported from {source} (TorchEasyRec).", "")
+    lines += _comment(f"Imported from {source}.", "")
     if remarks:
         lines.append("# Without counterpart here, or done otherwise (lines of that file):")
         for remark in remarks:

@@ -9,7 +9,8 @@ import pytest
 
 from graphrec.cli import main
 from graphrec.compiler.pipeline import check_recipe
-from graphrec.importers.tzrec import Imported, import_config
+from graphrec.importers.configs import import_config
+from graphrec.importers.tzrec import Imported
 from graphrec.importers.tzrec.multitask_models import MULTITASK_MODELS
 from graphrec.importers.tzrec.rank_models import RANK_MODELS
 

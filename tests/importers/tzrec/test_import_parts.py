@@ -10,7 +10,8 @@ import pytest
 
 from graphrec.compiler.pipeline import check_recipe
 from graphrec.errors import RecipeError
-from graphrec.importers.tzrec import Imported, import_config
+from graphrec.importers.configs import import_config
+from graphrec.importers.tzrec import Imported
 
 sys.path.insert(0, str(Path(__file__).parent))
 from importer_configs import BINARY, DATA, MODELS, SPARSE, config, group, tower
