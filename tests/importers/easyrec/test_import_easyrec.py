@@ -81,8 +81,8 @@ tasks:
 """,
     "AutoInt": """\
 graph:
-  interaction: {block: self_attention, in: all.fields, width: 8, heads: 2, skip: true, pool: none, repeat: 2,
-      carry: keys}
+  interaction: {block: self_attention, in: all.fields, width: 8, heads: 2, skip: true, pool: none,
+      repeat: 2, carry: keys}
   crosses:     relu(reshape(interaction, [56]))
 tasks:
   clk: {label: clk, in: crosses, metrics: [auc]}
