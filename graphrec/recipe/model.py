@@ -87,10 +87,12 @@ class FeatureGroup(Model):
 class PairedGroup(Model):
     """A query and a sequence with the same features: the input of attention over a history."""
 
-    query: Texts
-    """Features of the target, paired with the sequence's by name."""
+    query: Texts = ()
+    """Features of the target, paired with the sequence's by name; none: the history alone."""
     keys: str
     """The sequence."""
+    of: Annotated[Texts, Later()] = ()
+    """Those of the sequence's features that are keys; by default all."""
 
 
 Group = FeatureGroup | PairedGroup

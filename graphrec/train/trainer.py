@@ -26,7 +26,7 @@ from graphrec.train.checkpoint import Checkpoint, Position
 from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.losses import TaskLosses
 from graphrec.train.optimizers import Optimizers
-from graphrec.train.progress import Progress, score_table, status
+from graphrec.train.progress import Progress, number, score_table, status
 from graphrec.train.run import Run
 from graphrec.train.saving import Saver, State
 from graphrec.train.shared_rows import SharedRows
@@ -209,7 +209,8 @@ class Trainer:
         position.scores = record
         title = (
             f"epoch {position.epoch}  step {position.step}  "
-            f"eval {record['rows']:,} rows in {record['seconds']:.1f} s  loss {record['loss']:.4f}"
+            f"eval {record['rows']:,} rows in {record['seconds']:.1f} s  "
+            f"loss {number(record['loss'])}"
         )
         self.progress.say(title + "\n" + score_table(self.recipe, record, self.reachable))
         improved = self.watched.look(record, position, self.progress.say)

@@ -21,7 +21,6 @@ class Watched:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._told: set[str] = set()
 
     def look(self, record: Record, position: Position, say: Callable[[str], None]) -> bool:
         """Note this evaluation; whether it is the best so far by `train.save.best`."""
@@ -30,16 +29,16 @@ class Watched:
         return self._improved(record, position)
 
     def _tell_missing(self, record: Record, say: Callable[[str], None]) -> None:
-        """A metric that something waits for and that these rows do not have is told once."""
+        """Tell of metrics that something rests on and that these rows do not have."""
         stop, best = self._recipe.train.early_stop, self._recipe.train.save.best
-        for setting, metric in (("early_stop", stop and stop.metric), ("save.best", best)):
-            keys = selection(self._recipe, metric)[0] if metric else []
+        rests = {"train.save.best": best, "train.early_stop": stop.metric if stop else None}
+        for setting, wanted in rests.items():
+            keys = selection(self._recipe, wanted)[0] if wanted else []
             missing = [key for key in keys if record.get(key) is None]
-            if missing and setting not in self._told:
-                self._told.add(setting)
+            if missing:
                 say(
-                    f"train.{setting}: {', '.join(missing)} is not available in these evaluation "
-                    "rows (no label, or one class): it can't be waited for, nor be the best"
+                    f"{', '.join(missing)} is not available (no labelled row, or one class only):"
+                    f" this evaluation does not count for {setting}"
                 )
 
     def _early_stop(self, record: Record, position: Position, say: Callable[[str], None]) -> None:
