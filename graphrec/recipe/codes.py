@@ -124,5 +124,7 @@ CODES: Mapping[str, str] = {
     "GR806": "the run folder can't be made",
     "GR807": "not a run folder",
     "GR808": "a checkpoint that does not fit",
+    "GR809": "a run folder whose files do not belong together",
+    "GR810": "a tensor that no checkpoint can hold",
 }
 """Code -> title."""

@@ -153,6 +153,8 @@ class Save(Model):
     """Number of latest checkpoints kept, besides the best."""
     every: Positive | None = None
     """Updates between checkpoints; one is always written at the end."""
+    minutes: NonNegative = 5.0
+    """Minutes between checkpoints written while training goes on; 0: none by the clock."""
 
 
 class ParameterGroup(Model):

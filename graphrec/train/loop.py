@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,8 +12,9 @@ from torch import nn
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, Loader, open_data
 from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
-from graphrec.recipe import canonical, recipe_hash
-from graphrec.recipe.model import IdFeature, Recipe
+from graphrec.nn.native.compiled import why_not
+from graphrec.recipe import recipe_hash
+from graphrec.recipe.model import Recipe
 from graphrec.recipe.tasks import INSIDE, has_inside
 from graphrec.train import checkpoint
 from graphrec.train.balance import make_balance
@@ -23,12 +23,14 @@ from graphrec.train.optimizers import make_optimizers
 from graphrec.train.process import keep_freed_memory
 from graphrec.train.progress import Console, Progress, clock, score_table
 from graphrec.train.report import write_report
-from graphrec.train.run import Run, command_line, open_run, read_info, versions, write_text
+from graphrec.train.resume import identity_of, learned_encoder, newest_checkpoint, write_folder
+from graphrec.train.run import Run, command_line, open_run
+from graphrec.train.run_files import run_files
+from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.trainer import Trainer, best_checkpoint
-from graphrec.views.pictures import svg
 
 __all__ = ["train"]
 
@@ -51,22 +53,24 @@ def train(
     keep_freed_memory()
     data = open_data(recipe)
     _check_selection(recipe, data, console)
-    identity = {"recipe": recipe_hash(recipe), "fingerprint": data.fingerprint}
     base = Path(run_dir or recipe.train.dir or Path("runs") / recipe.name)
-    run = open_run(base, identity)
+    identity = identity_of(compiled, data)
+    run = open_run(base, identity, console.remark)
     try:
-        found = checkpoint.latest(run.checkpoints) if run.resumed else None
-        if found is not None:
-            _remark_changes(read_info(run.folder), device, console)
+        newest = newest_checkpoint(run, device, console.remark) if run.resumed else None
         checkpoint.sweep(run.checkpoints)
-        encoder = _encoder(recipe, data, run, resumed=found is not None)
-        _write_folder(compiled, run, identity, command, plugins)
-        run.rewind(found.position if found else None)
-        trainer = _trainer(compiled, data, encoder, run, identity["recipe"], device)
-        if found is not None:
-            _restore(trainer, found)
+        encoder = learned_encoder(recipe, data, run)
+        write_folder(compiled, run, identity, command, plugins)
+        run.rewind(newest.position if newest else None)
+        trainer = _trainer(compiled, data, encoder, run, device)
+        if newest is not None:
+            _restore(trainer, newest)
+        try_saving(run.checkpoints, trainer.state())
         _loop(trainer, data, console)
         _finish(trainer, console, command)
+    except BaseException:
+        run.discard_unused()
+        raise
     finally:
         run.close()
     return run
@@ -77,6 +81,9 @@ def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
     console.remark(_start_line(trainer, data))
     if run.resumed:
         console.remark(f"going on from step {position.step} in {run.folder}")
+    why = why_not()
+    if why and trainer.device.type == "cpu" and "GRAPHREC_NATIVE" not in why:
+        console.remark(f"no native kernels, torch's own do their work, slower: {why}")
     trainer.reachable = _reachable(trainer.recipe, data)
     board = TensorBoard(run.folder / "tensorboard", position.step)
     if board.missing:
@@ -133,63 +140,11 @@ def _check_selection(recipe: Recipe, data: DataSet, console: Console) -> None:
         console.remark("no evaluation rows (data.eval): the last checkpoint counts as the best")
 
 
-def _remark_changes(info: Mapping[str, Any], device: torch.device, console: Console) -> None:
-    """What is not as it was when the run was begun, and may change the last digits."""
-    threads, now = info["threads"], torch.get_num_threads()
-    before = info.get("device", device.type)  # runs of 0.1.0 did not say
-    changes = [(f"{threads} threads", f"{now}")] if threads != now else []
-    changes += [(before, device.type)] if before != device.type else []
-    for then, there in changes:
-        console.remark(
-            f"the run was begun with {then} and goes on with {there}: the last digits may differ"
-            " from an unbroken run"
-        )
-
-
-def _encoder(recipe: Recipe, data: DataSet, run: Run, *, resumed: bool) -> Encoder:
-    if resumed:
-        return Encoder.load(recipe, run.folder)
-    encoder = Encoder.fit(recipe, data.train)
-    encoder.save(run.folder)
-    return encoder
-
-
-def _write_folder(
-    compiled: Compiled,
-    run: Run,
-    identity: dict[str, str],
-    command: Sequence[str],
-    plugins: Sequence[str],
-) -> None:
-    run.info(
-        **identity,
-        name=compiled.recipe.name,
-        command=command_line(command),
-        seed=compiled.recipe.train.seed,
-        threads=torch.get_num_threads(),
-        device=compiled.device,
-        versions=versions(),
-        plugins=list(plugins),
-        vocabulary_files=[
-            name
-            for name, feature in compiled.recipe.features.items()
-            if isinstance(feature, IdFeature) and feature.vocab.name == "file"
-        ],
-        finished=False,
-    )
-    write_text(run.folder / "recipe.yaml", canonical(compiled.recipe))
-    if compiled.lock is not None:  # what is evaluated later runs the kernels of the training
-        write_text(run.folder / compiled.lock.name, compiled.lock.read_text(encoding="utf-8"))
-    write_text(run.folder / "model.py", compiled.source.text)
-    write_text(run.folder / "graph.svg", svg(compiled.graph))
-
-
 def _trainer(
     compiled: Compiled,
     data: DataSet,
     encoder: Encoder,
     run: Run,
-    recipe_hash: str,
     device: torch.device,
 ) -> Trainer:
     recipe = compiled.recipe
@@ -205,7 +160,9 @@ def _trainer(
     # Weights have seeds of their own; this one is for dropout.
     torch.manual_seed(seed)
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
-    return Trainer(*parts, recipe_hash, device, balance)
+    trainer = Trainer(*parts, recipe_hash(recipe), device, balance)
+    trainer.saver.run_files = run_files(run.folder)
+    return trainer
 
 
 def _restore(trainer: Trainer, found: checkpoint.Checkpoint) -> None:

@@ -277,6 +277,7 @@ SHOWN = {
         f"features.{kind}.side": "whose property it is; only ids of synthetic rows differ by it"
         for kind in ("bucket", "cross", "dense", "sequence")
     },
+    "train.save.minutes": "by the clock, while training goes on: tests/reliability/test_saving.py",
     "train.compile": "torch.compile: the same numbers; tests/train",
     "train.device": "where, not what: tests/train/test_device.py",
 }

@@ -23,6 +23,7 @@ from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.device import find_device
 from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.run import read_info
+from graphrec.train.run_files import check_files
 from graphrec.train.trainer import best_checkpoint
 
 __all__ = ["Trained", "choose_checkpoint", "evaluate", "load_run"]
@@ -66,8 +67,15 @@ def load_run(
     """
     folder = Path(run_dir)
     info, on = read_info(folder), find_device(device)
+    newest = checkpoint.latest(folder / "checkpoints")
+    if newest is not None:
+        if newest.recipe != info["recipe"]:
+            raise CheckpointError(
+                Problem("GR808", f"{newest.folder} is of another recipe than {folder}")
+            )
+        check_files(folder, newest.run_files)  # before the recipe is read: it is one of them
     # Vocabularies that came from files are in the run folder now: the files are not needed.
-    fitted = [f"features.{name}.vocab=fit" for name in info["vocabulary_files"]]
+    fitted = [f"features.{name}.vocab=fit" for name in info.get("vocabulary_files", ())]
     compiled = compile_recipe(
         folder / "recipe.yaml",
         overrides=[*fitted, *overrides],
@@ -80,6 +88,7 @@ def load_run(
         raise CheckpointError(
             Problem("GR808", f"{found.folder} is of another recipe than {folder}")
         )
+    check_files(folder, found.run_files)
     encoder = Encoder.load(compiled.recipe, folder)
     module = compiled.module(encoder.rows)
     try:
@@ -128,10 +137,12 @@ def choose_checkpoint(recipe: Recipe, folder: Path, wanted: str | int | None) ->
                 )
             )
     if wanted in (None, "last"):
-        last = checkpoint.latest(parent)
-        if last is None:
+        found = checkpoint.survey(parent)
+        for error in found.newer():  # never an older one in its place without a word
+            raise error
+        if found.newest is None:
             raise CheckpointError(Problem("GR801", f"no checkpoint in {parent}"))
-        return last
+        return found.newest
     if not str(wanted).isdecimal():
         raise CheckpointError(
             Problem("GR801", f"no checkpoint `{wanted}`", help="best, last, or a step: 1234")
