@@ -90,6 +90,20 @@ class ListedRows:
             self._direct = np.full(span, len(values), np.int32)
             self._direct[self._numbers - self._low] = self._number_rows
 
+    def arrays(self) -> dict[str, Array]:
+        """The values for readers without Arrow: see `graphrec.data.row_reader.Table`."""
+        texts = self.values.cast(pa.large_string())
+        _, offsets, data = texts.buffers()
+        first, count = texts.offset, len(texts)
+        return {
+            "hashes": self._hashes,
+            "order": self._order.astype(np.int32 if self.rows < 1 << 31 else np.int64),
+            "offsets": np.frombuffer(offsets, np.int64)[first : first + count + 1]
+            if count
+            else np.zeros(1, np.int64),
+            "text": np.frombuffer(data or b"", np.uint8),
+        }
+
     def texts(self, values: Any) -> Array:
         unseen = self.rows - 1
         if unseen == 0 or len(values) == 0:
