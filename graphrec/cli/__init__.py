@@ -6,15 +6,15 @@
 
 Thin: every command imports what it needs when it runs, so that `--help` needs argparse alone.
 Exit status: 0 fine, 2 usage or recipe, 3 data, 4 environment, 5 checkpoint, 70 a bug of graphrec,
-130 interrupted.
+129, 130, 143 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -43,7 +43,7 @@ from graphrec.cli import (
 )
 from graphrec.cli import compile as compile_
 from graphrec.cli.command import Command, Parser, UsageError
-from graphrec.cli.console import Console
+from graphrec.cli.console import Console, drop, open_streams
 
 __all__ = ["GROUPS", "main"]
 
@@ -69,18 +69,35 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (see the module's text)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    open_streams()
+    if argv is None and not sys.warnoptions:
+        # Python's warnings are for who writes the code; -W and PYTHONWARNINGS show them.
+        warnings.simplefilter("ignore")
     console = Console(json=_asks_for_json(words), quiet="--quiet" in words)
     try:
         status = _run(words, console)
-        sys.stdout.flush()
-        return status
+        return _flushed(status, console)
     except KeyboardInterrupt:
         console.remark("interrupted")
         return 130
     except BrokenPipeError:
         # The reader (`| head`) has gone: leave without a word, also when Python flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
         return 141
+    except OSError as error:  # of --help; those of commands are told where they run
+        return _failed(error, console)
+
+
+def _flushed(status: int, console: Console) -> int:
+    """The status, unless what the command was asked for can't be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop(sys.stdout)
+        return _failed(OSError(error.errno, error.strerror, "standard output"), console)
+    return status
 
 
 def _run(words: list[str], console: Console) -> int:
@@ -118,17 +135,17 @@ def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> Usag
 
 
 def _failed(error: Exception, console: Console) -> int:
-    from graphrec.errors import GraphrecError, Problem
+    from graphrec.errors import GraphrecError, Problem, machine_fault
 
     if isinstance(error, UsageError):
         return _usage(error, console)
     if isinstance(error, GraphrecError):
         console.problems(error.problems, getattr(error, "sources", None))
         return error.exit_status
-    if isinstance(error, OSError) and error.filename is not None:
-        what = f"{error.filename}: {error.strerror or error}"
-        console.problems([Problem("GR002", what, help="check the path, its rights and the disk")])
-        return 4
+    fault = machine_fault(error)
+    if fault is not None:
+        console.problems(fault.problems)
+        return fault.exit_status
     import traceback
 
     traceback.print_exception(error)

@@ -6,19 +6,20 @@ import argparse
 import os
 
 from graphrec.cli.command import Command, Parser, editor_schema, shared_options
-from graphrec.cli.console import Console, write_file
+from graphrec.cli.console import Console
+from graphrec.text import write_text
 
 __all__ = ["COMMANDS"]
 
 
 def _import(args: argparse.Namespace, console: Console) -> int:
-    from graphrec.importers.tzrec import import_config
+    from graphrec.importers.configs import import_config
 
     imported = import_config(args.config, editor_schema(args.output))
     if args.output is not None:
-        write_file(args.output, imported.text)
+        write_text(args.output, imported.text)
         for name, text in imported.files.items():
-            write_file(os.path.join(os.path.dirname(args.output), name), text)
+            write_text(os.path.join(os.path.dirname(args.output), name), text)
     if console.json:
         problems = [problem.as_json() for problem in imported.problems]
         texts = {} if args.output else {"recipe": imported.text, "files": dict(imported.files)}
@@ -39,7 +40,9 @@ def _import(args: argparse.Namespace, console: Console) -> int:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("config", metavar="FILE", help="a TorchEasyRec config (protobuf text)")
+    parser.add_argument(
+        "config", metavar="FILE", help="a config of TorchEasyRec or EasyRec (protobuf text)"
+    )
     parser.add_argument(
         "-O", "--output", metavar="FILE", help="write the recipe there instead of to stdout"
     )
@@ -49,7 +52,7 @@ def _options(parser: Parser) -> None:
 COMMANDS = (
     Command(
         "import",
-        "turn a TorchEasyRec config into a recipe, and tell what has no counterpart",
+        "turn a config of TorchEasyRec or EasyRec into a recipe, and tell what has no counterpart",
         _import,
         _options,
         ("graphrec import deepfm_criteo.config -O deepfm_criteo.yaml",),

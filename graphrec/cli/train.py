@@ -11,7 +11,7 @@ from graphrec.cli.command import (
     recipe_options,
     settings_of,
 )
-from graphrec.cli.console import Console
+from graphrec.cli.console import Console, lasting_streams
 
 __all__ = ["COMMANDS"]
 
@@ -28,15 +28,14 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         console.problems(compiled.problems)
     from graphrec.train.loop import train
 
-    command = ["graphrec", *args.words]
-    run = train(
-        compiled, console=console, run_dir=args.run, command=command, plugins=tuple(args.plugins)
-    )
-    if console.json:
-        problems = [problem.as_json() for problem in compiled.problems]
-        evaluated = [record for record in run.records if record.get("kind") == "eval"]
-        last = evaluated[-1] if evaluated else None
-        console.data({"run": str(run.folder), "eval": last, "problems": problems})
+    command, plugins = ["graphrec", *args.words], tuple(args.plugins)
+    with lasting_streams():  # a reader that has gone, or a full log, is no reason to stop
+        run = train(compiled, console=console, run_dir=args.run, command=command, plugins=plugins)
+        if console.json:
+            problems = [problem.as_json() for problem in compiled.problems]
+            evaluated = [record for record in run.records if record.get("kind") == "eval"]
+            last = evaluated[-1] if evaluated else None
+            console.data({"run": str(run.folder), "eval": last, "problems": problems})
     return 0
 
 

@@ -14,7 +14,6 @@ This file is part of graphrec and of every bundle it exports (there it is `featu
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,24 +21,25 @@ from typing import Any
 
 import numpy as np
 
+from graphrec.data.raw_cells import (
+    BadCell,
+    canonical,
+    equals,
+    id_of,
+    listed,
+    numbers,
+    parted,
+)
+
 __all__ = ["BadCell", "Features", "Table"]
 
 Array = np.ndarray[Any, Any]
 Row = Mapping[str, Any]
 
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"-?[0-9]+")
 _MEMO = 1 << 17  # values whose rows are remembered, of each table
 _PRIME, _MASK = 0x100000001B3, (1 << 64) - 1
 _START = 0xCBF29CE484222325
-
-
-class BadCell(ValueError):
-    """A value that a feature can't use; `row` is its position, `column` where it stands."""
-
-    def __init__(self, row: int, column: str, why: str) -> None:
-        super().__init__(f"row {row}, column `{column}`: {why}")
-        self.row, self.column, self.why = row, column, why
 
 
 class Table:
@@ -59,7 +59,7 @@ class Table:
         """The row of a text or integer; ValueError where it is illegal."""
         found = self._memo.get(value)
         if found is None:
-            found = self._find(value)
+            found = self._find(canonical(value) if isinstance(value, str) else value)
             if len(self._memo) >= _MEMO:
                 self._memo.clear()
             self._memo[value] = found
@@ -107,7 +107,12 @@ class Features:
     def __init__(self, spec: Mapping[str, Any], tables: Mapping[str, Table]) -> None:
         self.entries: list[dict[str, Any]] = list(spec["entries"])
         self.tables = tables
+        self._nulls = frozenset(["", *spec.get("nulls", ())])
         self._edges = {e["name"]: np.array(e["edges"]) for e in self.entries if "edges" in e}
+        self._histories: dict[str, list[dict[str, Any]]] = {}
+        for entry in self.entries:
+            if entry.get("form") == "sequence":
+                self._histories.setdefault(entry["sequence"], []).append(entry)
 
     @classmethod
     def load(cls, folder: str | Path) -> Features:
@@ -131,55 +136,44 @@ class Features:
         """The arrays for whole rows; with `side`, of the features of that side alone."""
         found: dict[str, Array] = {}
         for entry in self.entries:
-            if side in (None, entry["side"]):
-                self._read(entry, rows, found)
+            if side not in (None, entry["side"]):
+                continue
+            if entry["kind"] == "cross":
+                found[entry["name"]] = self._cross(entry, rows)
+            elif entry["form"] == "single":
+                cells = self._cells(rows, entry["column"])
+                found[entry["name"]] = self._values(entry, cells, range(len(cells)))
+            elif entry["form"] == "multi":
+                self._multi(entry, rows, found)
+            elif entry is self._histories[entry["sequence"]][0]:
+                self._history(self._histories[entry["sequence"]], rows, found)
         return found
 
     def score(self, request: Row, candidates: Sequence[Row]) -> dict[str, Array]:
         """The arrays for the candidates of one request; the request's own values count for both."""
         found = self([request], "request")
-        wanted = [c for c in self.columns("candidates") if c in request]
         mine = set(self.columns("request"))
+        wanted = [c for c in self.columns("candidates") if c in request]
         given = {c: request[c] for c in wanted if c in mine}
         other = {c: request[c] for c in wanted if c not in mine}
-        if given or other:
-            known = {name for row in candidates for name in row} if other else set()
-            other = {c: value for c, value in other.items() if c not in known}
-            candidates = [{**row, **other, **given} for row in candidates]
+        if other:
+            known = {name for row in candidates for name in row}
+            given |= {c: value for c, value in other.items() if c not in known}
+        if given:
+            candidates = [{**row, **given} for row in candidates]
         return found | self(candidates, "candidates")
 
-    # ---- one feature ---------------------------------------------------------------------------
+    # ---- values --------------------------------------------------------------------------------
 
-    def _read(self, entry: dict[str, Any], rows: Sequence[Row], found: dict[str, Array]) -> None:
-        name, column = entry["name"], entry.get("column", "")
-        if entry["kind"] == "cross":
-            found[name] = self._cross(entry, rows)
-            return
-        cells = _cells(rows, column)
-        form = entry["form"]
-        if form == "single":
-            found[name] = self._values(entry, cells, range(len(cells)))
-            return
-        lists = [self._list(entry, cell, place) for place, cell in enumerate(cells)]
-        if form == "sequence":
-            lists = _cut(lists, entry)
-        lengths = np.fromiter(map(len, lists), np.int64, len(lists))
-        places = np.repeat(np.arange(len(lists)), lengths)
-        flat = [value for values in lists for value in values]
-        owner = entry["sequence"] if form == "sequence" else name
-        known = found.get(f"{owner}.lengths")
-        if known is not None and (odd := np.flatnonzero(known != lengths)).size:
-            why = f"has not as many steps as the other columns of `{owner}`"
-            raise BadCell(int(odd[0]), column, why)
-        found[f"{owner}.lengths"] = lengths
-        if entry.get("nested"):
-            steps = [self._inner(entry, cell, places[n]) for n, cell in enumerate(flat)]
-            inner = np.fromiter(map(len, steps), np.int64, len(steps))
-            found[f"{name}.lengths"] = inner
-            flat, places = [v for values in steps for v in values], np.repeat(places, inner)
-        found[f"{name}.values"] = self._values(entry, flat, places)
-        if "weights" in entry:
-            found[f"{name}.weights"] = _weights(entry, rows, lengths)
+    def _cells(self, rows: Sequence[Row], column: str) -> list[Any]:
+        try:
+            cells = [row[column] for row in rows]
+        except KeyError:
+            if not any(column in row for row in rows):
+                raise BadCell(0, column, "no row has this column") from None
+            cells = [row.get(column) for row in rows]
+        nulls = self._nulls
+        return [None if type(cell) is str and cell in nulls else cell for cell in cells]
 
     def _values(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
         kind = entry["kind"]
@@ -187,23 +181,22 @@ class Features:
             return self._ids(entry, cells, places)
         if kind == "bucket":
             return self._buckets(entry, cells, places)
-        return _dense(entry, cells, places)
+        return self._dense(entry, cells, places)
 
     def _ids(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
         table = self.tables[entry["table"]]
-        null = table.rows - 1 if entry.get("default") is None else table.row(str(entry["default"]))
         known, unseen = table.row, table.rows - 1
-        truth = ("0", "1") if table.kind == "range" else ("false", "true")
+        null = unseen if entry["default"] is None else known(str(entry["default"]))
         out = np.empty(len(cells), np.int64)
-        strict = entry.get("oov") == "error"
+        strict = entry["oov"] == "error"
         for number, cell in enumerate(cells):
             if cell is None:
                 out[number] = null
                 continue
             try:
                 kind = type(cell)
-                out[number] = known(cell if kind is str or kind is int else _id(cell, truth))
-            except ValueError as why:
+                out[number] = known(cell if kind is str or kind is int else id_of(cell))
+            except (ValueError, OverflowError) as why:
                 raise BadCell(int(places[number]), entry["column"], f"{cell!r} {why}") from None
             if strict and out[number] == unseen:
                 why_not = f"{cell!r} is not in the vocabulary of feature `{entry['feature']}`"
@@ -211,47 +204,142 @@ class Features:
         return out
 
     def _buckets(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
-        default = entry.get("default")
-        values = _numbers(cells, 0.0 if default is None else default, entry["column"], places)
+        default = entry["default"]
+        values = numbers(cells, 0.0 if default is None else default, entry["column"], places)
         found = np.searchsorted(self._edges[entry["name"]], values, side="right")
         if default is None:
-            nulls = [number for number, cell in enumerate(cells) if cell is None or cell == ""]
+            nulls = [number for number, cell in enumerate(cells) if cell is None]
             found[nulls] = self.tables[entry["table"]].rows - 1
         return found.astype(np.int64)
 
+    def _dense(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
+        """Transformed numbers [N, width], float32."""
+        width, column, null = entry["width"], entry["column"], entry["null"]
+        sep = entry.get("inner_sep" if entry["form"] == "sequence" else "sep")
+        if width == 1 and not any(isinstance(cell, list | tuple | str) for cell in cells):
+            values = numbers(cells, null[0], column, places)[:, None]
+        else:
+            flat: list[Any] = []
+            for number, cell in enumerate(cells):
+                several = listed(cell, sep, self._nulls)
+                one = (cell,) if several is None else several
+                one = (None,) * width if cell is None else one
+                if len(one) != width:
+                    raise BadCell(int(places[number]), column, f"{cell!r} has not {width} numbers")
+                flat.extend(one)
+            each = np.repeat(np.asarray(places, np.int64), width)
+            values = numbers(flat, 0.0, column, each).reshape(len(cells), width)
+            missing = np.array([cell is None for cell in flat], bool).reshape(values.shape)
+            values = np.where(missing, null, values)
+        if entry["transform"] == "log1p":
+            values = np.copysign(np.log1p(np.abs(values)), values)
+        elif "shift" in entry:
+            values = (values - np.array(entry["shift"])) * np.array(entry["factor"])
+        with np.errstate(over="ignore"):
+            result = values.astype(np.float32)
+        if not np.isfinite(result).all():
+            place = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
+            why = f"{cells[place]!r} does not fit in 32 bits"
+            raise BadCell(int(places[place]), column, why)
+        return result
+
     def _cross(self, entry: dict[str, Any], rows: Sequence[Row]) -> Array:
         size = self.tables[entry["table"]].rows - 1
-        parts = [(part, _cells(rows, part["column"])) for part in entry["of"]]
+        parts = [(part, self._cells(rows, part["column"])) for part in entry["of"]]
         out = np.empty(len(rows), np.int64)
         for number in range(len(rows)):
             value, null = _START, False
             for part, cells in parts:
                 cell = cells[number]
-                cell = part.get("default") if cell is None else cell
+                cell = part["default"] if cell is None else cell
                 null |= cell is None
                 try:
-                    text = str(_id(cell, ("false", "true"))) if cell is not None else ""
+                    mixed = 0 if cell is None else hash_bytes(str(id_of(cell)).encode())
                 except ValueError as why:
                     raise BadCell(number, part["column"], f"{cell!r} {why}") from None
-                mixed = 0 if cell is None else hash_bytes(text.encode())
                 value = _finish((value ^ mixed) * _PRIME & _MASK)
             out[number] = size if null else value % size
         return out
 
     # ---- lists ---------------------------------------------------------------------------------
 
-    def _list(self, entry: dict[str, Any], cell: Any, place: int) -> Sequence[Any]:
-        """The values of a cell; a single value is a list of one, but no history."""
-        values = _listed(cell, entry.get("sep"))
-        if values is not None:
-            return values
-        if entry["form"] == "sequence":
-            raise BadCell(place, entry["column"], f"{cell!r} is no list")
-        return (cell,)
+    def _list(self, entry: dict[str, Any], cell: Any, place: int, column: str = "") -> Any:
+        """The values of a cell; a number is a list of one, but no history."""
+        values = listed(cell, entry.get("sep"), self._nulls, entry.get("nested", False))
+        if values is None and entry["form"] == "multi" and not isinstance(cell, str | dict):
+            return (cell,)
+        if values is None:
+            raise BadCell(place, column or entry["column"], f"{cell!r} is no list")
+        return values
 
-    def _inner(self, entry: dict[str, Any], cell: Any, place: Any) -> Sequence[Any]:
-        values = _listed(cell, entry.get("inner_sep"))
-        return (cell,) if values is None else values
+    def _multi(self, entry: dict[str, Any], rows: Sequence[Row], found: dict[str, Array]) -> None:
+        cells, pad = self._cells(rows, entry["column"]), entry.get("pad")
+        beside = self._cells(rows, entry["weights"]) if "weights" in entry else None
+        flat: list[Any] = []
+        weights: list[Any] = []
+        lengths = np.empty(len(cells), np.int64)
+        for place, cell in enumerate(cells):
+            inside = entry.get("inside", False)
+            values = cell if inside and isinstance(cell, dict) else self._list(entry, cell, place)
+            own: Any = None
+            if inside:
+                values, own = parted(values, self._nulls)
+            elif beside is not None:
+                own = self._list(entry, beside[place], place, entry["weights"])
+                if len(own) != len(values):
+                    why = f"has not as many weights as `{entry['column']}` has values"
+                    raise BadCell(place, entry["weights"], why)
+            kept = [n for n, v in enumerate(values) if v is not None and not _is(v, pad)]
+            flat.extend(values[n] for n in kept)
+            weights.extend(own[n] for n in kept if own is not None)
+            lengths[place] = len(kept)
+        places = np.repeat(np.arange(len(cells)), lengths)
+        name = entry["name"]
+        found[f"{name}.lengths"] = lengths
+        found[f"{name}.values"] = self._values(entry, flat, places)
+        if beside is not None or entry.get("inside"):
+            column = entry.get("weights", entry["column"])
+            found[f"{name}.weights"] = numbers(weights, 1.0, column, places).astype(np.float32)
+
+    def _history(
+        self, entries: list[dict[str, Any]], rows: Sequence[Row], found: dict[str, Array]
+    ) -> None:
+        """The columns of a history: steps that are nothing in all of them are none."""
+        columns = []
+        for entry in entries:
+            cells = self._cells(rows, entry["column"])
+            columns.append([self._list(entry, cell, place) for place, cell in enumerate(cells)])
+        alike = all(len({*map(len, row)}) == 1 for row in zip(*columns, strict=True))
+        if alike and not any(_is_whole(e, c) for e, c in zip(entries, columns, strict=True)):
+            columns = _without_gaps(entries, columns)
+        most, keep = entries[0]["max_len"], entries[0]["keep"]
+        lengths: Array | None = None
+        for entry, lists in zip(entries, columns, strict=True):
+            if keep == "last":
+                lists = [values[-most:] if len(values) > most else values for values in lists]
+            else:
+                lists = [values[:most] for values in lists]
+            sizes = np.fromiter(map(len, lists), np.int64, len(lists))
+            if lengths is not None and (odd := np.flatnonzero(sizes != lengths)).size:
+                why = f"has not as many steps as `{entries[0]['column']}`"
+                raise BadCell(int(odd[0]), entry["column"], why)
+            lengths = found[f"{entry['sequence']}.lengths"] = sizes
+            self._steps(entry, [v for values in lists for v in values], sizes, found)
+
+    def _steps(
+        self, entry: dict[str, Any], flat: list[Any], lengths: Array, found: dict[str, Array]
+    ) -> None:
+        name, places = entry["name"], np.repeat(np.arange(len(lengths)), lengths)
+        if entry.get("nested"):
+            steps = []
+            for cell in flat:
+                several = listed(cell, entry.get("inner_sep"), self._nulls)
+                step = (cell,) if several is None else several
+                steps.append([value for value in step if value is not None])
+            inner = np.fromiter(map(len, steps), np.int64, len(steps))
+            found[f"{name}.lengths"] = inner
+            flat, places = [v for values in steps for v in values], np.repeat(places, inner)
+        found[f"{name}.values"] = self._values(entry, flat, places)
 
 
 def _columns_of(entry: Mapping[str, Any]) -> list[str]:
@@ -260,118 +348,28 @@ def _columns_of(entry: Mapping[str, Any]) -> list[str]:
     return [entry["column"], *([entry["weights"]] if "weights" in entry else [])]
 
 
-def _cells(rows: Sequence[Row], column: str) -> list[Any]:
-    try:
-        return [row[column] for row in rows]
-    except KeyError:
-        if not any(column in row for row in rows):
-            raise BadCell(0, column, "no row has this column") from None
-        return [row.get(column) for row in rows]
+def _is(value: Any, pad: Any) -> bool:
+    return pad is not None and equals(value, pad)
 
 
-def _listed(cell: Any, sep: str | None) -> Sequence[Any] | None:
-    """The values of a list, or of a text with a separator; None for another single value."""
-    kind = type(cell)
-    if kind is list or kind is tuple:
-        return cell  # type: ignore[no-any-return]
-    if cell is None:
-        return ()
-    if isinstance(cell, np.ndarray):
-        return cell.tolist()  # type: ignore[no-any-return]
-    if isinstance(cell, str) and sep is not None:
-        return cell.split(sep) if cell else ()
-    return None
+def _is_whole(entry: Mapping[str, Any], lists: Sequence[Sequence[Any]]) -> bool:
+    """Whether a column of a history has a value at every step."""
+    return entry.get("pad") is None and not any(None in values for values in lists)
 
 
-def _cut(lists: list[Sequence[Any]], entry: Mapping[str, Any]) -> list[Sequence[Any]]:
-    most = entry["max_len"]
-    if entry["keep"] == "last":
-        return [values[-most:] if len(values) > most else values for values in lists]
-    return [values[:most] if len(values) > most else values for values in lists]
-
-
-def _id(cell: Any, truth: tuple[str, str]) -> str | int:
-    """A text or integer for any value that can be an id."""
-    if isinstance(cell, np.generic):
-        cell = cell.item()
-    if isinstance(cell, bool):
-        return truth[cell]
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, int):
-        if not -(1 << 63) <= cell < 1 << 64:
-            raise ValueError("does not fit in 64 bits: give it as text")
-        return cell
-    if isinstance(cell, float):
-        if not (math.isfinite(cell) and abs(cell) < 2.0**63 and cell == int(cell)):
-            raise ValueError("is not a whole number, but an id")
-        return int(cell)
-    raise ValueError(f"is of type {type(cell).__name__}: text, number or truth value needed")
-
-
-def _numbers(cells: Sequence[Any], default: float, column: str, places: Any) -> Array:
-    """Numbers [N] in double precision, nulls and empty texts replaced by `default`."""
-    kinds = set(map(type, cells))
-    if kinds <= {int, float, bool}:
-        values = np.array(cells, np.float64)
-    else:
-        values = np.array([_number(c, default, column, places, n) for n, c in enumerate(cells)])
-        values = values.astype(np.float64)
-    if len(values) and not np.isfinite(values).all():
-        place = int(np.flatnonzero(~np.isfinite(values))[0])
-        raise BadCell(int(places[place]), column, f"{cells[place]!r} is not a finite number")
-    return values
-
-
-def _number(cell: Any, default: float, column: str, places: Any, number: int) -> float:
-    if cell is None or cell == "":
-        return default
-    if isinstance(cell, str) and _NUMBER.fullmatch(cell):
-        return float(cell)
-    if isinstance(cell, int | float | np.number | np.bool_):
-        return float(cell)
-    raise BadCell(int(places[number]), column, f"{cell!r} is not a number")
-
-
-def _dense(entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
-    """Transformed numbers [N, width], float32."""
-    width, default, column = entry["width"], entry["default"], entry["column"]
-    sep = entry.get("inner_sep" if entry["form"] == "sequence" else "sep")
-    if width == 1 and sep is None and not any(isinstance(c, list | tuple) for c in cells):
-        values = _numbers(cells, default, column, places)[:, None]
-    else:
-        flat: list[Any] = []
-        for number, cell in enumerate(cells):
-            listed = _listed(cell, sep)
-            one = (cell,) if listed is None else listed
-            if cell is None or (sep is not None and width == 1 and not one):
-                one = (default,) * width
-            if len(one) != width:
-                raise BadCell(int(places[number]), column, f"{cell!r} has not {width} numbers")
-            flat.extend(one)
-        each = np.repeat(np.asarray(places), width)
-        values = _numbers(flat, default, column, each).reshape(len(cells), width)
-    if entry["transform"] == "log1p":
-        values = np.copysign(np.log1p(np.abs(values)), values)
-    elif "shift" in entry:
-        values = (values - np.array(entry["shift"])) * np.array(entry["factor"])
-    with np.errstate(over="ignore"):
-        result = values.astype(np.float32)
-    if not np.isfinite(result).all():
-        place = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
-        raise BadCell(int(places[place]), column, f"{cells[place]!r} does not fit in 32 bits")
-    return result
-
-
-def _weights(entry: dict[str, Any], rows: Sequence[Row], lengths: Array) -> Array:
-    column = entry["weights"]
-    lists = []
-    for place, cell in enumerate(_cells(rows, column)):
-        values = _listed(cell, entry.get("sep"))
-        lists.append((cell,) if values is None else values)
-        if len(lists[-1]) != lengths[place]:
-            why = f"has not as many weights as `{entry['column']}` has values"
-            raise BadCell(place, column, why)
-    places = np.repeat(np.arange(len(lists)), lengths)
-    flat = [value for values in lists for value in values]
-    return _numbers(flat, 1.0, column, places).astype(np.float32)
+def _without_gaps(
+    entries: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[Any]]
+) -> list[list[list[Any]]]:
+    kept: list[list[list[Any]]] = [[] for _ in columns]
+    for row in zip(*columns, strict=True):
+        steps = [
+            step
+            for step in zip(*row, strict=True)
+            if any(
+                v is not None and not _is(v, e.get("pad"))
+                for v, e in zip(step, entries, strict=True)
+            )
+        ]
+        for number, lists in enumerate(kept):
+            lists.append([step[number] for step in steps])
+    return kept

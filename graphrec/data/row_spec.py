@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphrec.data.encoder import Encoder
+from graphrec.data.numbers import null_of
 from graphrec.data.plan import Field
 from graphrec.data.row_reader import Features, Table
-from graphrec.data.value_maps import HashedRows, ListedRows
+from graphrec.data.vocabularies import HashedRows, ListedRows
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature
 
 __all__ = ["row_features", "row_spec", "row_tables"]
@@ -32,7 +33,8 @@ def row_spec(encoder: Encoder, sides: Mapping[str, str]) -> dict[str, Any]:
         vocabulary = encoder.vocabularies.get(name)
         kind = {ListedRows: "listed", HashedRows: "hash"}.get(type(vocabulary), "range")
         tables[name] = {"kind": kind, "rows": encoder.rows[name]}
-    return {"version": 1, "entries": entries, "tables": tables}
+    nulls = list(encoder.recipe.data.nulls)
+    return {"version": 1, "nulls": nulls, "entries": entries, "tables": tables}
 
 
 def row_tables(encoder: Encoder, spec: Mapping[str, Any]) -> dict[str, Table]:
@@ -60,13 +62,16 @@ def _entry(encoder: Encoder, field: Field, side: str) -> dict[str, Any]:
     if field.sequence is not None:
         sequence = field.sequence
         entry |= {"sequence": sequence.name, "max_len": sequence.max_len, "keep": sequence.keep}
+    if field.pad is not None:
+        entry["pad"] = field.pad
     if field.nested and feature.sep is not None:
         entry["inner_sep"] = feature.sep
     if isinstance(feature, DenseFeature):
         entry |= {"kind": "number", "width": feature.width, "transform": feature.transform}
         scale = encoder.learned.scales.get(field.stats)
-        if scale is not None and feature.transform in ("zscore", "minmax"):
-            entry |= {"shift": scale[0].tolist(), "factor": scale[1].tolist()}
+        entry["null"] = null_of(feature, scale).tolist()
+        if scale is not None and feature.transform != "log1p":
+            entry |= {"shift": scale.shift.tolist(), "factor": scale.factor.tolist()}
         return entry
     entry["table"] = str(field.table)
     if field.nested:
@@ -76,4 +81,6 @@ def _entry(encoder: Encoder, field: Field, side: str) -> dict[str, Any]:
     assert isinstance(feature, IdFeature)
     if field.weights:
         entry["weights"] = field.weights
+    if field.inside:
+        entry["inside"] = True
     return {**entry, "kind": "id", "oov": feature.oov}

@@ -3,7 +3,7 @@
 model.pt2 | model.onnx     scores of whole rows
 score.pt2 | score.onnx     scores of the candidates of a request, where features have sides
 signature.json             inputs, outputs, what was proven
-features.py .json tables/  raw values -> inputs, with numpy alone
+features.py cells.py features.json tables/   raw values -> inputs, with numpy alone
 client.py                  an example to start from
 """
 
@@ -24,8 +24,8 @@ import torch
 from torch.export import ExportedProgram
 
 from graphrec.blocks.library import BUILTIN, Library
-from graphrec.data import row_reader
-from graphrec.data.value_maps import ListedRows
+from graphrec.data import raw_cells, row_reader
+from graphrec.data.vocabularies import ListedRows
 from graphrec.errors import DataError, Problem
 from graphrec.export.compared import Change, changes
 from graphrec.export.formats import Format, FormatName, check_format
@@ -155,8 +155,10 @@ def _write_reader(model: Model, folder: Path) -> None:
             np.savez(folder / file, allow_pickle=False, **vocabulary.arrays())
             spec["tables"][name]["file"] = file
     (folder / "features.json").write_text(_text(spec), encoding="utf-8")
-    source = Path(row_reader.__file__).read_text(encoding="utf-8")
-    (folder / "features.py").write_text(source, encoding="utf-8")
+    for module, name in ((row_reader, "features"), (raw_cells, "cells")):
+        source = Path(str(module.__file__)).read_text(encoding="utf-8")
+        source = source.replace("from graphrec.data.raw_cells import", "from cells import")
+        (folder / f"{name}.py").write_text(source, encoding="utf-8")
 
 
 def _write_client(form: FormatName, folder: Path) -> None:

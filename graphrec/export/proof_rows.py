@@ -9,7 +9,7 @@ import numpy as np
 
 from graphrec.data import Encoder
 from graphrec.data.plan import Field
-from graphrec.data.value_maps import ListedRows, RangeRows
+from graphrec.data.vocabularies import ListedRows, RangeRows
 from graphrec.recipe.model import BucketFeature, DenseFeature
 
 __all__ = ["proof_rows"]
@@ -59,6 +59,8 @@ def _column(
         values: list[Any] = [_said(step, field.feature.sep) for step in steps]
     else:
         values = draw(sum(sizes))
+    if field.inside:
+        values = [None if v is None else f"{v}:{random.random():.3f}" for v in values]
     return [_said(cell, field.sep) for cell in _cut(values, sizes)]
 
 
@@ -66,7 +68,7 @@ def _draw(encoder: Encoder, field: Field, random: Any) -> Draw:
     """Values of the field, one at a time: some null, some unseen where that is allowed."""
     feature = field.feature
     if isinstance(feature, DenseFeature):
-        shift, factor = encoder.learned.scales.get(field.stats, (np.zeros(1), np.ones(1)))
+        shift, factor, _ = encoder.learned.scales.get(field.stats, (np.zeros(1), np.ones(1), 0))
         # A history's own vectors have their own separator.
         sep = field.sep if field.sequence is None else feature.sep
         return _numbers(feature.width, float(shift[0]), float(1 / factor[0]), sep, random)

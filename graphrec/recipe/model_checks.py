@@ -19,6 +19,7 @@ from graphrec.recipe.model import (
     Task,
 )
 from graphrec.recipe.names import node_name
+from graphrec.recipe.optimizer_table import DENSE, OPTIMIZERS, SPARSE
 from graphrec.recipe.training import Balance, Data, Optim, Optimizer, Schedule, Train
 
 __all__ = ["BALANCE_SETTINGS", "CHECKS", "OPTIMIZER_SETTINGS", "SCHEDULE_SETTINGS"]
@@ -29,13 +30,7 @@ BALANCE_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "uncertainty": (),
 }
 
-OPTIMIZER_SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "adam": ("betas", "eps", "weight_decay"),
-    "adamw": ("betas", "eps", "weight_decay"),
-    "adagrad": ("eps", "weight_decay"),
-    "rowwise_adagrad": ("eps", "weight_decay"),
-    "sgd": ("momentum", "weight_decay"),
-}
+OPTIMIZER_SETTINGS = {name: row.settings for name, row in OPTIMIZERS.items()}
 SCHEDULE_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "constant": (),
     "exponential": ("gamma", "every", "staircase", "minimum"),
@@ -44,8 +39,6 @@ SCHEDULE_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "restarts": ("every", "minimum"),
     "linear": ("minimum",),
 }
-_DENSE = ("adam", "adamw", "adagrad", "sgd")
-_SPARSE = ("adagrad", "rowwise_adagrad", "adam", "sgd")
 
 
 def _clash(path: str, message: str, help: str = "") -> Problem:
@@ -54,6 +47,9 @@ def _clash(path: str, message: str, help: str = "") -> Problem:
 
 def _wrong(path: str, message: str, help: str = "") -> Problem:
     return Problem("GR202", message, path=path, help=help)
+
+
+_QUANTILES = 100_000
 
 
 # ---- features ---------------------------------------------------------------------------------
@@ -77,6 +73,8 @@ def _id(feature: IdFeature, path: str) -> Iterator[Problem]:
     yield from _looked(feature, path)
     if feature.weights is not None and feature.pool is None:
         yield _clash(f"{path}.weights", "`weights` needs `pool`: they weigh the values of one row")
+    if feature.pad is not None and feature.pool is None:
+        yield _clash(f"{path}.pad", "`pad` needs `pool`: it fills up lists of values", "pool: sum")
 
 
 def _bucket(feature: BucketFeature, path: str) -> Iterator[Problem]:
@@ -87,6 +85,9 @@ def _bucket(feature: BucketFeature, path: str) -> Iterator[Problem]:
         if edges.name != "quantile" or type(count) is not int or count < 2:
             what = f"expected ascending numbers or quantile(N) with N >= 2, got `{edges}`"
             yield _wrong(f"{path}.edges", what)
+        elif count > _QUANTILES:
+            what = f"expected quantile(N) with N up to {_QUANTILES:,}, got `{edges}`"
+            yield _wrong(f"{path}.edges", what, "few rows tell more buckets than that apart")
     elif not edges:
         yield _wrong(f"{path}.edges", "expected one edge or more, got none")
     else:
@@ -153,6 +154,10 @@ def _twice(names: tuple[str, ...], path: str) -> Iterator[Problem]:
 
 def _paired(group: PairedGroup, path: str) -> Iterator[Problem]:
     yield from _twice(group.query, f"{path}.query")
+    yield from _twice(group.of, f"{path}.of")
+    if not group.query and not group.of:
+        help = f"name the query's features; the history alone is `{group.keys}` itself"
+        yield Problem("GR312", "a pair without a query and without `of`", path=path, help=help)
 
 
 def _node(node: NodeSpec, path: str) -> Iterator[Problem]:
@@ -212,8 +217,8 @@ def _train(train: Train, path: str) -> Iterator[Problem]:
 
 def _optim(optim: Optim, path: str) -> Iterator[Problem]:
     for side, optimizer, legal in (
-        ("dense", optim.dense, _DENSE),
-        ("sparse", optim.sparse, _SPARSE),
+        ("dense", optim.dense, DENSE),
+        ("sparse", optim.sparse, SPARSE),
     ):
         if optimizer.name not in legal:
             what = (

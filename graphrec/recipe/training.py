@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic import NonNegativeFloat as NonNegative
 from pydantic import PositiveFloat as Rate
 
-from graphrec.recipe.base import Model, Positive, Unhashed
+from graphrec.recipe.base import Later, Model, Positive, Unhashed, expect_one_of
+from graphrec.recipe.optimizer_table import OPTIMIZERS
 
 __all__ = [
     "Balance",
@@ -67,6 +69,12 @@ class Data(Model):
     """Guessed from the suffix unless said."""
     sep: str = ","
     """Separator of CSV columns."""
+    quote: Annotated[Literal["double", "none"], Later()] = "double"
+    """CSV cells may stand in double quotes; none: a quote is a character like any other."""
+    columns: Annotated[Paths, Later()] = ()
+    """Names of the columns of CSV files without a header line."""
+    nulls: Annotated[Paths, Later()] = ("\\N", "NULL")
+    """Texts that mean null wherever they are a whole cell; an empty text always does."""
     split: Split | None = None
     """Cut evaluation rows out of the training files."""
     workers: Annotated[int, Field(ge=0)] = 1
@@ -75,8 +83,10 @@ class Data(Model):
     """Rows mixed in memory at a time; 0 keeps the order of the files."""
     bad_rows: Literal["error", "quarantine"] = "error"
     """What happens to rows that can't be read."""
-    limits: Limits = Limits()
+    limits: Annotated[Limits, Later()] = Limits()
     """Shares of unseen values and of rows left out beyond which a run ends with an error."""
+    overlap: Annotated[Literal["refuse", "allow"], Later()] = "refuse"
+    """Whether globs may take the same files for training and for evaluation."""
     synthetic: Positive | None = None
     """Generate this many rows for the recipe's own features and tasks instead of reading files."""
 
@@ -93,7 +103,11 @@ class LearningRate(Model):
 class Optimizer(Model):
     """An optimizer with its settings."""
 
-    name: Literal["adam", "adamw", "adagrad", "rowwise_adagrad", "sgd"]
+    name: Annotated[
+        str,
+        AfterValidator(partial(expect_one_of, OPTIMIZERS)),
+        WithJsonSchema({"enum": [*OPTIMIZERS]}),
+    ]
     """Which one."""
     betas: Annotated[tuple[float, float], BeforeValidator(_paths)] = (0.9, 0.999)
     """Adam: decay of the moments."""
@@ -111,7 +125,7 @@ class Optim(Model):
     dense: Optimizer = Optimizer(name="adam")
     """Dense parameters: adam, adamw, adagrad, sgd."""
     sparse: Optimizer = Optimizer(name="adagrad")
-    """Tables: adagrad, rowwise_adagrad, adam, sgd; only the batch's rows are touched."""
+    """Tables: adam, adagrad, rowwise_adagrad, sgd; only the batch's rows are touched."""
 
 
 class Schedule(Model):
@@ -153,7 +167,7 @@ class Save(Model):
     """Number of latest checkpoints kept, besides the best."""
     every: Positive | None = None
     """Updates between checkpoints; one is always written at the end."""
-    minutes: NonNegative = 5.0
+    minutes: Annotated[NonNegative, Later()] = 5.0
     """Minutes between checkpoints written while training goes on; 0: none by the clock."""
 
 
@@ -228,7 +242,8 @@ class Train(Model):
         """Learning rate of tables: Adagrad's shrinks with use, so it starts higher than Adam's."""
         if self.lr.sparse is not None:
             return self.lr.sparse
-        return 0.02 if self.optim.sparse.name in ("adagrad", "rowwise_adagrad") else self.lr.dense
+        rate = OPTIMIZERS[self.optim.sparse.name].rate
+        return self.lr.dense if rate is None else rate
 
 
 class Kernels(Model):

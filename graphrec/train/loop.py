@@ -11,7 +11,7 @@ from torch import nn
 
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, Loader, open_data
-from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
+from graphrec.errors import CheckpointError, DataError, Problem, RecipeError, machine_fault
 from graphrec.nn.native.compiled import why_not
 from graphrec.recipe import recipe_hash
 from graphrec.recipe.model import Recipe
@@ -22,6 +22,7 @@ from graphrec.train.device import find_device
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.process import keep_freed_memory
 from graphrec.train.progress import Console, Progress, clock, score_table
+from graphrec.train.remarks import as_json, remarks_text, training_remarks
 from graphrec.train.report import write_report
 from graphrec.train.resume import identity_of, learned_encoder, newest_checkpoint, write_folder
 from graphrec.train.run import Run, command_line, open_run
@@ -30,7 +31,8 @@ from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
-from graphrec.train.trainer import Trainer, best_checkpoint
+from graphrec.train.trainer import Trainer
+from graphrec.train.watched import best_checkpoint
 
 __all__ = ["train"]
 
@@ -47,7 +49,8 @@ def train(
 
     It runs on the device that it was compiled for (see `compile_for`). An unfinished run of the
     same recipe and data is resumed, whatever its device was. Raises DataError, CheckpointError or
-    EnvironmentFault; after SIGINT or SIGTERM saves a checkpoint and raises SystemExit(130 or 143).
+    EnvironmentFault (also for a full disk or memory that ran out); after SIGINT, SIGTERM or SIGHUP
+    saves a checkpoint and raises SystemExit(130, 143 or 129).
     """
     recipe, device = compiled.recipe, find_device(compiled.device)
     keep_freed_memory()
@@ -68,9 +71,12 @@ def train(
         try_saving(run.checkpoints, trainer.state())
         _loop(trainer, data, console)
         _finish(trainer, console, command)
-    except BaseException:
+    except BaseException as error:
         run.discard_unused()
-        raise
+        fault = machine_fault(error, "; the same command goes on from the last checkpoint")
+        if fault is None:
+            raise
+        raise fault from error
     finally:
         run.close()
     return run
@@ -105,8 +111,9 @@ def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
 def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
     run, recipe, position = trainer.run_folder, trainer.recipe, trainer.position
     best = best_checkpoint(recipe, run.checkpoints)
-    write_report(trainer, best, command)
-    run.finish()
+    remarks = training_remarks(trainer)
+    write_report(trainer, best, command, remarks)
+    run.finish(remarks=as_json(remarks))
     lines = [
         f"trained {position.trained:,} rows in {position.step:,} steps, {clock(position.seconds)}"
     ]
@@ -119,6 +126,8 @@ def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
     if trainer.eval_loader is not None:
         lines.append(f"evaluate  {command_line(['graphrec', 'evaluate', str(run.folder)])}")
     console.result("\n".join(lines))
+    if remarks:
+        console.remark(remarks_text(remarks))
 
 
 # ---- setting up ---------------------------------------------------------------------------------

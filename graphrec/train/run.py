@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from graphrec.errors import CheckpointError, EnvironmentFault, Problem
+from graphrec.text import write_text
 from graphrec.train.checkpoint import Position
-from graphrec.train.run_files import write_text
 
 __all__ = ["Run", "open_run", "read_info", "versions"]
 
@@ -49,9 +49,9 @@ class Run:
         text = json.dumps(body | {"sha256": _digest(body)}, indent=2, sort_keys=True)
         write_text(self.folder / INFO, text + "\n")
 
-    def finish(self) -> None:
-        """Mark the run as finished: it is not resumed any more."""
-        self.info(**{**read_info(self.folder), "finished": True})
+    def finish(self, **facts: Any) -> None:
+        """Mark the run as finished, with more facts: it is not resumed any more."""
+        self.info(**{**read_info(self.folder), **facts, "finished": True})
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl."""

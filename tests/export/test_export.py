@@ -35,7 +35,7 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_bundle_has_what_another_program_needs(bundle: Path) -> None:
     assert sorted(path.name for path in bundle.iterdir()) == [
-        *("client.py", "features.json", "features.py", "model.pt2", "score.pt2"),
+        *("cells.py", "client.py", "features.json", "features.py", "model.pt2", "score.pt2"),
         *("signature.json", "tables"),
     ]
     alone = bundle.parent / "model.pt2"
