@@ -120,13 +120,15 @@ class Senet(Settings):
     """How much narrower than the number of fields the middle layer is."""
     bias: bool = True
     """Whether both Linears have a bias."""
+    gate: Literal["sigmoid", "relu"] = "sigmoid"
+    """What scales a field; the paper's relu can shut one out."""
 
     def infer(self, fields: Shape) -> Shape:
         expect_fields(fields)
         return fields
 
     def args(self, fields: Shape) -> dict[str, Any]:
-        return {"num_fields": fields.steps, **self.chosen("reduction", "bias")}
+        return {"num_fields": fields.steps, **self.chosen("reduction", "bias", "gate")}
 
 
 class Bilinear(Settings):
@@ -142,6 +144,21 @@ class Bilinear(Settings):
 
     def args(self, fields: Shape) -> dict[str, Any]:
         return {"num_fields": fields.steps, "dim": fields.width, **self.chosen("kind")}
+
+
+class Logarithmic(Settings):
+    """Products of powers of the fields, crosses of learnt orders (AFN; Cheng et al., 2020)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Logarithmic"}
+    neurons: PositiveInt
+    """How many crosses."""
+
+    def infer(self, fields: Shape) -> Shape:
+        _, width = expect_fields(fields)
+        return Shape((B, self.neurons * width))
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {"num_fields": fields.steps, "neurons": self.neurons}
 
 
 class Wukong(Settings):

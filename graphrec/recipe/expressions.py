@@ -370,6 +370,13 @@ def _where(args: list[Shape], term: Apply) -> Shape:
     return _broadcast(args[0], picked, "where", term.column)
 
 
+def _spread(args: list[Shape], term: Apply) -> Shape:
+    row, steps = args
+    if row.rank != 2 or not steps.is_jagged:
+        raise ShapeError(f"needs a vector [B, D] and a history [B, L, E], got {row} and {steps}")
+    return steps.resize(row.width)
+
+
 @dataclass(frozen=True)
 class _Function:
     """Number of tensor arguments (high 0: unlimited), its shape, whether sizes follow."""
@@ -384,11 +391,25 @@ def _unary(name: str, rule: Callable[[list[Shape], Apply], Shape] = _elementwise
     return _Function((1, 1), rule, f"{name}(x)")
 
 
+_ELEMENTWISE = (
+    "sigmoid",
+    "tanh",
+    "relu",
+    "softmax",
+    "detach",
+    "exp",
+    "log",
+    "log1p",
+    "abs",
+    "sqrt",
+)
+
 _FUNCTIONS: Mapping[str, _Function] = {
-    **{n: _unary(n) for n in ("sigmoid", "tanh", "relu", "softmax", "log1p", "detach")},
+    **{n: _unary(n) for n in _ELEMENTWISE},
     **{n: _unary(n, _reduce) for n in ("sum", "mean", "max")},
     "dot": _Function((2, 2), _pair, "dot(a, b)"),
     "cos": _Function((2, 2), _pair, "cos(a, b)"),
+    "spread": _Function((2, 2), _spread, "spread(row, history)"),
     "concat": _Function((1, 0), _concat, "concat(a, b, ...)"),
     "stack": _Function((1, 0), _stack, "stack(a, b, ...)"),
     "clip": _Function((3, 3), _clip, "clip(x, low, high)"),
