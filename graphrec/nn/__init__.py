@@ -45,7 +45,7 @@ from graphrec.nn.sequence import (
     WeightedSum,
 )
 from graphrec.nn.split import Split
-from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table
+from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table, first_order
 
 __all__ = [
     "AUGRU",
@@ -99,6 +99,7 @@ __all__ = [
     "WeightedSum",
     "WuKong",
     "activation",
+    "first_order",
     "functions",
     "initialize",
     "prepare",
