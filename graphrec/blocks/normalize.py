@@ -23,6 +23,9 @@ class LayerNorm(Settings):
     def args(self, x: Shape) -> dict[str, Any]:
         return {"normalized_shape": x.width}
 
+    def parameters(self, x: Shape) -> int:
+        return 2 * x.width
+
 
 class BatchNorm(Settings):
     """Batch norm over the last axis; every row and step counts (Ioffe & Szegedy, 2015)."""
@@ -34,6 +37,13 @@ class BatchNorm(Settings):
 
     def args(self, x: Shape) -> dict[str, Any]:
         return {"width": x.width}
+
+    def parameters(self, x: Shape) -> int:
+        return 2 * x.width
+
+    def repeats(self, training: bool) -> bool:
+        """In training each application moves the running statistics."""
+        return not training
 
 
 class Dropout(Settings):
@@ -48,3 +58,10 @@ class Dropout(Settings):
 
     def args(self, x: Shape) -> dict[str, Any]:
         return {"rate": self.rate}
+
+    def parameters(self, x: Shape) -> int:
+        return 0
+
+    def repeats(self, training: bool) -> bool:
+        """In training each application draws anew."""
+        return not training or self.rate == 0

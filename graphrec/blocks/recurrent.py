@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import PositiveInt
 
 from graphrec.blocks.base import Kernel
+from graphrec.blocks.counts import linear
 from graphrec.blocks.parameters import Settings, expect_keys
 from graphrec.shapes import B, Shape, ShapeError
 
@@ -28,6 +29,9 @@ class Gru(Settings):
     def args(self, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
         return {"in_features": keys.width, "units": self.units}
 
+    def parameters(self, keys: Shape, mask: Shape | None = None) -> int:
+        return linear(keys.width, 3 * self.units) + linear(self.units, 3 * self.units)
+
 
 class Augru(Settings):
     """The last state of a GRU whose updates are scaled by weights (DIEN; Zhou et al., 2019)."""
@@ -46,3 +50,6 @@ class Augru(Settings):
 
     def args(self, weights: Shape, keys: Shape) -> dict[str, Any]:
         return {"in_features": keys.width, "units": self.units}
+
+    def parameters(self, weights: Shape, keys: Shape) -> int:
+        return linear(keys.width, 3 * self.units) + linear(self.units, 3 * self.units)
