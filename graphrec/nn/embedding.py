@@ -164,7 +164,8 @@ class Embeddings(PiecewiseModule):
 
     def _weight(self, name: str) -> Tensor | ByteRows:
         if name in self._parameters:
-            return self.get_parameter(name)
+            weight: Tensor = self.get_parameter(name)
+            return weight
         return ByteRows(*(self.get_buffer(f"{name}_{part}") for part in ByteRows._fields))
 
     def _kernel_for(self, weight: Tensor | ByteRows) -> RowKernel | None:
