@@ -67,12 +67,13 @@ LAYERS: dict[str, frozenset[str]] = {
     # Rows become batches; what a batch's columns mean is the recipe's business.
     "data": frozenset({"errors", "text", "shapes", "recipe", "compiler.loader", "nn"}),
     "train": frozenset(_COMPILER | _RUN | {"views", "data"}),
+    "distributed": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
     "verify": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
-    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
+    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train", "distributed"}),
     "cli": frozenset(
         _COMPILER
         | _RUN
-        | {"api", "views", "data", "train", "verify"}
+        | {"api", "views", "data", "train", "distributed", "verify"}
         | {"importers", "importers.tzrec", "importers.from_data"}
     ),
     "__main__": frozenset({"cli"}),

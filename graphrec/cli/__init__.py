@@ -8,6 +8,7 @@
     cli/new.py  new
     cli/import_.py import
     cli/train.py   train, evaluate
+    cli/ranks.py   train on one of many processes
     cli/importance.py  importance
     cli/bench.py    bench, verify
     cli/recipes.py   recipes, blocks, schema, explain
@@ -45,7 +46,7 @@ from graphrec.cli import compile as compile_
 from graphrec.cli.command import Command, Parser, UsageError
 from graphrec.cli.console import Console
 
-__all__ = ["GROUPS", "main"]
+__all__ = ["GROUPS", "main", "tell"]
 
 GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("start", (*new.COMMANDS, *import_.COMMANDS)),
@@ -96,7 +97,7 @@ def _run(words: list[str], console: Console) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        return _failed(error, console)
+        return tell(error, console)
 
 
 def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> UsageError:
@@ -109,7 +110,8 @@ def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> Usag
     return UsageError(f"unrecognized arguments: {' '.join(words)}{hint}", usage)
 
 
-def _failed(error: Exception, console: Console) -> int:
+def tell(error: Exception, console: Console) -> int:
+    """Print an error in its form; returns the exit status that goes with it."""
     from graphrec.errors import GraphrecError, Problem
 
     if isinstance(error, UsageError):

@@ -26,6 +26,7 @@ __all__ = [
     "recipe_path",
     "share_the_cores",
     "shared_options",
+    "whole",
 ]
 
 
@@ -153,6 +154,11 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got `{text}`")
     return number
+
+
+def whole(text: str) -> int:
+    """A whole number of 0 or more, as an option gives it."""
+    return 0 if text == "0" else positive(text)
 
 
 def editor_schema(output: str | None) -> str:

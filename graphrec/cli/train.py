@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from graphrec.cli.command import (
     Command,
@@ -10,27 +11,34 @@ from graphrec.cli.command import (
     library_of,
     memory_of,
     plugin_option,
+    positive,
     recipe_options,
     recipe_path,
     share_the_cores,
     shared_options,
+    whole,
 )
 from graphrec.cli.console import Console
 
-__all__ = ["COMMANDS"]
+if TYPE_CHECKING:
+    from graphrec.compiler.pipeline import Compiled
+    from graphrec.train.run import Run
+
+__all__ = ["COMMANDS", "run_data"]
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:
-    from graphrec.compiler.memory import available
-    from graphrec.compiler.pipeline import compile_recipe
+    from graphrec.distributed.environment import launched
 
-    compiled = compile_recipe(
-        recipe_path(args.recipe),
-        overrides=args.overrides,
-        library=library_of(args),
-        allow_root=args.allow_root,
-        max_memory=memory_of(args) or available(),
-    )
+    if launched():
+        from graphrec.cli.ranks import as_rank
+
+        return as_rank(args, console)
+    compiled = _compiled(args)
+    if args.nproc is not None:
+        from graphrec.distributed.launch import Launch, launch
+
+        return launch(Launch(args.nproc, args.max_restarts), args.words)
     if not console.json:
         console.problems(compiled.problems)
     # After compiling: a mistake in the recipe is told before torch is loaded.
@@ -42,11 +50,29 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         compiled, console=console, run_dir=args.run, command=command, plugins=tuple(args.plugins)
     )
     if console.json:
-        problems = [problem.as_json() for problem in compiled.problems]
-        evaluated = [record for record in run.records if record.get("kind") == "eval"]
-        last = evaluated[-1] if evaluated else None
-        console.data({"run": str(run.folder), "eval": last, "problems": problems})
+        console.data(run_data(run, compiled))
     return 0
+
+
+def _compiled(args: argparse.Namespace) -> Compiled:
+    from graphrec.compiler.memory import available
+    from graphrec.compiler.pipeline import compile_recipe
+
+    return compile_recipe(
+        recipe_path(args.recipe),
+        overrides=args.overrides,
+        library=library_of(args),
+        allow_root=args.allow_root,
+        max_memory=memory_of(args) or available(),
+    )
+
+
+def run_data(run: Run, compiled: Compiled) -> dict[str, object]:
+    """What `train --format json` prints."""
+    problems = [problem.as_json() for problem in compiled.problems]
+    evaluated = [record for record in run.records if record.get("kind") == "eval"]
+    last = evaluated[-1] if evaluated else None
+    return {"run": str(run.folder), "eval": last, "problems": problems}
 
 
 def _evaluate(args: argparse.Namespace, console: Console) -> int:
@@ -73,6 +99,27 @@ def _shown(value: object) -> str:
 def _train_options(parser: Parser) -> None:
     recipe_options(parser)
     parser.add_argument("--run", metavar="DIR", help="run folder (default: runs/<name>)")
+    group = parser.add_argument_group("many processes (docs/scaling.md)")
+    group.add_argument(
+        "--nproc",
+        metavar="N",
+        type=positive,
+        help="train on N processes of this machine; over several machines use torchrun",
+    )
+    group.add_argument(
+        "--max-restarts",
+        metavar="N",
+        type=whole,
+        default=0,
+        help="how often they are started again, from the last checkpoint, when one is lost",
+    )
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=positive,
+        default=120,
+        help="end the job when one of them does not answer for so long (default: 120)",
+    )
 
 
 def _evaluate_options(parser: Parser) -> None:
@@ -96,6 +143,7 @@ COMMANDS = (
         (
             "graphrec train shop -o data.synthetic=50_000",
             "graphrec train my_recipe.yaml -o data.train='logs/*.parquet' -o train.epochs=2",
+            "graphrec train shop -o data.synthetic=50_000 --nproc 2",
         ),
     ),
     Command(

@@ -27,7 +27,22 @@ from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.trainer import Trainer, best_checkpoint
 from graphrec.views.pictures import svg
 
-__all__ = ["train"]
+__all__ = ["OneProcess", "known_updates", "train"]
+
+
+class OneProcess:
+    """How the parts of a run come about; `graphrec.distributed` has this for many processes."""
+
+    def open_run(self, base: Path, identity: dict[str, str]) -> Run:
+        return open_run(base, identity)
+
+    def fit(self, recipe: Recipe, data: DataSet) -> Encoder:
+        return Encoder.fit(recipe, data.train)
+
+    def trainer(
+        self, compiled: Compiled, data: DataSet, encoder: Encoder, run: Run, recipe_hash: str
+    ) -> Trainer:
+        return _trainer(compiled, data, encoder, run, recipe_hash)
 
 
 def train(
@@ -37,6 +52,7 @@ def train(
     run_dir: str | Path | None = None,
     command: Sequence[str] = (),
     plugins: Sequence[str] = (),
+    processes: OneProcess | None = None,
 ) -> Run:
     """Train a compiled recipe; returns its run folder.
 
@@ -48,7 +64,8 @@ def train(
     _check_selection(recipe, data, console)
     identity = {"recipe": recipe_hash(recipe), "fingerprint": data.fingerprint}
     base = Path(run_dir or recipe.train.dir or Path("runs") / recipe.name)
-    run = open_run(base, identity)
+    here = processes or OneProcess()
+    run = here.open_run(base, identity)
     try:
         found = checkpoint.latest(run.checkpoints) if run.resumed else None
         threads = read_info(run.folder)["threads"] if found else torch.get_num_threads()
@@ -58,10 +75,10 @@ def train(
                 f"{torch.get_num_threads()}: the last digits may differ from an unbroken run"
             )
         checkpoint.sweep(run.checkpoints)
-        encoder = _encoder(recipe, data, run, resumed=found is not None)
+        encoder = _encoder(recipe, data, run, here, resumed=found is not None)
         _write_folder(compiled, run, identity, command, plugins)
         run.rewind(found.position if found else None)
-        trainer = _trainer(compiled, data, encoder, run, identity["recipe"])
+        trainer = here.trainer(compiled, data, encoder, run, identity["recipe"])
         if found is not None:
             _restore(trainer, found)
         _loop(trainer, data, console)
@@ -132,10 +149,12 @@ def _check_selection(recipe: Recipe, data: DataSet, console: Console) -> None:
         console.remark("no evaluation rows (data.eval): the last checkpoint counts as the best")
 
 
-def _encoder(recipe: Recipe, data: DataSet, run: Run, *, resumed: bool) -> Encoder:
+def _encoder(
+    recipe: Recipe, data: DataSet, run: Run, here: OneProcess, *, resumed: bool
+) -> Encoder:
     if resumed:
         return Encoder.load(recipe, run.folder)
-    encoder = Encoder.fit(recipe, data.train)
+    encoder = here.fit(recipe, data)
     encoder.save(run.folder)
     return encoder
 
@@ -182,7 +201,7 @@ def _trainer(
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
     balance = make_balance(recipe, module)
     learned = {} if balance is None else {"balance": balance.to(device)}
-    optimizers = make_optimizers(module, recipe, _known_updates(recipe, loader), learned)
+    optimizers = make_optimizers(module, recipe, known_updates(recipe, loader), learned)
     # Weights have seeds of their own; this one is for dropout.
     torch.manual_seed(seed)
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
@@ -207,7 +226,7 @@ def total_updates(recipe: Recipe, loader: Loader) -> int | None:
     return math.ceil(loader.num_batches / recipe.train.accumulate) * (recipe.train.epochs or 1)
 
 
-def _known_updates(recipe: Recipe, loader: Loader) -> int | None:
+def known_updates(recipe: Recipe, loader: Loader) -> int | None:
     total = total_updates(recipe, loader)
     if total is None and needs_total(recipe.train.schedule):
         raise RecipeError(

@@ -180,10 +180,7 @@ class Trainer:
         position.evaluated = False
         loader = self.eval_loader
         waited = loader.wait_seconds
-        with closing(loader.epoch(0)) as batches:
-            found = self.evaluator.run(
-                self.module, self.module, batches, lambda: self.signals.received is not None
-            )
+        found = self._measure(loader)
         if found is None:
             return False
         position.evaluated = True
@@ -199,6 +196,13 @@ class Trainer:
         position.seconds = self._seconds()
         self.window.start(self.loader)
         return self._improved(record)
+
+    def _measure(self, loader: Loader) -> dict[str, Any] | None:
+        """One pass over the evaluation rows; None if a signal ended it."""
+        with closing(loader.epoch(0)) as batches:
+            return self.evaluator.run(
+                self.module, self.module, batches, lambda: self.signals.received is not None
+            )
 
     def _early_stop(self, record: Mapping[str, Any]) -> None:
         rule, position = self.recipe.train.early_stop, self.position
