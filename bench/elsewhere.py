@@ -1,7 +1,7 @@
 """A candidate in a process of its own, with the allocator as it is without graphrec.
 
-Importing graphrec.nn tells malloc to keep freed memory, for everybody in the process; peers are
-timed as their users run them.
+Our benchmarks tell malloc to keep freed memory, as our trainer does, for everybody in the process;
+peers are timed as their users run them.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from graphrec.cli.command import share_the_cores
+from graphrec.train.process import prepare_process
 
-share_the_cores()
+prepare_process()
 
 __all__ = ["Step", "Time", "machine", "measure", "run"]
 

@@ -22,6 +22,7 @@ ROAD = (
     "errors",
     "text",
     "shapes",
+    "activation_table",
     "recipe",
     "blocks",
     "graph",
@@ -52,16 +53,17 @@ _RUN = frozenset({"nn", "nn.native", "kernels"})
 LAYERS: dict[str, frozenset[str]] = {
     **{layer: _before(layer) for layer in ROAD},
     # The vocabularies of sizes, of mistakes and of tables for people need nothing.
-    **dict.fromkeys(("errors", "text", "shapes"), frozenset()),
+    **dict.fromkeys(("errors", "text", "shapes", "activation_table"), frozenset()),
     # Read without knowing a block.
-    "recipe": frozenset({"errors", "text", "shapes"}),
-    **{layer: _before(layer, RUNTIME) for layer in RUNTIME},
+    "recipe": frozenset({"errors", "text", "shapes", "activation_table"}),
+    # What a name like `relu` means is data that declarations and layers share.
+    **{layer: _before(layer, RUNTIME) | {"activation_table"} for layer in RUNTIME},
     # The package's own face and the road's: neither imports anything at its own import.
     "compiler": frozenset(),
     # Read-only: what a recipe, a graph or a library looks like.
     "views": frozenset(_COMPILER | _RUN),
     # Configs of another system, columns of data files: both become the text of a recipe.
-    "importers.tzrec": frozenset({"errors", "text", "recipe"}),
+    "importers.tzrec": frozenset({"errors", "text", "activation_table", "recipe"}),
     "importers.from_data": frozenset({"errors", "text", "recipe", "data"}),
     "importers": frozenset(),
     # Rows become batches; what a batch's columns mean is the recipe's business.
@@ -69,11 +71,13 @@ LAYERS: dict[str, frozenset[str]] = {
     "train": frozenset(_COMPILER | _RUN | {"views", "data"}),
     "distributed": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
     "verify": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
-    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train", "distributed"}),
+    # Scores, files for other programs, a server.
+    "export": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
+    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train", "distributed", "export"}),
     "cli": frozenset(
         _COMPILER
         | _RUN
-        | {"api", "views", "data", "train", "distributed", "verify"}
+        | {"api", "views", "data", "train", "distributed", "verify", "export"}
         | {"importers", "importers.tzrec", "importers.from_data"}
     ),
     "__main__": frozenset({"cli"}),

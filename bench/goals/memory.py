@@ -46,6 +46,9 @@ def _measured(case: str, who: str, size: int, threads: int) -> float | None:
 
 def _main(case: str, who: str, size: str, threads: str) -> None:
     """Print how many MiB the peak of some steps is above what was there before."""
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
     import torch
 
     from bench.cases import batches, compiled

@@ -117,7 +117,7 @@ class Kernel:
         if precision not in self.precisions:
             return f"no kernel for precision {precision}"
         if device not in self.devices:
-            return f"no {device.upper()} kernel" if device != "cpu" else "no CUDA device"
+            return f"{' and '.join(name.upper() for name in self.devices)} only"
         missing = [module for module in self.needs if module not in modules]
         return f"{missing[0]} is not installed" if missing else None
 

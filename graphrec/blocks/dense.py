@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveInt, model_validator
 
+from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Widths
 from graphrec.blocks.parameters import Perceptron, Settings
 from graphrec.shapes import Shape, ShapeError
 
 __all__ = ["MLP", "Concat", "Linear"]
 
-FUSED_ACTIVATIONS = ("relu", "gelu", "leaky_relu", "none", "sigmoid", "silu", "tanh")
 FUSED_NORMS = ("none", "layer")
 WIDEST_NORM = 4096
 """What the Triton kernels know; a row that one of them normalises must fit its registers."""
@@ -28,7 +28,7 @@ class MLP(Perceptron):
             "graphrec.kernels:TritonMLP",
             devices=("cuda",),
             needs=("triton",),
-            allow={"norm": FUSED_NORMS, "activation": FUSED_ACTIVATIONS},
+            allow={"norm": FUSED_NORMS, "activation": FUSED},
             limit={"hidden": WIDEST_NORM},
             splits=True,
         ),
@@ -37,7 +37,7 @@ class MLP(Perceptron):
             together="graphrec.kernels.stacked_towers:stacked",
             allow={
                 "norm": ("none", "layer"),
-                "activation": FUSED_ACTIVATIONS,
+                "activation": FUSED,
                 "hidden_outputs": (False,),
             },
         ),

@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Widths
-from graphrec.blocks.dense import FUSED_ACTIVATIONS, FUSED_NORMS, WIDEST_NORM
+from graphrec.blocks.dense import FUSED_NORMS, WIDEST_NORM
 from graphrec.blocks.parameters import Activation, Norm, Perceptron, Rate, Settings, expect_vector
 from graphrec.shapes import Shape
 
@@ -69,7 +70,7 @@ class Masknet(Perceptron):
             "graphrec.kernels:TritonMaskNet",
             devices=("cuda",),
             needs=("triton",),
-            allow={"norm": FUSED_NORMS, "activation": FUSED_ACTIVATIONS},
+            allow={"norm": FUSED_NORMS, "activation": FUSED},
             limit={"hidden": WIDEST_NORM, "top": WIDEST_NORM},
         ),
     }
@@ -148,7 +149,7 @@ class Ppnet(Settings):
             "graphrec.kernels:TritonPPNet",
             devices=("cuda",),
             needs=("triton",),
-            allow={"norm": FUSED_NORMS, "activation": FUSED_ACTIVATIONS},
+            allow={"norm": FUSED_NORMS, "activation": FUSED},
             limit={"hidden": WIDEST_NORM},
         ),
     }

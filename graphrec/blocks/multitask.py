@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
+from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Name, Names, Widths
-from graphrec.blocks.dense import FUSED_ACTIVATIONS, concatenated
+from graphrec.blocks.dense import concatenated
 from graphrec.blocks.parameters import (
     Activation,
     Norm,
@@ -32,9 +33,9 @@ LevelLayers = Annotated[
 ]
 """Layer widths for all levels, or a list of them per level."""
 
-_PLAIN = {"norm": ("none",), "dropout": (0.0,), "activation": FUSED_ACTIVATIONS}
+_PLAIN = {"norm": ("none",), "dropout": (0.0,), "activation": FUSED}
 """What experts must be for a kernel that computes them together."""
-_MMOE = {**_PLAIN, "gate_norm": ("none",), "gate_activation": FUSED_ACTIVATIONS}
+_MMOE = {**_PLAIN, "gate_norm": ("none",), "gate_activation": FUSED}
 
 
 class Mmoe(Perceptron):

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BeforeValidator,
-    Field,
-    ValidatorFunctionWrapHandler,
-    WithJsonSchema,
-    WrapValidator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic_core import PydanticKnownError
 
+from graphrec.activation_table import ACTIVATIONS, canonical_activation
 from graphrec.blocks.base import Block
 from graphrec.shapes import B, Shape, ShapeError
 
@@ -30,24 +25,25 @@ __all__ = [
     "expect_vector",
 ]
 
-_SLOPE = r"leaky_relu\((0?\.[0-9]+|0|1|1\.0*)\)"
+
+def _activation(text: str) -> str:
+    try:
+        return canonical_activation(text)
+    except KeyError:
+        expected = ", ".join(repr(name) for name in ACTIVATIONS)
+        raise PydanticKnownError("literal_error", {"expected": expected}) from None
 
 
-def _activation(value: Any, known: ValidatorFunctionWrapHandler) -> Any:
-    """`leaky_relu(0.2)` as it is; everything else must be one of the names."""
-    return value if isinstance(value, str) and re.fullmatch(_SLOPE, value) else known(value)
-
-
-_NAMES = ("relu", "dice", "gelu", "leaky_relu", "none", "prelu", "sigmoid", "silu", "tanh")
+_PATTERN = f"^({'|'.join(name for name, row in ACTIVATIONS.items() if row.parameters)})\\(.+\\)$"
 
 Activation = Annotated[
-    Literal["relu", "dice", "gelu", "leaky_relu", "none", "prelu", "sigmoid", "silu", "tanh"],
-    WrapValidator(_activation),
+    str,
+    AfterValidator(_activation),
     WithJsonSchema(
-        {"anyOf": [{"enum": list(_NAMES)}, {"type": "string", "pattern": f"^{_SLOPE}$"}]}
+        {"anyOf": [{"enum": list(ACTIVATIONS)}, {"type": "string", "pattern": _PATTERN}]}
     ),
 ]
-"""An activation by name; `leaky_relu(0.2)` is one with another slope than 0.01."""
+"""An activation by name, with parameters where it has some: `leaky_relu(0.2)`."""
 Norm = Literal["none", "batch", "layer"]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 

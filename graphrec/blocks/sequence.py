@@ -11,8 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
+from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Widths
-from graphrec.blocks.dense import FUSED_ACTIVATIONS
 from graphrec.blocks.parameters import Perceptron, Settings, expect_keys
 from graphrec.shapes import B, Shape, ShapeError
 
@@ -64,7 +64,7 @@ class Din(_Scored):
             "graphrec.kernels:TritonDIN",
             devices=("cuda",),
             needs=("triton",),
-            allow={"norm": ("none",), "dropout": (0.0,), "activation": FUSED_ACTIVATIONS},
+            allow={"norm": ("none",), "dropout": (0.0,), "activation": FUSED},
             splits=True,
         ),
     }

@@ -1,19 +1,9 @@
 """The command line: `graphrec COMMAND ...`.
 
+    cli/COMMAND.py   one file a command, named by it (import_.py is import)
     cli/command.py   what a command is, options they share
     cli/console.py   stdout, stderr, JSON, colours
-    cli/check.py   check, describe, expand          (torch only for describe's numbers)
-    cli/diff.py diff
-    cli/compile.py    compile, graph
-    cli/new.py  new
-    cli/import_.py import
-    cli/train.py   train, evaluate
-    cli/ranks.py   train on one of many processes
-    cli/importance.py  importance
-    cli/bench.py    bench, verify
-    cli/recipes.py   recipes, blocks, schema, explain
-    cli/check_block.py  check-block
-    cli/doctor.py   doctor
+    cli/ranks.py     train on one of many processes
 
 Thin: every command imports what it needs when it runs, so that `--help` needs argparse alone.
 Exit status: 0 fine, 2 usage or recipe, 3 data, 4 environment, 5 checkpoint, 70 a bug of graphrec,
@@ -32,15 +22,24 @@ from typing import NoReturn
 
 from graphrec.cli import (
     bench,
+    blocks,
     check,
     check_block,
+    describe,
     diff,
     doctor,
+    evaluate,
+    expand,
+    explain,
+    graph,
     import_,
     importance,
     new,
+    predict,
     recipes,
+    schema,
     train,
+    verify,
 )
 from graphrec.cli import compile as compile_
 from graphrec.cli.command import Command, Parser, UsageError
@@ -50,11 +49,19 @@ __all__ = ["GROUPS", "main", "tell"]
 
 GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("start", (*new.COMMANDS, *import_.COMMANDS)),
-    ("look at a recipe", (*check.COMMANDS, *diff.COMMANDS)),
-    ("make something of it", compile_.COMMANDS),
-    ("train", (*train.COMMANDS, *importance.COMMANDS)),
-    ("kernels", bench.COMMANDS),
-    ("what there is", (*recipes.COMMANDS, *check_block.COMMANDS)),
+    (
+        "look at a recipe",
+        (*check.COMMANDS, *describe.COMMANDS, *expand.COMMANDS, *diff.COMMANDS),
+    ),
+    ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
+    ("train", (*train.COMMANDS, *evaluate.COMMANDS, *importance.COMMANDS)),
+    ("use what was trained", predict.COMMANDS),
+    ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
+    (
+        "what there is",
+        (*recipes.COMMANDS, *blocks.COMMANDS, *schema.COMMANDS, *explain.COMMANDS)
+        + check_block.COMMANDS,
+    ),
     ("this machine", doctor.COMMANDS),
 )
 
@@ -130,9 +137,9 @@ def tell(error: Exception, console: Console) -> int:
     ours = Path(__file__).resolve().parents[1] in Path(where).resolve().parents
     who = "a bug in graphrec, not in your recipe" if ours else f"an error in {where}, or behind it"
     help = "please report it with the lines above, the command, and what `graphrec doctor` prints"
-    said = f"internal error: {type(error).__name__}: {error} ({who})"
-    mend = help if ours else f"mend it there; if that is not yours, {help}"
-    console.problems([Problem("GR003", said, help=mend)])
+    what = f"internal error: {type(error).__name__}: {error} ({who})"
+    remedy = help if ours else f"mend it there; if that is not yours, {help}"
+    console.problems([Problem("GR003", what, help=remedy)])
     return 70
 
 
@@ -176,14 +183,14 @@ class _Main(Parser):
         return "\n".join(lines) + "\n"
 
     def error(self, message: str) -> NoReturn:
-        found = re.match(r"argument command: invalid choice: '(.*?)'", message)
-        if found is None:
+        choice = re.match(r"argument command: invalid choice: '(.*?)'", message)
+        if choice is None:
             super().error(message)
         from graphrec.errors import nearest
 
-        near = nearest(found[1], [command.name for _, group in GROUPS for command in group])
+        near = nearest(choice[1], [command.name for _, group in GROUPS for command in group])
         hint = f"; did you mean `{near}`?" if near else ""
-        super().error(f"no command `{found[1]}`{hint}")
+        super().error(f"no command `{choice[1]}`{hint}")
 
     def format_usage(self) -> str:
         return "usage: graphrec COMMAND ...   (graphrec --help lists the commands)\n"

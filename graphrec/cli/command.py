@@ -4,28 +4,31 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from graphrec.cli.console import Console
 
 if TYPE_CHECKING:
     from graphrec.blocks.library import Library
+    from graphrec.errors import RecipeError
 
 __all__ = [
     "Command",
     "Parser",
     "UsageError",
+    "device_option",
     "editor_schema",
     "library_of",
-    "memory_of",
     "plugin_option",
     "positive",
     "recipe_options",
     "recipe_path",
-    "share_the_cores",
+    "settings_of",
     "shared_options",
+    "target_option",
+    "unknown",
     "whole",
 ]
 
@@ -96,7 +99,38 @@ def recipe_options(parser: Parser, formats: tuple[str, ...] = ("text", "json")) 
     shared_options(parser, formats)
 
 
-def memory_of(args: argparse.Namespace) -> int | None:
+def target_option(parser: Parser) -> None:
+    """The device to choose kernels for, which need not be here."""
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda", "auto"),
+        help="choose kernels for it (default: the recipe's train.device, else cpu; auto: cuda if"
+        " there is one here)",
+    )
+
+
+def device_option(parser: Parser, default: str = "the recipe's train.device") -> None:
+    """The device to run on, which must be here."""
+    parser.add_argument(
+        "--device",
+        choices=("cpu", "cuda", "auto"),
+        help=f"where to run (default: {default}; auto: cuda if there is one)",
+    )
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the options of `recipe_options` and `--device` say to `compile_recipe`."""
+    return {
+        "path": recipe_path(args.recipe),
+        "overrides": args.overrides,
+        "library": library_of(args),
+        "allow_root": args.allow_root,
+        "max_memory": _memory_of(args),
+        "device": args.device,
+    }
+
+
+def _memory_of(args: argparse.Namespace) -> int | None:
     """The bound of --max-memory in bytes, if one was given."""
     from graphrec.compiler.memory import parse_bytes
 
@@ -118,17 +152,6 @@ def plugin_option(parser: Parser) -> None:
         default=[],
         help="Python module with blocks of your own (may be repeated)",
     )
-
-
-def share_the_cores() -> None:
-    """Let idle OpenMP threads sleep after a moment.
-
-    Spinning ones starve the reader thread and other programs; to fall asleep at once makes each of
-    a step's hundred operations wait for the others to wake up. OpenMP reads this once, when torch
-    is loaded; whoever set one of the variables keeps their choice.
-    """
-    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "2000"}
 
 
 def library_of(args: argparse.Namespace) -> Library:
@@ -168,3 +191,10 @@ def editor_schema(output: str | None) -> str:
     path = shipped("schemas") / "recipe.schema.json"
     folder = os.path.dirname(os.path.abspath(output or "recipe.yaml"))
     return os.path.relpath(path, folder).replace(os.sep, "/")
+
+
+def unknown(name: str, known: Iterable[str], what: str, code: str) -> RecipeError:
+    """The error for a name that nothing has: the nearest one, and those that are known."""
+    from graphrec.errors import Problem, RecipeError, suggestion
+
+    return RecipeError(Problem(code, f"no {what} `{name}`", help=suggestion(name, known, 40)))

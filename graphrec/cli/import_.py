@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 
 from graphrec.cli.command import Command, Parser, editor_schema, shared_options
 from graphrec.cli.console import Console, write_file
@@ -16,18 +17,24 @@ def _import(args: argparse.Namespace, console: Console) -> int:
     imported = import_config(args.config, editor_schema(args.output))
     if args.output is not None:
         write_file(args.output, imported.text)
+        for name, text in imported.files.items():
+            write_file(os.path.join(os.path.dirname(args.output), name), text)
     if console.json:
         problems = [problem.as_json() for problem in imported.problems]
-        made = {} if args.output else {"recipe": imported.text}
-        console.data({"problems": problems, **made})
+        texts = {} if args.output else {"recipe": imported.text, "files": dict(imported.files)}
+        console.data({"problems": problems, **texts})
         return 0
     console.problems(imported.problems)
     if args.output is None:
         console.write(imported.text)
+        if imported.files:
+            names = ", ".join(imported.files)
+            console.remark(f"the recipe names {names}: -O FILE writes them beside it")
     else:
         number = len(imported.problems)
         told = f", {number} remark{'s' * (number != 1)} in its head" if number else ""
-        console.remark(f"wrote {args.output}{told}; now: graphrec check {args.output}")
+        beside = f"; beside it {', '.join(imported.files)}" if imported.files else ""
+        console.remark(f"wrote {args.output}{told}{beside}; now: graphrec check {args.output}")
     return 0
 
 

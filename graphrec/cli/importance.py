@@ -9,6 +9,7 @@ from graphrec.cli.command import (
     Command,
     Parser,
     UsageError,
+    device_option,
     library_of,
     plugin_option,
     positive,
@@ -29,6 +30,9 @@ def _importance(args: argparse.Namespace, console: Console) -> int:
     if args.keep is not None and args.by != "feature":
         raise UsageError("--keep N keeps features: it goes with --by feature", args.usage)
     library = library_of(args)
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
     from graphrec.train.importance import importance
 
     ranking = importance(
@@ -40,6 +44,7 @@ def _importance(args: argparse.Namespace, console: Console) -> int:
         repeats=args.repeats,
         seed=args.seed,
         library=library,
+        device=args.device or "auto",
     )
     reduced = {} if args.keep is None else {"reduced": _reduce(args, ranking, library, console)}
     if console.json:
@@ -108,6 +113,7 @@ def _options(parser: Parser) -> None:
         choices=("permutation", "dropout"),
         help="what --keep goes by (default: dropout where a group has learned it)",
     )
+    device_option(parser, "auto")
     plugin_option(parser)
     shared_options(parser)
     parser.set_defaults(usage=parser.format_usage().strip())

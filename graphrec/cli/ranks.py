@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from graphrec.cli.command import library_of, memory_of, recipe_path, share_the_cores
 from graphrec.cli.console import Console
 from graphrec.distributed.environment import CONSEQUENCE, rank
 
@@ -23,7 +22,6 @@ _SOON = 3.0  # seconds in which a rank that failed says so, after its connection
 
 def as_rank(args: argparse.Namespace, console: Console) -> int:
     """Train as the rank that the environment names."""
-    share_the_cores()
     from graphrec.distributed.ranks import connect
 
     if rank():
@@ -37,19 +35,11 @@ def as_rank(args: argparse.Namespace, console: Console) -> int:
 
 
 def _work(args: argparse.Namespace, console: Console, ranks: Ranks) -> None:
-    from graphrec.cli.train import run_data
-    from graphrec.compiler.memory import available
-    from graphrec.compiler.pipeline import compile_recipe
+    from graphrec.cli.train import compiled_for, run_data
     from graphrec.distributed.job import ManyProcesses, follow
     from graphrec.train.loop import train
 
-    compiled = compile_recipe(
-        recipe_path(args.recipe),
-        overrides=args.overrides,
-        library=library_of(args),
-        allow_root=args.allow_root,
-        max_memory=memory_of(args) or available() * ranks.size,
-    )
+    compiled = compiled_for(args, ranks.local_size)
     if not ranks.first:
         follow(ranks, compiled)
         return

@@ -1,4 +1,4 @@
-"""train, evaluate: from a recipe to a run folder, and its scores."""
+"""train: from a recipe to a run folder."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from typing import TYPE_CHECKING
 from graphrec.cli.command import (
     Command,
     Parser,
-    library_of,
-    memory_of,
-    plugin_option,
+    device_option,
     positive,
     recipe_options,
-    recipe_path,
-    share_the_cores,
-    shared_options,
+    settings_of,
     whole,
 )
 from graphrec.cli.console import Console
@@ -24,25 +20,25 @@ if TYPE_CHECKING:
     from graphrec.compiler.pipeline import Compiled
     from graphrec.train.run import Run
 
-__all__ = ["COMMANDS", "run_data"]
+__all__ = ["COMMANDS", "compiled_for", "run_data"]
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:
     from graphrec.distributed.environment import launched
+    from graphrec.train.process import prepare_process
 
+    prepare_process()
     if launched():
         from graphrec.cli.ranks import as_rank
 
         return as_rank(args, console)
-    compiled = _compiled(args)
+    compiled = compiled_for(args, args.nproc or 1)
     if args.nproc is not None:
         from graphrec.distributed.launch import Launch, launch
 
         return launch(Launch(args.nproc, args.max_restarts), args.words)
     if not console.json:
         console.problems(compiled.problems)
-    # After compiling: a mistake in the recipe is told before torch is loaded.
-    share_the_cores()
     from graphrec.train.loop import train
 
     command = ["graphrec", *args.words]
@@ -54,17 +50,14 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
-def _compiled(args: argparse.Namespace) -> Compiled:
+def compiled_for(args: argparse.Namespace, ranks: int) -> Compiled:
+    """The recipe, compiled for the device; `ranks` share what it takes of memory."""
     from graphrec.compiler.memory import available
-    from graphrec.compiler.pipeline import compile_recipe
+    from graphrec.train.device import compile_for
 
-    return compile_recipe(
-        recipe_path(args.recipe),
-        overrides=args.overrides,
-        library=library_of(args),
-        allow_root=args.allow_root,
-        max_memory=memory_of(args) or available(),
-    )
+    settings = settings_of(args)
+    bound = settings["max_memory"] or available() * ranks
+    return compile_for(**{**settings, "max_memory": bound})
 
 
 def run_data(run: Run, compiled: Compiled) -> dict[str, object]:
@@ -75,29 +68,9 @@ def run_data(run: Run, compiled: Compiled) -> dict[str, object]:
     return {"run": str(run.folder), "eval": last, "problems": problems}
 
 
-def _evaluate(args: argparse.Namespace, console: Console) -> int:
-    library = library_of(args)
-    share_the_cores()
-    from graphrec.train.evaluate import evaluate
-
-    record = evaluate(args.run, args.data or None, args.checkpoint, library=library)
-    if console.json:
-        console.data(record)
-        return 0
-    from graphrec.text import aligned
-
-    console.result(aligned([[key, _shown(value)] for key, value in record.items()]))
-    return 0
-
-
-def _shown(value: object) -> str:
-    if value is None:
-        return "not available"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _train_options(parser: Parser) -> None:
+def _options(parser: Parser) -> None:
     recipe_options(parser)
+    device_option(parser)
     parser.add_argument("--run", metavar="DIR", help="run folder (default: runs/<name>)")
     group = parser.add_argument_group("many processes (docs/scaling.md)")
     group.add_argument(
@@ -120,18 +93,7 @@ def _train_options(parser: Parser) -> None:
         default=120,
         help="end the job when one of them does not answer for so long (default: 120)",
     )
-
-
-def _evaluate_options(parser: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
-    parser.add_argument(
-        "--data", metavar="GLOB", action="append", help="other files than the run's evaluation data"
-    )
-    parser.add_argument(
-        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
-    )
-    plugin_option(parser)
-    shared_options(parser)
+    parser.set_defaults(usage=parser.format_usage().strip())
 
 
 COMMANDS = (
@@ -139,18 +101,11 @@ COMMANDS = (
         "train",
         "train a recipe: metrics, checkpoints and a report in a run folder",
         _train,
-        _train_options,
+        _options,
         (
             "graphrec train shop -o data.synthetic=50_000",
             "graphrec train my_recipe.yaml -o data.train='logs/*.parquet' -o train.epochs=2",
             "graphrec train shop -o data.synthetic=50_000 --nproc 2",
         ),
-    ),
-    Command(
-        "evaluate",
-        "score a run's checkpoint on its evaluation data, or on other files",
-        _evaluate,
-        _evaluate_options,
-        ("graphrec evaluate runs/shop", "graphrec evaluate runs/shop --data 'may/*.parquet'"),
     ),
 )

@@ -24,12 +24,13 @@ from graphrec.recipe import Reading, parse, recipe_hash
 from graphrec.recipe.model import Recipe, SequenceFeature
 from graphrec.recipe.overrides import retold
 from graphrec.recipe.tasks import check_tasks
+from graphrec.recipe.training import Device
 from graphrec.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["Checked", "Compiled", "check_recipe", "compile_recipe", "recipe_target"]
+__all__ = ["Checked", "Compiled", "check_recipe", "compile_recipe", "device_of", "recipe_target"]
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,35 @@ class Checked:
     reading: Reading
     graph: Graph | None
     problems: tuple[Problem, ...]
+    device: str = "cpu"
+    lock: Path | None = None
 
     @property
     def errors(self) -> tuple[Problem, ...]:
         return tuple(p for p in self.problems if p.severity == "error")
 
+    def compiled(self) -> Compiled:
+        """The graph written as code; RecipeError with all findings where one is an error."""
+        recipe, graph = self.reading.recipe, self.graph
+        if self.errors or recipe is None or graph is None:
+            raise RecipeError(self.problems)
+        source = lower(graph, recipe_hash=recipe_hash(recipe), version=__version__)
+        return Compiled(recipe, graph, source, self.problems, self.lock, self.device)
+
 
 @dataclass(frozen=True)
 class Compiled:
-    """A compiled recipe: its graph, its source, warnings, and the measurements that were read."""
+    """A compiled recipe: its graph, its source, warnings, and the measurements that were read.
+
+    `device` is the kind of device that kernels were chosen for, and where it is trained.
+    """
 
     recipe: Recipe
     graph: Graph
     source: Source
     problems: tuple[Problem, ...] = ()
     lock: Path | None = None
+    device: str = "cpu"
 
     def module(self, rows: Mapping[str, int] | None = None, path: Path | None = None) -> nn.Module:
         """A new module; `rows`: sizes of tables fitted to data, `path`: where its file goes."""
@@ -77,14 +92,18 @@ def compile_recipe(
     allow_root: str | Path | None = None,
     max_memory: int | None = None,
     purpose: Purpose = "train",
+    device: Device | None = None,
 ) -> Compiled:
     """Compile a recipe; RecipeError with every problem found when that can't be done.
 
+    Kernels are chosen for `device` (default: the recipe's `train.device`; where that is `auto`, the
+    CPU, so that the text depends on no machine). The device need not be here to compile for it.
+
     With `purpose` "inference" the module of a recipe whose features say their `side` also has
-    `score(request, candidates)`; a `target` has a purpose of its own.
+    `score(request, candidates)`; a `target` has a purpose and a device of its own.
     `max_memory` are the bytes that training may need; without it only absurd sizes are refused.
     """
-    checked = check_recipe(
+    return check_recipe(
         path,
         overrides=overrides,
         library=library,
@@ -93,13 +112,8 @@ def compile_recipe(
         allow_root=allow_root,
         max_memory=max_memory,
         purpose=purpose,
-    )
-    recipe, graph = checked.reading.recipe, checked.graph
-    if checked.errors or recipe is None or graph is None:
-        raise RecipeError(checked.problems)
-    source = lower(graph, recipe_hash=recipe_hash(recipe), version=__version__)
-    lock = _lock_of(path) if target is None else None
-    return Compiled(recipe, graph, source, checked.problems, lock)
+        device=device,
+    ).compiled()
 
 
 def check_recipe(
@@ -112,6 +126,7 @@ def check_recipe(
     allow_root: str | Path | None = None,
     max_memory: int | None = None,
     purpose: Purpose = "train",
+    device: Device | None = None,
 ) -> Checked:
     """Everything but the code: all findings of all stages at once."""
     reading = parse(path, overrides, allow_root=allow_root)
@@ -119,20 +134,22 @@ def check_recipe(
     if recipe is None:
         return Checked(reading, None, tuple(problems))
     built = build(recipe, library, reading.broken)
-    graph = built.graph
+    graph, lock = built.graph, None
     found = [*check_tasks(recipe, reading.broken), *built.problems]
     found += check_requests(recipe, library, graph, reading.broken)
+    if target is None:
+        lock = _lock_of(path)
+        measured, damage = (Lock(), []) if lock is None else read_lock(lock)
+        target = recipe_target(recipe, device_of(recipe, device), measured.entries)
+        target = replace(target, purpose=purpose)
+        found += damage if graph is not None else []
     if graph is not None:
-        if target is None:
-            target, damage = _target(recipe, path)
-            target = replace(target, purpose=purpose)
-            found += damage
         graph = passes.run(graph, target, trace)
         found += check_memory(graph, recipe, max_memory)
         unknown = any(p.code == "GR604" for p in found)
         found += [p for p in _kernel_findings(recipe, graph) if not unknown]
     problems += [retold(problem, overrides) for problem in found]
-    return Checked(reading, graph, tuple(problems))
+    return Checked(reading, graph, tuple(problems), target.device, lock)
 
 
 def recipe_target(
@@ -160,11 +177,10 @@ def recipe_target(
     return Target.here(device, precision, requests, measured=measured)
 
 
-def _target(recipe: Recipe, path: str | Path) -> tuple[Target, list[Problem]]:
-    """The target for this machine's CPU, by the recipe's kernels.lock; findings about that file."""
-    beside = _lock_of(path)
-    lock, problems = (Lock(), []) if beside is None else read_lock(beside)
-    return recipe_target(recipe, entries=lock.entries), problems
+def device_of(recipe: Recipe, device: Device | None = None) -> Device:
+    """The kind of device to compile for: the one asked for, the recipe's, else the CPU."""
+    asked = device or recipe.train.device
+    return "cpu" if asked == "auto" else asked
 
 
 def _lock_of(path: str | Path) -> Path | None:

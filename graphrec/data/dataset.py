@@ -8,7 +8,7 @@ from pathlib import Path
 from graphrec.data.faults import bad_data
 from graphrec.data.files import find_files
 from graphrec.data.filesource import FileSource, split
-from graphrec.data.plan import plan
+from graphrec.data.plan import Plan, plan
 from graphrec.data.source import Source
 from graphrec.recipe.calls import parse_call
 from graphrec.recipe.model import Recipe
@@ -65,6 +65,12 @@ def _held_out(text: str) -> int:
     return number
 
 
-def open_files(recipe: Recipe, globs: tuple[str, ...], base_dir: Path | None = None) -> FileSource:
-    """A source over the files of some globs, for the recipe's columns."""
-    return FileSource(find_files(globs, base_dir or Path()), plan(recipe), recipe.data)
+def open_files(
+    recipe: Recipe,
+    globs: tuple[str, ...],
+    base_dir: Path | None = None,
+    columns: Plan | None = None,
+) -> FileSource:
+    """A source over the files of some globs, for the recipe's columns or those of another plan."""
+    files = find_files(globs, base_dir or Path())
+    return FileSource(files, plan(recipe) if columns is None else columns, recipe.data)

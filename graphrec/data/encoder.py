@@ -87,15 +87,17 @@ class Encoder:
         """Write vocab/<table>.parquet and stats.json into `folder`."""
         save(self.learned, folder)
 
-    def only(self, keys: Collection[str]) -> Encoder:
+    def only(self, keys: Collection[str], *, served: bool = True) -> Encoder:
         """The same for these entries of `Batch.features` alone: no labels, no columns beside them.
 
-        A bad cell is an error, whatever `data.bad_rows` says: no row is left out.
+        Where rows are `served` a bad cell is an error, whatever `data.bad_rows` says: no row is
+        left out.
         """
         made = copy(self)
-        strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
-        made.recipe = self.recipe.model_copy(update={"data": strict})
-        made._served = True
+        if served:
+            strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
+            made.recipe = self.recipe.model_copy(update={"data": strict})
+        made._served = served
         made.plan = self.plan.only(keys)
         made._targets = Targets(made.plan)
         return made
@@ -120,6 +122,11 @@ class Encoder:
 
     def encode_raw(self, raw: Raw) -> tuple[Chunk, Counts]:
         """Encoded rows without the quarantined ones, and what was counted."""
+        chunk, counts, _ = self.encode_kept(raw)
+        return chunk, counts
+
+    def encode_kept(self, raw: Raw) -> tuple[Chunk, Counts, Array | None]:
+        """`encode_raw`, and the index of the rows that were kept; None where all of them were."""
         table, rows = raw.table, raw.table.num_rows
         faults = Faults(raw.file, rows, raw.row, self.recipe.data.bad_rows, self._served)
         counts = Counts(read=raw.read, quarantined=raw.malformed)
@@ -151,7 +158,7 @@ class Encoder:
         if not self._served:
             count_ranges(chunk, counts)
             self._targets.count(chunk, counts)
-        return chunk, counts
+        return chunk, counts, keep
 
     # ---- one column --------------------------------------------------------------------------
 

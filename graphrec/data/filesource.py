@@ -84,6 +84,17 @@ class FileSource:
     def fingerprint(self) -> str:
         return fingerprint(self.paths)
 
+    def type_of(self, column: str) -> Any:
+        """The Arrow type that holds the column of every file. Raises DataError where none does."""
+        fields = [pa.schema([(column, file.types[column])]) for file in self.files]
+        try:
+            return pa.unify_schemas(fields, promote_options="permissive").field(column).type
+        except pa.ArrowException:
+            kinds = ", ".join(sorted({str(file.types[column]) for file in self.files}))
+            raise bad_data(
+                "GR705", f"column `{column}` is {kinds} in different files: no type holds them all"
+            ) from None
+
     def with_part(self, part: Part) -> FileSource:
         """The same files, cut down to one side of a split."""
         return FileSource(self.paths, self._plan, self._data, part)

@@ -27,6 +27,7 @@ from graphrec.data.files import vocabulary_file
 from graphrec.data.learned import Learned
 from graphrec.data.numbers import Scale, vectors
 from graphrec.data.plan import Field, plan
+from graphrec.data.quantiles import quantile_edges
 from graphrec.data.source import Raw, Source
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 
@@ -266,6 +267,4 @@ class _Sample:
     def edges(self, buckets: int) -> Array:
         self._shrink()
         values = self._parts[0][0]
-        if len(values) == 0:
-            return np.empty(0)
-        return np.unique(np.quantile(values, np.arange(1, buckets) / buckets))
+        return quantile_edges(values, buckets) if len(values) else np.empty(0)

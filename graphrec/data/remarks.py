@@ -34,6 +34,9 @@ Kind = Literal[
 ]  # fmt: skip
 
 
+Part = Literal["training", "evaluation", "scored"]
+
+
 @dataclass(frozen=True)
 class Remark:
     """One sentence with its numbers; `subject` is the feature, task or set of rows it is about."""
@@ -41,20 +44,26 @@ class Remark:
     kind: Kind
     subject: str
     text: str
-    part: Literal["training", "evaluation"] = "training"
+    part: Part = "training"
 
 
 def data_remarks(
-    recipe: Recipe, training: Counts | None, evaluation: Counts | None = None
+    recipe: Recipe,
+    training: Counts | None,
+    evaluation: Counts | None = None,
+    evaluated: Part = "evaluation",
 ) -> list[Remark]:
-    """What was counted while training and while evaluating, as remarks; the gravest first."""
+    """What was counted while training and while evaluating, as remarks; the gravest first.
+
+    `evaluated` is what the rows of `evaluation` are called.
+    """
     remarks: list[Remark] = []
     if training is not None:
         remarks += _rows(training, "training") + [*_tasks(recipe, training, "training")]
         remarks += [*_features(recipe, training), *_unseen(training, "training")]
     if evaluation is not None:
-        remarks += _rows(evaluation, "evaluation") + [*_tasks(recipe, evaluation, "evaluation")]
-        remarks += [*_unseen(evaluation, "evaluation")]
+        remarks += _rows(evaluation, evaluated) + [*_tasks(recipe, evaluation, evaluated)]
+        remarks += [*_unseen(evaluation, evaluated)]
         if training is None:
             remarks += _features(recipe, evaluation)
     return remarks
@@ -89,7 +98,7 @@ def _beyond(source: str, what: str, name: str, limit: float) -> Problem:
 # ---- rows and tasks ---------------------------------------------------------------------------
 
 
-def _rows(counts: Counts, part: Literal["training", "evaluation"]) -> list[Remark]:
+def _rows(counts: Counts, part: Part) -> list[Remark]:
     if not counts.quarantined:
         return []
     why = _listed({reason: f"{n:,}" for reason, n in counts.reasons.most_common()})
@@ -100,9 +109,7 @@ def _rows(counts: Counts, part: Literal["training", "evaluation"]) -> list[Remar
     return [Remark("quarantined", part, text, part)]
 
 
-def _tasks(
-    recipe: Recipe, counts: Counts, part: Literal["training", "evaluation"]
-) -> Iterator[Remark]:
+def _tasks(recipe: Recipe, counts: Counts, part: Part) -> Iterator[Remark]:
     rows = counts.read - counts.quarantined
     for name, task in recipe.tasks.items():
         if task.label is None or not counts.labels and not counts.unlabelled[name]:
@@ -179,7 +186,7 @@ def _large(recipe: Recipe, counts: Counts) -> Iterator[Remark]:
         yield Remark("large", field.key, text)
 
 
-def _unseen(counts: Counts, part: Literal["training", "evaluation"]) -> Iterator[Remark]:
+def _unseen(counts: Counts, part: Part) -> Iterator[Remark]:
     rates = {name: share for name, share in counts.unseen_rates().items() if share >= UNSEEN}
     if rates:
         ordered = sorted(rates, key=lambda name: (-rates[name], name))

@@ -1,14 +1,13 @@
 """What generated code imports: batches, tables, layers, and the functions of expressions.
 
 Only torch is needed. Layers take their inputs in the order of their block's ports; a history is a
-`Jagged`, several outputs are a tuple. The first import tells malloc to keep freed memory, see
-`graphrec.nn.memory`.
+`Jagged`, several outputs are a tuple. To import it changes nothing of the process.
 """
 
 from __future__ import annotations
 
 from graphrec.nn import functions
-from graphrec.nn.activations import ACTIVATIONS, BatchNorm, Dice, activation
+from graphrec.nn.activations import BatchNorm, Dice, activation
 from graphrec.nn.attention import SelfAttention
 from graphrec.nn.batch import Batch, Jagged
 from graphrec.nn.contrast import InfoNCE
@@ -28,7 +27,6 @@ from graphrec.nn.interaction import (
     SENet,
     WuKong,
 )
-from graphrec.nn.memory import keep_freed_memory
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
 from graphrec.nn.prepare import prepare
 from graphrec.nn.regularize import VariationalDropout
@@ -46,7 +44,6 @@ from graphrec.nn.split import Split
 from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table
 
 __all__ = [
-    "ACTIVATIONS",
     "AITM",
     "AttentionScores",
     "AutoDis",
@@ -96,5 +93,3 @@ __all__ = [
     "prepare",
     "renamed",
 ]
-
-keep_freed_memory()

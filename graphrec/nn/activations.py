@@ -1,15 +1,17 @@
-"""Activations by name, and the batch norm that Dice and the perceptron share."""
+"""Layers of activations, and the batch norm that Dice and the perceptron share."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["ACTIVATIONS", "BatchNorm", "Dice", "activation"]
+from graphrec.activation_table import ACTIVATIONS, Activation, read_activation
+
+__all__ = ["BatchNorm", "Dice", "Sigmoid", "Tanh", "activation", "rectifies"]
 
 
 class BatchNorm(nn.Module):
@@ -83,49 +85,56 @@ class Dice(BatchNorm):
         return x * torch.lerp(self.alpha.to(p.dtype), p.new_ones(()), p)
 
 
-class _Tanh(nn.Tanh):
-    """Tanh that overwrites its input: its gradient needs the result only."""
+class Tanh(nn.Tanh):
+    """Tanh; with `inplace` it overwrites its input: its gradient needs the result only."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.tanh_()
+        return x.tanh_() if self.inplace else x.tanh()
 
 
-class _Sigmoid(nn.Sigmoid):
-    """Sigmoid that overwrites its input: its gradient needs the result only."""
+class Sigmoid(nn.Sigmoid):
+    """Sigmoid; with `inplace` it overwrites its input: its gradient needs the result only."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        self.inplace = inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.sigmoid_()
+        return x.sigmoid_() if self.inplace else x.sigmoid()
 
 
-_MAKE: dict[str, Callable[[int, bool], nn.Module]] = {
-    "dice": lambda width, inplace: Dice(width),
-    "gelu": lambda width, inplace: nn.GELU(),
-    "leaky_relu": lambda width, inplace: nn.LeakyReLU(0.01, inplace=inplace),
-    "none": lambda width, inplace: nn.Identity(),
-    "prelu": lambda width, inplace: nn.PReLU(),
-    "relu": lambda width, inplace: nn.ReLU(inplace=inplace),
-    "sigmoid": lambda width, inplace: _Sigmoid() if inplace else nn.Sigmoid(),
-    "silu": lambda width, inplace: nn.SiLU(),
-    "tanh": lambda width, inplace: _Tanh() if inplace else nn.Tanh(),
-}
+def activation(text: str, width: int, inplace: bool = False) -> nn.Module:
+    """The activation that a recipe writes so, for inputs [..., width].
 
-ACTIVATIONS = tuple(_MAKE)
-"""The names that `activation` knows."""
+    `graphrec.activation_table` has the names and their parameters. `inplace` lets it overwrite its
+    input where the gradient allows that; pass it only for a tensor that nobody else reads. Raises
+    ValueError for an unknown one.
 
-
-def activation(name: str, width: int, inplace: bool = False) -> nn.Module:
-    """The activation of that name for inputs [..., width].
-
-    `inplace` lets it overwrite its input where the gradient allows that; pass it only for a tensor
-    that nobody else reads. `gelu` is the exact one (erf), `leaky_relu` has slope 0.01 and
-    `leaky_relu(0.2)` another, `prelu` has one learnt slope, initially 0.25.
-
-    >>> activation("relu", 8)
-    ReLU()
+    >>> activation("leaky_relu(0.2)", 8)
+    LeakyReLU(negative_slope=0.2)
     """
-    if sloped := re.fullmatch(r"leaky_relu\(([0-9.]+)\)", name):
-        return nn.LeakyReLU(float(sloped[1]), inplace=inplace)
-    make = _MAKE.get(name)
-    if make is None:
-        raise ValueError(f"unknown activation `{name}`; there are {', '.join(ACTIVATIONS)}")
-    return make(width, inplace)
+    row, given = _row(text)
+    module, _, name = row.layer.partition(":")
+    layer: Callable[..., nn.Module] = getattr(importlib.import_module(module), name)
+    sizes = [width] if row.width else []
+    return layer(*sizes, **given, **({"inplace": inplace} if row.inplace else {}))
+
+
+def rectifies(text: str) -> bool:
+    """Whether the weights before this activation start as those before a rectifier do."""
+    return _row(text)[0].rectifies
+
+
+def _row(text: str) -> tuple[Activation, Mapping[str, float | str]]:
+    """The table's row, and all parameters."""
+    try:
+        name, given = read_activation(text)
+    except KeyError:
+        known = ", ".join(sorted(ACTIVATIONS))
+        raise ValueError(f"unknown activation `{text}`; there are {known}") from None
+    row = ACTIVATIONS[name]
+    return row, {**{key: parameter.default for key, parameter in row.parameters.items()}, **given}

@@ -8,14 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from graphrec.nn.activations import BatchNorm, activation
+from graphrec.nn.activations import BatchNorm, activation, rectifies
 from graphrec.nn.batch import Jagged
 from graphrec.nn.packed_linear import PackedLinear
 from graphrec.nn.split import Split, linear
 
 __all__ = ["MLP", "Dense", "Linear", "dtype_of", "side_by_side"]
 
-_RECTIFIERS = frozenset({"dice", "gelu", "leaky_relu", "prelu", "relu", "silu"})
 _NORMS = ("none", "batch", "layer")
 
 
@@ -252,7 +251,7 @@ def _activation(name: str, width: int) -> nn.Module | None:
 
 
 def _draw(weight: Tensor, bias: Tensor | None, activation: str) -> None:
-    if activation.partition("(")[0] in _RECTIFIERS:
+    if rectifies(activation):
         nn.init.kaiming_uniform_(weight, nonlinearity="relu")
     else:
         nn.init.xavier_uniform_(weight)

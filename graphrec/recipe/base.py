@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
@@ -17,7 +18,9 @@ __all__ = [
     "Model",
     "Numbers",
     "Positive",
+    "Later",
     "Texts",
+    "Unhashed",
     "Vocab",
     "as_call",
     "as_tuple",
@@ -30,6 +33,19 @@ class Model(BaseModel):
     model_config = ConfigDict(
         extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
     )
+
+
+@dataclass(frozen=True)
+class Later:
+    """Marks a field that came after version 0.1.0: at its default it is no part of a recipe's hash.
+
+    So a run that was begun before the field was there is still a run of the same recipe.
+    """
+
+
+@dataclass(frozen=True)
+class Unhashed:
+    """Marks a field that says where or how fast, not what: no part of a recipe's hash."""
 
 
 _VOCAB = "an integer, hash(N), file(path), fit or fit(min_count=5)"

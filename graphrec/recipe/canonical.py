@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphrec.errors import Span
+from graphrec.recipe.base import Later, Model, Unhashed
 from graphrec.recipe.model import NODE_WORDS, NodeSpec, Recipe
 from graphrec.recipe.model_checks import BALANCE_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS
 from graphrec.recipe.scalars import Refused, resolve
@@ -34,9 +35,11 @@ def canonical(recipe: Recipe, *, origin: bool = False) -> str:
 def recipe_hash(recipe: Recipe) -> str:
     """sha256 over everything the recipe says, defaults included; the same on every machine.
 
-    Paths count relative to the recipe's folder, so that moving a folder changes nothing.
+    Paths count relative to the recipe's folder, so that moving a folder changes nothing. Fields
+    marked `Unhashed`, and those marked `Later` at their default, do not count.
     """
     plain = recipe.model_dump(mode="json", by_alias=True, exclude={"origin"})
+    _drop_unhashed(recipe, plain)
     root = recipe.origin.root if recipe.origin else os.getcwd()
     for key in ("train", "eval"):
         plain["data"][key] = [_relative(path, root) for path in plain["data"][key]]
@@ -46,6 +49,25 @@ def recipe_hash(recipe: Recipe) -> str:
             feature["vocab"] = f"file({_relative(vocab[5:-1], root)})"
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _drop_unhashed(value: Any, plain: Any) -> None:
+    """Take out of `plain`, the dump of `value`, what is no part of the hash."""
+    if isinstance(value, Model):
+        for name, field in type(value).model_fields.items():
+            inner, key = getattr(value, name), field.alias or name
+            marks = {type(mark) for mark in field.metadata}
+            default = Later in marks and inner == field.get_default(call_default_factory=True)
+            if Unhashed in marks or default:
+                plain.pop(key, None)
+            elif key in plain:
+                _drop_unhashed(inner, plain[key])
+    elif isinstance(value, Mapping) and isinstance(plain, dict):
+        for key, inner in value.items():
+            _drop_unhashed(inner, plain[str(key)])
+    elif isinstance(value, tuple | list) and isinstance(plain, list):
+        for inner, shown in zip(value, plain, strict=True):
+            _drop_unhashed(inner, shown)
 
 
 def _relative(path: str, root: str) -> str:
@@ -89,7 +111,9 @@ def _language(recipe: Recipe) -> dict[str, Any]:
 
 def _data(plain: Mapping[str, Any]) -> dict[str, Any]:
     dropped = ("train", "eval") if plain["synthetic"] is not None else ()
-    return {k: v for k, v in plain.items() if v not in (None, []) and k not in dropped}
+    limits = {k: v for k, v in plain["limits"].items() if v is not None}
+    whole = {**plain, "limits": limits}
+    return {k: v for k, v in whole.items() if v not in (None, [], {}) and k not in dropped}
 
 
 def _feature(name: str, recipe: Recipe, short: Mapping[str, Any]) -> dict[str, Any]:

@@ -97,6 +97,7 @@ CODES: Mapping[str, str] = {
     "GR604": "a kernel that no block has",
     "GR605": "measurements of kernels that can't be used",
     "GR606": "a kernel whose results differ from torch's",
+    "GR607": "a device that is not there",
     # data
     "GR701": "no data files",
     "GR702": "a file that can't be read",
@@ -112,6 +113,8 @@ CODES: Mapping[str, str] = {
     "GR713": "more unseen values or lost rows than allowed",
     "GR720": "the loss is not finite",
     "GR721": "evaluation data is needed",
+    "GR730": "a folder of scores that can't be used",
+    "GR731": "a column of scores that can't be written",
     # runs and checkpoints
     "GR801": "no such checkpoint",
     "GR802": "a damaged checkpoint",
@@ -121,5 +124,7 @@ CODES: Mapping[str, str] = {
     "GR806": "the run folder can't be made",
     "GR807": "not a run folder",
     "GR808": "a checkpoint that does not fit",
+    "GR809": "a run folder whose files do not belong together",
+    "GR810": "a tensor that no checkpoint can hold",
 }
 """Code -> title."""

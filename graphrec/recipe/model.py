@@ -224,6 +224,9 @@ class Task(Model):
     """Decayed metrics shown while training."""
 
 
+_Drop = Annotated[float, Field(ge=0, lt=1)]
+
+
 class Relation(Model):
     """An edge between tasks: the child's tower also reads its parents'."""
 
@@ -237,6 +240,12 @@ class Relation(Model):
     """Layers of the relation MLP."""
     activation: str = "relu"
     """Activation of the relation MLP."""
+    norm: Literal["none", "batch", "layer"] = "none"
+    """Norm of the relation MLP."""
+    dropout: Annotated[_Drop | tuple[_Drop, ...], BeforeValidator(as_tuple)] = 0.0
+    """Drop probability of the relation MLP: one number, or one per layer."""
+    bias: bool = True
+    """Whether the relation MLP's Linears have a bias."""
     detach: bool = False
     """true stops the gradient into the parents."""
 

@@ -194,7 +194,7 @@ def _task(task: Task, path: str) -> Iterator[Problem]:
 
 def _relation(relation: Relation, path: str) -> Iterator[Problem]:
     if relation.via != "mlp":
-        for word in ("hidden", "activation"):
+        for word in ("hidden", "activation", "norm", "dropout", "bias"):
             if word in relation.model_fields_set:
                 yield _clash(f"{path}.{word}", f"`{word}` belongs to via: mlp, not {relation.via}")
 

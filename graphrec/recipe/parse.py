@@ -10,6 +10,7 @@ from pathlib import Path
 from graphrec.errors import Problem, RecipeError, Span, nearest, suggestion
 from graphrec.recipe.environment import fill_in
 from graphrec.recipe.expand import completed, opened, reopened, with_families
+from graphrec.recipe.foreign import foreign_tool, importable
 from graphrec.recipe.merge import is_patch, merge, orphaned, root_layer
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.namespace import check_names
@@ -29,6 +30,7 @@ KEYS = (
 )
 _SETTINGS = ("data", "kernels", "train", "export")
 _VERSION = 1
+_OTHER_TOOL = "write the recipe by hand: `graphrec recipes` lists models to start from"
 _MOST = 500
 
 
@@ -75,6 +77,7 @@ def parse(
         text, problems = files.read(path, None)
         for problem in problems:
             report(problem)
+        text = _own(text, path, report)
     said = [_said(text, number, report) for number, text in enumerate(overrides, 1)]
     tree = _whole(text, path, files, report) if text is not None else None
     recipe = None
@@ -86,6 +89,17 @@ def parse(
         more = f"{len(problems) - _MOST:,} more findings are not shown"
         shortened += (Problem("GR106", more, problems[_MOST].span),)
     return Reading(recipe, shortened, frozenset(report.broken), files.texts)
+
+
+def _own(text: str | None, path: str, report: Report) -> str | None:
+    """The text, or None for a config of another tool, which is named."""
+    tool = foreign_tool(text) if text is not None else ""
+    if tool in ("", "graphrec"):
+        return text
+    what = f"this is a config of {tool}, not a recipe"
+    mend = "`graphrec import` makes a recipe of it" if importable(tool) else _OTHER_TOOL
+    report(Problem("GR206", what, Span(path, 1, 1), "graphrec", mend))
+    return None
 
 
 def _said(text: str, number: int, report: Report) -> Override | None:

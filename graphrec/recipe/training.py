@@ -8,11 +8,12 @@ from pydantic import BeforeValidator, Field
 from pydantic import NonNegativeFloat as NonNegative
 from pydantic import PositiveFloat as Rate
 
-from graphrec.recipe.base import Model, Positive
+from graphrec.recipe.base import Model, Positive, Unhashed
 
 __all__ = [
     "Balance",
     "Data",
+    "Device",
     "EarlyStop",
     "Export",
     "Kernels",
@@ -152,6 +153,8 @@ class Save(Model):
     """Number of latest checkpoints kept, besides the best."""
     every: Positive | None = None
     """Updates between checkpoints; one is always written at the end."""
+    minutes: NonNegative = 5.0
+    """Minutes between checkpoints written while training goes on; 0: none by the clock."""
 
 
 class ParameterGroup(Model):
@@ -173,6 +176,9 @@ class Balance(Model):
     over: Literal["shared", "all"] = "shared"
     """pareto: gradients of the dense parameters that several tasks reach, or of all with tables."""
 
+
+Device = Literal["auto", "cpu", "cuda"]
+"""Where a model runs: `auto` is CUDA where there is some, else the CPU."""
 
 Sharding = Literal[
     "auto", "table_wise", "row_wise", "column_wise", "table_row_wise", "data_parallel"
@@ -215,6 +221,8 @@ class Train(Model):
     """Seed of weights, shuffling and dropout."""
     compile: bool = False
     """Run the module through torch.compile."""
+    device: Annotated[Device, Unhashed()] = "auto"
+    """auto (CUDA where there is some), cpu or cuda: where to train, what kernels are chosen for."""
     dir: str | None = None
     """Run folder; default runs/<name>."""
     groups: dict[str, ParameterGroup] = {}

@@ -2,10 +2,12 @@
 
     model.safetensors   the module's state_dict
     optim.safetensors   optimizers, random state, decayed metrics
-    manifest.json       step, position in the data, progress, sha256 of each file and of itself
+    manifest.json       step, position in the data, progress, sha256 of each file, of the run's own
+                        files (`run_files`: recipe, vocabularies, statistics), and of itself
 
 A checkpoint is written beside its place, fsynced, and renamed; then the folder above is fsynced.
 "latest" is the newest with a valid manifest. Nothing in it is code, and nothing is unpickled.
+Format 1 had neither `run_files` nor `best_step`; it is still read.
 """
 
 from __future__ import annotations
@@ -15,19 +17,33 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from torch import Tensor
 
-from graphrec.errors import CheckpointError, Problem
-from graphrec.train.tensors import read_tensors, write_bytes, write_tensors
+from graphrec.errors import CheckpointError, EnvironmentFault, Problem
+from graphrec.train.tensors import FileFacts, file_facts, read_tensors, write_bytes, write_tensors
 
-__all__ = ["Checkpoint", "Position", "best", "latest", "load", "prune", "save", "steps", "sweep"]
+__all__ = [
+    "Checkpoint",
+    "Position",
+    "Survey",
+    "best",
+    "damaged",
+    "latest",
+    "load",
+    "prune",
+    "save",
+    "steps",
+    "survey",
+    "sweep",
+]
 
 MANIFEST, MODEL, OPTIM = "manifest.json", "model.safetensors", "optim.safetensors"
-FORMAT = 1
+FORMAT = 2
+_READ = (1, FORMAT)
 _HIDDEN = (".saving-", ".gone-")
 
 
@@ -37,7 +53,8 @@ class Position:
 
     `evaluated` says whether the evaluation due at this step is done; `counts` are those of the rows
     of whole epochs; `best` and `saved` are the best values so far for early stopping and for
-    `save.best`, `waited` the evaluations since `best`, `scores` the last evaluation's record.
+    `save.best`, the latter of step `best_step`, `waited` the evaluations since `best`, `scores` the
+    last evaluation's record.
     """
 
     step: int = 0
@@ -50,6 +67,7 @@ class Position:
     counts: dict[str, Any] = field(default_factory=dict)
     best: float | None = None
     saved: float | None = None
+    best_step: int | None = None
     waited: int = 0
     scores: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +79,8 @@ class Checkpoint:
     folder: Path
     position: Position
     recipe: str
-    files: Mapping[str, Mapping[str, Any]]
+    files: Mapping[str, FileFacts]
+    run_files: Mapping[str, FileFacts] = field(default_factory=dict)
 
     def model(self) -> dict[str, Tensor]:
         """The module's state, after its file was checked."""
@@ -74,12 +93,33 @@ class Checkpoint:
     def _tensors(self, name: str) -> dict[str, Tensor]:
         path = self.folder / name
         try:
-            found = _facts(path)
+            facts = file_facts(path)
         except OSError as error:
-            raise _damaged(path, error.strerror or str(error)) from None
-        if found != dict(self.files[name]):
-            raise _damaged(path, "its content is not what was saved (sha256 differs)")
-        return read_tensors(path)
+            raise damaged(path, error.strerror or str(error)) from None
+        if facts != self.files[name]:
+            raise damaged(path, _OTHER)
+        try:
+            return read_tensors(path)
+        except ValueError as error:
+            raise damaged(path, str(error)) from None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The checkpoints of a run, oldest first: those with a valid manifest, and what ails others."""
+
+    whole: tuple[Checkpoint, ...]
+    damaged: Mapping[int, CheckpointError]
+
+    @property
+    def newest(self) -> Checkpoint | None:
+        """The newest with a valid manifest."""
+        return self.whole[-1] if self.whole else None
+
+    def newer(self) -> list[CheckpointError]:
+        """What ails those that come after the newest whole one, the newest first."""
+        last = self.newest.position.step if self.newest else -1
+        return [self.damaged[step] for step in sorted(self.damaged, reverse=True) if step > last]
 
 
 def save(
@@ -88,8 +128,12 @@ def save(
     optim: Mapping[str, Tensor],
     position: Position,
     recipe: str,
+    run_files: Mapping[str, FileFacts] | None = None,
 ) -> Path:
-    """Write a checkpoint below `parent`; CheckpointError (GR803) when the disk does not take it."""
+    """Write a checkpoint below `parent`; EnvironmentFault (GR803) where the disk takes it not.
+
+    `run_files` are facts of the run's own files, by their names in the run folder.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     target = parent / f"step-{position.step:08d}"
     beside = parent / f".saving-{target.name}"
@@ -101,7 +145,7 @@ def save(
             OPTIM: write_tensors(beside / OPTIM, optim),
         }
         body = {"format": FORMAT, "recipe": recipe, **asdict(position), "files": files}
-        write_bytes(beside / MANIFEST, iter([_text(body)]))
+        write_bytes(beside / MANIFEST, iter([_text({**body, "run_files": run_files or {}})]))
         _fsync(beside)
         if target.exists():
             _discard(target)
@@ -109,11 +153,12 @@ def save(
         _fsync(parent)
     except OSError as error:
         shutil.rmtree(beside, ignore_errors=True)
-        raise CheckpointError(
+        raise EnvironmentFault(
             Problem(
                 "GR803",
                 f"can't save {target}: {error.strerror or error}",
-                help="free some space; the checkpoint before it is intact, and is gone on from",
+                help="free some space; the checkpoint before it is intact, and the same command "
+                "goes on from there",
             )
         ) from error
     return target
@@ -130,34 +175,83 @@ def load(folder: Path) -> Checkpoint:
             Problem("GR801", f"no checkpoint at {folder}: {path.name}: {error.strerror}")
         ) from None
     except (ValueError, RecursionError):
-        raise _damaged(path, "it is not JSON") from None
-    if isinstance(body, dict) and type(form := body.get("format")) is int and form != FORMAT:
+        raise damaged(path, "it is not JSON") from None
+    form = body.get("format") if isinstance(body, dict) else None
+    if type(form) is int and form not in _READ:
         # before the hash: another version may hash otherwise
         said = f"{path}: format {form}, this version of graphrec reads {FORMAT}"
         raise CheckpointError(Problem("GR804", said))
     if not isinstance(body, dict) or body.pop("sha256", None) is None or _text(body) != text:
-        raise _damaged(path, "its content is not what was saved (sha256 differs)")
-    del body["format"]
-    files, recipe = body.pop("files"), body.pop("recipe")
-    return Checkpoint(folder, Position(**body), recipe, files)
+        raise damaged(path, _OTHER)
+    found = _checkpoint(folder, body)
+    if found is None:
+        raise damaged(path, "it is not what a checkpoint says of itself")
+    if folder.name != f"step-{found.position.step:08d}":
+        raise damaged(path, f"it is that of step {found.position.step}, in another's place")
+    return found
+
+
+def _checkpoint(folder: Path, body: dict[str, Any]) -> Checkpoint | None:
+    """The checkpoint that a manifest describes; None where something is not of its kind."""
+    values = {key: body.pop(key) for key in _KINDS if key in body}
+    files, run_files = body.pop("files", None), body.pop("run_files", {})
+    recipe = body.pop("recipe", None)
+    if body.keys() != {"format"} or "step" not in values or not isinstance(recipe, str):
+        return None
+    if not _are_facts(files) or not files.keys() >= {MODEL, OPTIM} or not _are_facts(run_files):
+        return None
+    for key, value in values.items():
+        kind = _KINDS[key]
+        # True is an int to Python, and no number of steps
+        if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+            return None
+    return Checkpoint(folder, Position(**values), recipe, files, run_files)
+
+
+def _are_facts(value: object) -> TypeGuard[dict[str, FileFacts]]:
+    return isinstance(value, dict) and all(
+        isinstance(facts, dict) and facts.keys() == {"bytes", "sha256"} for facts in value.values()
+    )
+
+
+def survey(parent: Path) -> Survey:
+    """Every checkpoint below `parent`, whole or not."""
+    whole, ill = [], {}
+    for path in parent.glob("step-*"):
+        step = path.name.removeprefix("step-")
+        if step.isascii() and step.isdecimal():
+            try:
+                whole.append(load(path))
+            except CheckpointError as error:
+                ill[int(step)] = error
+    return Survey(tuple(sorted(whole, key=lambda c: c.position.step)), ill)
 
 
 def steps(parent: Path) -> list[Checkpoint]:
     """All checkpoints with a valid manifest, oldest first."""
-    found = [load(path) for path in sorted(parent.glob("step-*")) if _valid(path)]
-    return sorted(found, key=lambda checkpoint: checkpoint.position.step)
+    return list(survey(parent).whole)
 
 
 def latest(parent: Path) -> Checkpoint | None:
     """The newest checkpoint with a valid manifest."""
-    found = steps(parent)
-    return found[-1] if found else None
+    return survey(parent).newest
 
 
 def best(parent: Path, keys: list[str], higher: bool) -> Checkpoint | None:
-    """The checkpoint whose evaluation has the best mean of `keys`; the earliest among equals."""
+    """The checkpoint whose evaluation has the best mean of `keys`; the earliest among equals.
+
+    Raises CheckpointError where that one is damaged, or a damaged one might be it.
+    """
+    all_of_them = survey(parent)
+    newest = all_of_them.newest
+    for error in all_of_them.newer():
+        raise error
+    if newest is not None and newest.position.best_step is not None:
+        return load(parent / f"step-{newest.position.best_step:08d}")
+    for error in all_of_them.damaged.values():
+        raise error
     scored = []
-    for checkpoint in steps(parent):
+    for checkpoint in all_of_them.whole:
         value = mean_of(checkpoint.position.scores, keys)
         if value is not None and checkpoint.position.scores["step"] == checkpoint.position.step:
             scored.append((-value if higher else value, checkpoint.position.step, checkpoint))
@@ -172,10 +266,10 @@ def mean_of(record: Mapping[str, Any], keys: list[str]) -> float | None:
     return sum(float(value) for value in values if value is not None) / len(values)
 
 
-def prune(parent: Path, keep: int, spare: Checkpoint | None) -> None:
-    """Remove all but the newest `keep` checkpoints and the one to `spare`."""
+def prune(parent: Path, keep: int, spare: int | None) -> None:
+    """Remove all but the newest `keep` checkpoints and that of the step to `spare`."""
     for checkpoint in steps(parent)[:-keep]:
-        if spare is None or checkpoint.folder != spare.folder:
+        if checkpoint.position.step != spare:
             _discard(checkpoint.folder)
 
 
@@ -194,20 +288,6 @@ def _discard(folder: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _valid(folder: Path) -> bool:
-    try:
-        load(folder)
-    except CheckpointError:
-        return False
-    return True
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-        return {"bytes": file.tell(), "sha256": digest.hexdigest()}
-
-
 def _text(body: Mapping[str, Any]) -> bytes:
     """The only way to write this manifest, with the hash of its content."""
     digest = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
@@ -222,7 +302,8 @@ def _fsync(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _damaged(path: Path, why: str) -> CheckpointError:
+def damaged(path: Path, why: str) -> CheckpointError:
+    """The error (GR802) of a damaged file of a checkpoint."""
     return CheckpointError(
         Problem(
             "GR802",
@@ -230,3 +311,16 @@ def _damaged(path: Path, why: str) -> CheckpointError:
             help=f"take another checkpoint, or remove {path.parent} to go on from the one before",
         )
     )
+
+
+_OTHER = "its content is not what was saved (sha256 differs)"
+_NUMBER, _VALUE = (int, float), (int, float, type(None))
+_KINDS: dict[str, Any] = {
+    **{f.name: int for f in fields(Position)},
+    **dict.fromkeys(("evaluated", "finished"), bool),
+    "seconds": _NUMBER,
+    **dict.fromkeys(("best", "saved"), _VALUE),
+    "best_step": (int, type(None)),
+    **dict.fromkeys(("counts", "scores"), dict),
+}
+"""What a manifest's values of a position must be."""

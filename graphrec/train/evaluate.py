@@ -17,10 +17,13 @@ from graphrec.compiler.target import Purpose
 from graphrec.data import Encoder, Loader, Source, open_data, open_files
 from graphrec.errors import CheckpointError, DataError, Problem
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.training import Device
 from graphrec.train import checkpoint
 from graphrec.train.checkpoint import Checkpoint
+from graphrec.train.device import find_device
 from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.run import read_info
+from graphrec.train.run_files import check_files
 from graphrec.train.trainer import best_checkpoint
 
 __all__ = ["Trained", "choose_checkpoint", "evaluate", "load_run"]
@@ -52,24 +55,40 @@ def load_run(
     *,
     library: Library = BUILTIN,
     purpose: Purpose = "train",
+    overrides: Sequence[str] = (),
+    device: Device = "auto",
 ) -> Trained:
-    """The model of a run folder, in evaluation on the device there is.
+    """The model of a run folder, in evaluation; `auto` is CUDA where there is some.
 
     `wanted` is `best`, `last` or a step (default: the best if the recipe asks for one, else the
-    last). Raises CheckpointError for a damaged run folder.
+    last). `overrides` must leave the weights as they are (`export.nodes=[...]`). Raises
+    CheckpointError for a damaged run folder, EnvironmentFault for a device that is not there. Where
+    the model was trained does not matter.
     """
     folder = Path(run_dir)
-    info = read_info(folder)
+    info, on = read_info(folder), find_device(device)
+    newest = checkpoint.latest(folder / "checkpoints")
+    if newest is not None:
+        if newest.recipe != info["recipe"]:
+            raise CheckpointError(
+                Problem("GR808", f"{newest.folder} is of another recipe than {folder}")
+            )
+        check_files(folder, newest.run_files)  # before the recipe is read: it is one of them
     # Vocabularies that came from files are in the run folder now: the files are not needed.
-    fitted = [f"features.{name}.vocab=fit" for name in info["vocabulary_files"]]
+    fitted = [f"features.{name}.vocab=fit" for name in info.get("vocabulary_files", ())]
     compiled = compile_recipe(
-        folder / "recipe.yaml", overrides=fitted, library=library, purpose=purpose
+        folder / "recipe.yaml",
+        overrides=[*fitted, *overrides],
+        library=library,
+        purpose=purpose,
+        device="cuda" if on.type == "cuda" else "cpu",
     )
     found = choose_checkpoint(compiled.recipe, folder, wanted)
     if found.recipe != info["recipe"]:
         raise CheckpointError(
             Problem("GR808", f"{found.folder} is of another recipe than {folder}")
         )
+    check_files(folder, found.run_files)
     encoder = Encoder.load(compiled.recipe, folder)
     module = compiled.module(encoder.rows)
     try:
@@ -78,8 +97,7 @@ def load_run(
         raise CheckpointError(
             Problem("GR808", f"{found.folder} does not fit the model: {str(error)[:300]}")
         ) from error
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Trained(compiled, module.to(device).eval(), encoder, found, device)
+    return Trained(compiled, module.to(on).eval(), encoder, found, on)
 
 
 def evaluate(
@@ -88,13 +106,14 @@ def evaluate(
     wanted: str | int | None = None,
     *,
     library: Library = BUILTIN,
+    device: Device = "auto",
 ) -> dict[str, Any]:
     """One evaluation record, as in metrics.jsonl.
 
-    `data` are globs of files (default: the run's evaluation data), `wanted` is that of `load_run`.
+    `data` are globs of files (default: the run's evaluation data), the rest is as in `load_run`.
     Raises CheckpointError for a damaged run folder and DataError for data that does not fit.
     """
-    run = load_run(run_dir, wanted, library=library)
+    run = load_run(run_dir, wanted, library=library, device=device)
     loader = run.loader(data, run.recipe.train.batch, shuffle=False)
     with closing(loader.epoch(0)) as batches:
         numbers = Evaluator(run.recipe, run.device).run(run.module, run.module, batches)
@@ -118,10 +137,12 @@ def choose_checkpoint(recipe: Recipe, folder: Path, wanted: str | int | None) ->
                 )
             )
     if wanted in (None, "last"):
-        last = checkpoint.latest(parent)
-        if last is None:
+        found = checkpoint.survey(parent)
+        for error in found.newer():  # never an older one in its place without a word
+            raise error
+        if found.newest is None:
             raise CheckpointError(Problem("GR801", f"no checkpoint in {parent}"))
-        return last
+        return found.newest
     if not str(wanted).isdecimal():
         raise CheckpointError(
             Problem("GR801", f"no checkpoint `{wanted}`", help="best, last, or a step: 1234")

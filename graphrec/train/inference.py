@@ -23,6 +23,7 @@ from graphrec.errors import DataError, Problem
 from graphrec.graph import Graph
 from graphrec.nn import Batch, prepare
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.training import Device
 from graphrec.train.evaluate import Trained
 from graphrec.train.evaluate import load_run as load_trained
 
@@ -145,13 +146,16 @@ def load_run(
     checkpoint: str | int | None = None,
     *,
     library: Library = BUILTIN,
+    device: Device = "auto",
 ) -> Served:
-    """The trained model of a run folder, ready to predict.
+    """The trained model of a run folder, ready to predict; `auto` is CUDA where there is some.
 
     `checkpoint` is `best`, `last` or a step (default: the best if the recipe asks for one, else the
-    last). Raises CheckpointError for a damaged run folder.
+    last). Raises CheckpointError for a damaged run folder, EnvironmentFault for a device that is
+    not there.
     """
-    return Served(load_trained(run_dir, checkpoint, library=library, purpose="inference"))
+    trained = load_trained(run_dir, checkpoint, library=library, purpose="inference", device=device)
+    return Served(trained)
 
 
 def _keys_by_side(graph: Graph) -> dict[str, frozenset[str]]:

@@ -12,20 +12,25 @@ from torch import nn
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, Loader, open_data
 from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
-from graphrec.recipe import canonical, recipe_hash
-from graphrec.recipe.model import IdFeature, Recipe
+from graphrec.nn.native.compiled import why_not
+from graphrec.recipe import recipe_hash
+from graphrec.recipe.model import Recipe
 from graphrec.recipe.tasks import INSIDE, has_inside
 from graphrec.train import checkpoint
 from graphrec.train.balance import make_balance
+from graphrec.train.device import find_device
 from graphrec.train.optimizers import make_optimizers
+from graphrec.train.process import keep_freed_memory
 from graphrec.train.progress import Console, Progress, clock, score_table
 from graphrec.train.report import write_report
-from graphrec.train.run import Run, command_line, open_run, read_info, versions, write_text
+from graphrec.train.resume import identity_of, learned_encoder, newest_checkpoint, write_folder
+from graphrec.train.run import Run, command_line, open_run
+from graphrec.train.run_files import run_files
+from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.trainer import Trainer, best_checkpoint
-from graphrec.views.pictures import svg
 
 __all__ = ["OneProcess", "known_updates", "train"]
 
@@ -33,16 +38,28 @@ __all__ = ["OneProcess", "known_updates", "train"]
 class OneProcess:
     """How the parts of a run come about; `graphrec.distributed` has this for many processes."""
 
-    def open_run(self, base: Path, identity: dict[str, str]) -> Run:
-        return open_run(base, identity)
+    def open_run(self, base: Path, identity: dict[str, str], console: Console) -> Run:
+        """The run folder."""
+        return open_run(base, identity, console.remark)
 
     def fit(self, recipe: Recipe, data: DataSet) -> Encoder:
+        """What the training rows teach."""
         return Encoder.fit(recipe, data.train)
 
     def trainer(
-        self, compiled: Compiled, data: DataSet, encoder: Encoder, run: Run, recipe_hash: str
+        self,
+        compiled: Compiled,
+        data: DataSet,
+        encoder: Encoder,
+        run: Run,
+        device: torch.device,
     ) -> Trainer:
-        return _trainer(compiled, data, encoder, run, recipe_hash)
+        """What trains; everything it reads is in the run folder."""
+        return _trainer(compiled, data, encoder, run, device)
+
+    def try_saving(self, trainer: Trainer) -> None:
+        """Learn before training whether checkpoints can be written."""
+        try_saving(trainer.saver.parent, trainer.state())
 
 
 def train(
@@ -56,33 +73,33 @@ def train(
 ) -> Run:
     """Train a compiled recipe; returns its run folder.
 
-    An unfinished run of the same recipe and data is resumed. Raises DataError, CheckpointError or
+    It runs on the device that it was compiled for (see `compile_for`). An unfinished run of the
+    same recipe and data is resumed, whatever its device was. Raises DataError, CheckpointError or
     EnvironmentFault; after SIGINT or SIGTERM saves a checkpoint and raises SystemExit(130 or 143).
     """
-    recipe = compiled.recipe
+    recipe, device = compiled.recipe, find_device(compiled.device)
+    keep_freed_memory()
     data = open_data(recipe)
     _check_selection(recipe, data, console)
-    identity = {"recipe": recipe_hash(recipe), "fingerprint": data.fingerprint}
     base = Path(run_dir or recipe.train.dir or Path("runs") / recipe.name)
     here = processes or OneProcess()
-    run = here.open_run(base, identity)
+    identity = identity_of(compiled, data)
+    run = here.open_run(base, identity, console)
     try:
-        found = checkpoint.latest(run.checkpoints) if run.resumed else None
-        threads = read_info(run.folder)["threads"] if found else torch.get_num_threads()
-        if threads != torch.get_num_threads():
-            console.remark(
-                f"the run was begun with {threads} threads and goes on with "
-                f"{torch.get_num_threads()}: the last digits may differ from an unbroken run"
-            )
+        newest = newest_checkpoint(run, device, console.remark) if run.resumed else None
         checkpoint.sweep(run.checkpoints)
-        encoder = _encoder(recipe, data, run, here, resumed=found is not None)
-        _write_folder(compiled, run, identity, command, plugins)
-        run.rewind(found.position if found else None)
-        trainer = here.trainer(compiled, data, encoder, run, identity["recipe"])
-        if found is not None:
-            _restore(trainer, found)
+        encoder = learned_encoder(recipe, data, run, here.fit)
+        write_folder(compiled, run, identity, command, plugins)
+        run.rewind(newest.position if newest else None)
+        trainer = here.trainer(compiled, data, encoder, run, device)
+        if newest is not None:
+            _restore(trainer, newest)
+        here.try_saving(trainer)
         _loop(trainer, data, console)
         _finish(trainer, console, command)
+    except BaseException:
+        run.discard_unused()
+        raise
     finally:
         run.close()
     return run
@@ -93,6 +110,9 @@ def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
     console.remark(_start_line(trainer, data))
     if run.resumed:
         console.remark(f"going on from step {position.step} in {run.folder}")
+    why = why_not()
+    if why and trainer.device.type == "cpu" and "GRAPHREC_NATIVE" not in why:
+        console.remark(f"no native kernels, torch's own do their work, slower: {why}")
     trainer.reachable = _reachable(trainer.recipe, data)
     board = TensorBoard(run.folder / "tensorboard", position.step)
     if board.missing:
@@ -149,47 +169,19 @@ def _check_selection(recipe: Recipe, data: DataSet, console: Console) -> None:
         console.remark("no evaluation rows (data.eval): the last checkpoint counts as the best")
 
 
-def _encoder(
-    recipe: Recipe, data: DataSet, run: Run, here: OneProcess, *, resumed: bool
-) -> Encoder:
-    if resumed:
-        return Encoder.load(recipe, run.folder)
-    encoder = here.fit(recipe, data)
-    encoder.save(run.folder)
-    return encoder
-
-
-def _write_folder(
-    compiled: Compiled,
-    run: Run,
-    identity: dict[str, str],
-    command: Sequence[str],
-    plugins: Sequence[str],
-) -> None:
-    run.info(
-        **identity,
-        name=compiled.recipe.name,
-        command=command_line(command),
-        seed=compiled.recipe.train.seed,
-        threads=torch.get_num_threads(),
-        versions=versions(),
-        plugins=list(plugins),
-        vocabulary_files=[
-            name
-            for name, feature in compiled.recipe.features.items()
-            if isinstance(feature, IdFeature) and feature.vocab.name == "file"
-        ],
-        finished=False,
-    )
-    write_text(run.folder / "recipe.yaml", canonical(compiled.recipe))
-    if compiled.lock is not None:  # what is evaluated later runs the kernels of the training
-        write_text(run.folder / compiled.lock.name, compiled.lock.read_text(encoding="utf-8"))
-    write_text(run.folder / "model.py", compiled.source.text)
-    write_text(run.folder / "graph.svg", svg(compiled.graph))
-
-
+        encoder = learned_encoder(recipe, data, run, here.fit)
+        write_folder(compiled, run, identity, command, plugins)
+        run.rewind(newest.position if newest else None)
+        trainer = here.trainer(compiled, data, encoder, run, device)
+        if newest is not None:
+            _restore(trainer, newest)
+        here.try_saving(trainer)
 def _trainer(
-    compiled: Compiled, data: DataSet, encoder: Encoder, run: Run, recipe_hash: str
+    compiled: Compiled,
+    data: DataSet,
+    encoder: Encoder,
+    run: Run,
+    device: torch.device,
 ) -> Trainer:
     recipe = compiled.recipe
     seed, batch = recipe.train.seed, recipe.train.batch
@@ -197,7 +189,6 @@ def _trainer(
     evaluated = None
     if data.eval is not None:
         evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
     balance = make_balance(recipe, module)
     learned = {} if balance is None else {"balance": balance.to(device)}
@@ -205,7 +196,9 @@ def _trainer(
     # Weights have seeds of their own; this one is for dropout.
     torch.manual_seed(seed)
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
-    return Trainer(*parts, recipe_hash, device, balance)
+    trainer = Trainer(*parts, recipe_hash(recipe), device, balance)
+    trainer.saver.run_files = run_files(run.folder)
+    return trainer
 
 
 def _restore(trainer: Trainer, found: checkpoint.Checkpoint) -> None:

@@ -7,10 +7,12 @@ vocab/ stats.json checkpoints/ tensorboard/
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -18,10 +20,12 @@ from typing import Any
 
 from graphrec.errors import CheckpointError, EnvironmentFault, Problem
 from graphrec.train.checkpoint import Position
+from graphrec.train.run_files import write_text
 
-__all__ = ["Run", "open_run", "read_info", "versions", "write_text"]
+__all__ = ["Run", "open_run", "read_info", "versions"]
 
 INFO, METRICS, LOCK = "run.json", "metrics.jsonl", ".lock"
+FORMAT = 2
 _PACKAGES = ("torch", "numpy", "pyarrow", "pydantic", "safetensors", "torchmetrics", "networkx")
 
 
@@ -33,14 +37,17 @@ class Run:
     resumed: bool = False
     records: list[dict[str, Any]] = field(default_factory=list)
     _lock: int = -1
+    _made: Sequence[Path] = ()
 
     @property
     def checkpoints(self) -> Path:
         return self.folder / "checkpoints"
 
     def info(self, **facts: Any) -> None:
-        """Write run.json, whole or not at all."""
-        write_text(self.folder / INFO, json.dumps(facts, indent=2, sort_keys=True) + "\n")
+        """Write run.json with its own hash, whole or not at all."""
+        body = {**facts, "format": FORMAT}
+        text = json.dumps(body | {"sha256": _digest(body)}, indent=2, sort_keys=True)
+        write_text(self.folder / INFO, text + "\n")
 
     def finish(self) -> None:
         """Mark the run as finished: it is not resumed any more."""
@@ -59,6 +66,17 @@ class Run:
         ]
         write_text(self.folder / METRICS, "".join(json.dumps(r) + "\n" for r in self.records))
 
+    def discard_unused(self) -> None:
+        """Remove a folder that a start which failed has made, and nothing was trained in."""
+        if self.resumed or any(map(_is_work, self.folder.iterdir())):
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        for parent in self._made:
+            try:
+                parent.rmdir()  # only where it is empty
+            except OSError:
+                return
+
     def close(self) -> None:
         """Let another process have the folder."""
         if self._lock >= 0:
@@ -66,17 +84,22 @@ class Run:
             self._lock = -1
 
 
-def open_run(base: Path, identity: Mapping[str, str]) -> Run:
-    """The unfinished run of the same `identity` (recipe and data hashes) at `base`, `base-2`, ...
+def open_run(
+    base: Path, identity: Mapping[str, str], say: Callable[[str], None] = lambda text: None
+) -> Run:
+    """The unfinished run of the same `identity` (hashes of recipe, data, ...) at `base`, `base-2`..
 
-    or else a new folder at the first free of these names.
+    or else a new folder at the first free of these names; then `say` tells why. Raises
+    CheckpointError where the folder that would be resumed has a damaged run.json.
     """
-    number = 1
+    number, reasons = 1, []
     while (folder := _numbered(base, number)).exists():
-        run = _resume(folder, identity)
-        if run is not None:
-            return run
+        found = _resume(folder, identity)
+        if isinstance(found, Run):
+            return found
+        reasons.append(f"{folder} {found}")
         number += 1
+    parents = [parent for parent in base.parents if not parent.exists()]
     while True:
         folder = _numbered(base, number)
         number += 1
@@ -88,24 +111,56 @@ def open_run(base: Path, identity: Mapping[str, str]) -> Run:
             raise EnvironmentFault(
                 Problem("GR806", f"can't make the run folder {folder}: {error.strerror}")
             ) from None
-        return Run(folder, _lock=_hold(folder))
+        if reasons:
+            say(f"{', '.join(reasons)}: this run goes to {folder}")
+        return Run(folder, _lock=_hold(folder), _made=parents)
 
 
 def read_info(folder: Path) -> dict[str, Any]:
-    """run.json of a run folder; CheckpointError (GR807) when there is none."""
+    """run.json of a run folder; CheckpointError (GR807) where there is none, or a damaged one."""
+    path = folder / INFO
     try:
-        info = json.loads((folder / INFO).read_text(encoding="utf-8"))
-        if not isinstance(info, dict):
-            raise ValueError("not a map")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            Problem(
-                "GR807",
-                f"{folder} is no run folder: {INFO}: {error}",
-                help="give the folder that `graphrec train` printed, e.g. runs/shop",
-            )
-        ) from None
+        info = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise _no_run(folder, f"it has no {INFO}") from None
+    except OSError as error:
+        raise _no_run(folder, f"{INFO}: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        raise _damaged(path) from None
+    if not isinstance(info, dict):
+        raise _damaged(path)
+    # runs of format 1 had neither a format nor a hash
+    if {"sha256", "format"} & info.keys() and info.get("sha256") != _digest(info):
+        raise _damaged(path)
+    if not info.keys() >= {"recipe", "fingerprint", "finished"}:
+        raise _damaged(path)
     return info
+
+
+def _digest(info: Mapping[str, Any]) -> str:
+    """The hash of what run.json says, less whether the run is finished."""
+    said = {key: value for key, value in info.items() if key not in ("sha256", "finished")}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _no_run(folder: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        Problem(
+            "GR807",
+            f"{folder} is no run folder: {why}",
+            help="give the folder that `graphrec train` printed, e.g. runs/shop",
+        )
+    )
+
+
+def _damaged(path: Path) -> CheckpointError:
+    return CheckpointError(
+        Problem(
+            "GR807",
+            f"{path} is damaged: its content is not what was written",
+            help="bring it back from a copy, or train into another folder: --run DIR",
+        )
+    )
 
 
 def versions() -> dict[str, str]:
@@ -119,16 +174,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-
-
 def command_line(command: Sequence[str]) -> str:
     """The command as it can be typed again."""
     import shlex
@@ -140,15 +185,35 @@ def _numbered(base: Path, number: int) -> Path:
     return base if number == 1 else base.with_name(f"{base.name}-{number}")
 
 
-def _resume(folder: Path, identity: Mapping[str, str]) -> Run | None:
-    try:
-        info = read_info(folder)
-    except CheckpointError:
-        return None
-    if info.get("finished") or any(info.get(key) != value for key, value in identity.items()):
-        return None
+def _resume(folder: Path, identity: Mapping[str, str]) -> Run | str:
+    """The run to go on with, or why this folder is not it."""
+    if not folder.is_dir():
+        return "is a file"
+    if not (folder / INFO).exists():
+        return "is no run folder"
+    info = read_info(folder)
+    # what an older version did not write down can't differ
+    other = [key for key, value in identity.items() if info.get(key, value) != value]
+    if other:
+        return f"is of {_OTHER.get(other[0], 'another run')}"
+    if info["finished"]:
+        return "holds a finished run"
     lock = _hold(folder)
-    return Run(folder, resumed=True, _lock=lock) if lock >= 0 else None
+    return Run(folder, resumed=True, _lock=lock) if lock >= 0 else "is in use by another process"
+
+
+_OTHER = {
+    "recipe": "another recipe",
+    "fingerprint": "other data",
+    "lock": "other kernels (kernels.lock)",
+}
+
+
+def _is_work(path: Path) -> bool:
+    """Whether a file of a run folder is worth keeping where a start has failed."""
+    if path.name == "checkpoints":
+        return any(child.name.startswith("step-") for child in path.iterdir())
+    return path.name.startswith("not-finite-") or (path.name == METRICS and path.stat().st_size > 0)
 
 
 def _hold(folder: Path) -> int:

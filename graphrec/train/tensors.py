@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["FileFacts", "read_tensors", "write_bytes", "write_tensors"]
+__all__ = ["FileFacts", "file_facts", "read_tensors", "unsaved", "write_bytes", "write_tensors"]
 
 FileFacts = dict[str, int | str]
 """`bytes` and `sha256` of a file."""
@@ -25,13 +25,22 @@ _NAMES = {
     torch.float32: "F32",
     torch.float16: "F16",
     torch.bfloat16: "BF16",
+    torch.float8_e4m3fn: "F8_E4M3",
+    torch.float8_e4m3fnuz: "F8_E4M3FNUZ",
+    torch.float8_e5m2: "F8_E5M2",
+    torch.float8_e5m2fnuz: "F8_E5M2FNUZ",
+    torch.complex64: "C64",
     torch.int64: "I64",
     torch.int32: "I32",
     torch.int16: "I16",
     torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
+"""What the format can hold; the rest (complex128, quantised, sparse) is `unsaved`."""
 _PIECE = 1 << 24
 
 
@@ -66,17 +75,41 @@ def write_bytes(path: Path, pieces: Iterator[bytes | memoryview]) -> FileFacts:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a file whose hash was checked."""
+    """All tensors of a file whose hash was checked; ValueError where it is no such file."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    return load_file(path)
+    try:
+        return load_file(path)
+    except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        raise ValueError(
+            f"it is no safetensors file ({' '.join(str(error).split())[:200]})"
+        ) from None
+
+
+def file_facts(path: Path) -> FileFacts:
+    """Size and hash of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+        return {"bytes": file.tell(), "sha256": digest.hexdigest()}
+
+
+def unsaved(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """The tensors that no file of this format can hold, by name, and why."""
+    return {
+        name: f"its layout is {tensor.layout}".replace("torch.", "")
+        if tensor.layout != torch.strided
+        else f"its type is {tensor.dtype}".replace("torch.", "")
+        for name, tensor in sorted(tensors.items())
+        if tensor.dtype not in _NAMES or tensor.layout != torch.strided
+    }
 
 
 def _stream(header: bytes, tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
     yield len(header).to_bytes(8, "little")
     yield header
     for _, tensor in sorted(tensors.items()):
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        flat = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
         if flat.numel():
             raw = memoryview(flat.view(torch.uint8).numpy())  # type: ignore[arg-type]
             for start in range(0, len(raw), _PIECE):

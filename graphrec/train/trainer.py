@@ -30,6 +30,7 @@ from graphrec.train.losses import TaskLosses
 from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, score_table, status
 from graphrec.train.run import Run
+from graphrec.train.saving import Saver, State
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.window import Window
@@ -58,7 +59,9 @@ class Trainer:
     ) -> None:
         self.recipe, self.graph, self.module = recipe, graph, module
         self.optimizers, self.loader, self.eval_loader = optimizers, loader, eval_loader
-        self.run_folder, self.recipe_hash, self.device = run, recipe_hash, device
+        self.run_folder, self.device = run, device
+        save = recipe.train.save
+        self.saver = Saver(run.checkpoints, recipe_hash, save.keep, save.minutes)
         self.forward = torch.compile(module) if recipe.train.compile else module
         self.losses, self.balance = TaskLosses(recipe), balance
         self.window = Window(recipe, self.losses)
@@ -67,7 +70,6 @@ class Trainer:
         self.reachable: Mapping[str, Mapping[str, float]] = {}
         self._bf16 = recipe.train.precision == "bf16"
         self._before = 0.0
-        self._saved = time.perf_counter()
 
     # ---- the loop -------------------------------------------------------------------------------
 
@@ -77,17 +79,20 @@ class Trainer:
         self._started = time.perf_counter()
         self._before = self.position.seconds
         self.module.train()
-        if not self.position.evaluated:
-            self._catch_up()
-        while not self.position.finished and signals.received is None:
-            self._epoch()
+        try:
+            if not self.position.evaluated:
+                self._catch_up()
+            while not self.position.finished and signals.received is None:
+                self._epoch()
+        finally:
+            self.saver.settle()
 
     def _catch_up(self) -> None:
         """The evaluation during which the run was interrupted."""
         self._evaluate()
         if self.position.evaluated:
             self.position.finished = self.position.finished or self._done()
-            self.save()
+            self.saver.save(self.state(), self.position, wait=True)
 
     def _epoch(self) -> None:
         position, resumed = self.position, self.position.row
@@ -140,10 +145,10 @@ class Trainer:
         if position.evaluated:
             position.finished = position.finished or done
         stop = position.finished or self.signals.received is not None
-        due = bool(train.save.every and position.step % train.save.every == 0)
-        due = due or (last and time.perf_counter() - self._saved > _SAVE_EPOCHS_APART)
+        due = self.saver.due or (last and self.saver.since > _SAVE_EPOCHS_APART)
+        due = due or bool(train.save.every and position.step % train.save.every == 0)
         if due or improved or stop:
-            self.save()
+            self.saver.save(self.state(), position, wait=stop)
         return stop
 
     def _done(self) -> bool:
@@ -228,7 +233,7 @@ class Trainer:
         value = checkpoint.mean_of(record, keys)
         if value is None or not _better(value, self.position.saved, higher):
             return False
-        self.position.saved = value
+        self.position.saved, self.position.best_step = value, self.position.step
         return True
 
     def _record(self, record: dict[str, Any]) -> None:
@@ -249,10 +254,8 @@ class Trainer:
 
     # ---- checkpoints ----------------------------------------------------------------------------
 
-    def save(self) -> Path:
-        """Write a checkpoint of this moment; remove those that are no longer kept."""
-        self._saved = time.perf_counter()
-        position, parent = self.position, self.run_folder.checkpoints
+    def state(self) -> State:
+        """What a checkpoint of this moment holds; it shares memory with what is trained."""
         state = {f"optim/{k}": v for k, v in self.optimizers.state_dict().items()}
         state.update({f"window/{k}": v for k, v in self.window.state().items()})
         if self.balance is not None:
@@ -260,9 +263,7 @@ class Trainer:
         state["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             state["random/cuda"] = torch.cuda.get_rng_state(self.device)
-        path = checkpoint.save(parent, self.module.state_dict(), state, position, self.recipe_hash)
-        checkpoint.prune(parent, self.recipe.train.save.keep, best_checkpoint(self.recipe, parent))
-        return path
+        return self.module.state_dict(), state
 
     def restore(self, found: Checkpoint) -> None:
         """Go on from a checkpoint."""

@@ -110,7 +110,10 @@ def _machine() -> Iterator[Finding]:
     if compiler:
         yield Finding("ok", "C++ compiler", compiler)
     else:
-        mend = "only `train.compile: true` needs one: apt-get install g++"
+        mend = (
+            "tables and dense layers are slower without one, and `train.compile: true` needs one: "
+            "apt-get install g++"
+        )
         yield Finding("note", "C++ compiler", "none", mend)
 
 
@@ -203,6 +206,7 @@ def _loads() -> Iterator[Finding]:
         yield Finding("error", "import torch", said, mend)
         return
     yield Finding("ok", "CUDA devices", said)
+    yield _native()
     if _version("torchrec") is not None:
         loaded, said = _import("import fbgemm_gpu, torchrec")
         right = _CUDA if _is_cuda_build() else _CPU
@@ -211,6 +215,15 @@ def _loads() -> Iterator[Finding]:
             yield Finding("ok", "import torchrec", "works")
         else:
             yield Finding("error", "import torchrec", said, mend)
+
+
+def _native() -> Finding:
+    """Compiles the C++ of the tables where this machine has not done so before."""
+    loaded, why = _import("from graphrec.nn.native.compiled import why_not; print(why_not() or 0)")
+    if loaded and why == "0":
+        return Finding("ok", "native kernels", "compiled and whole")
+    mend = "training works without them, slower: mend the compiler, or name another by CXX=..."
+    return Finding("note", "native kernels", f"none: {why}", mend)
 
 
 def _import(code: str) -> tuple[bool, str]:

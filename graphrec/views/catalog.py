@@ -193,6 +193,8 @@ def _type_text(part: Mapping[str, Any], local: Mapping[str, Any]) -> str:
     kind = part.get("type", "any")
     if kind == "array":
         return f"list of {_type_text(part.get('items', {}), local)}"
+    if "pattern" in part:
+        return "name(parameters)"
     names = {"integer": "int", "number": "float", "boolean": "bool", "string": "str"}
     return names.get(kind, "map" if kind == "object" else kind)
 

@@ -126,7 +126,7 @@ def test_arguments_leave_out_what_is_default() -> None:
     ("params", "device", "modules", "why"),
     [
         ({}, "cuda", {"triton"}, None),
-        ({}, "cpu", {"triton"}, "no CUDA device"),
+        ({}, "cpu", {"triton"}, "CUDA only"),
         ({}, "cuda", set(), "triton is not installed"),
         ({"norm": "batch"}, "cuda", {"triton"}, "no kernel for norm `batch`"),
         ({"norm": "layer", "dropout": 0.1}, "cuda", {"triton"}, None),

@@ -341,6 +341,53 @@ def test_quantile_buckets(recipe_of) -> None:
     assert encoder.rows == {"x": 5}
 
 
+@pytest.mark.parametrize(
+    ("values", "buckets", "own"),
+    [
+        ([0] * 900 + [*range(1, 101)], 10, [0]),
+        ([5] * 300 + [7] * 300 + [*range(100, 500)], 10, [5, 7]),
+        ([*range(-200, 0), *[0] * 600, *range(1, 201)], 8, [0]),
+        ([*range(100)] * 3 + [50] * 90, 4, []),
+        ([1, 2, 2, 3], 9, [1, 2, 3]),
+    ],
+)
+def test_a_value_that_is_half_of_the_column_has_a_bucket_of_its_own(
+    values: list[int], buckets: int, own: list[int]
+) -> None:
+    from graphrec.data.quantiles import quantile_edges
+
+    column = np.random.default_rng(0).permutation(np.array(values, np.float64))
+    edges = quantile_edges(column, buckets)
+    assert len(edges) < buckets and (np.diff(edges) > 0).all()
+    placed = np.searchsorted(edges, column, side="right")
+    assert len(np.unique(placed)) == len(edges) + 1, "no bucket is empty"
+    for value in own:
+        assert set(column[placed == np.searchsorted(edges, value, side="right")]) == {value}
+    light = np.bincount(placed)[np.setdiff1d(placed, np.searchsorted(edges, own, side="right"))]
+    assert not len(light) or light.max() <= 3 * max(1, light.min()) + 2, "the others are alike"
+
+
+def test_random_columns_are_cut_into_at_most_the_buckets_asked_for() -> None:
+    from graphrec.data.quantiles import quantile_edges
+
+    rng = np.random.default_rng(1)
+    for _ in range(300):
+        size, buckets = int(rng.integers(1, 400)), int(rng.integers(2, 40))
+        values = rng.choice(rng.normal(size=30), size) * rng.integers(0, 2, size)
+        values[rng.random(size) < rng.random()] = rng.normal(size=1)[0]
+        values = np.where(rng.random(size) < rng.random(), rng.normal(size=size), values)
+        edges = quantile_edges(values, buckets)
+        assert len(edges) < buckets and (np.diff(edges) > 0).all()
+        heavy = [
+            v
+            for v, n in zip(*np.unique(values, return_counts=True), strict=True)
+            if n * buckets > 2.5 * size
+        ]
+        placed = np.searchsorted(edges, values, side="right")
+        for value in heavy:
+            assert len(set(values[placed == np.searchsorted(edges, value, side="right")])) == 1
+
+
 def test_quantiles_of_a_sample_are_close_and_repeatable() -> None:
     from graphrec.data.fit import EXACT, _Sample
 

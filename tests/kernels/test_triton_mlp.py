@@ -99,7 +99,7 @@ def test_nothing_is_kept_without_a_gradient() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"act": "dice"}, "no activation `dice`; it has none, relu"),
+        ({"act": "dice"}, "no activation `dice`; it has gelu, leaky_relu"),
         ({"x": torch.randn(5, 2)}, r"x \(5, 2\) and weight \(4, 3\)"),
         ({"x": torch.randn(2, 5, 3)}, r"x \(2, 5, 3\) and weight"),
         ({"bias": torch.randn(3)}, r"bias \(3,\), weight \(4, 3\)"),

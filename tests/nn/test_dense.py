@@ -9,7 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from graphrec.nn.activations import ACTIVATIONS, BatchNorm, Dice, activation
+from graphrec.activation_table import ACTIVATIONS
+from graphrec.nn.activations import BatchNorm, Dice, activation
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import MLP, Dense, Linear
 
@@ -122,7 +123,7 @@ def test_gradients_by_differences(act) -> None:
     assert torch.autograd.gradcheck(mlp, (x,))
 
 
-@pytest.mark.parametrize("act", ACTIVATIONS)
+@pytest.mark.parametrize("act", sorted({*ACTIVATIONS} - {"rrelu"}))  # it draws its slopes
 def test_in_place_changes_nothing(act) -> None:
     torch.manual_seed(0)
     fresh, inplace = activation(act, 4), activation(act, 4, inplace=True)
@@ -217,7 +218,7 @@ def test_linear() -> None:
         ({"hidden": [2], "dropout": [0.1, 0.2]}, "`dropout` has 2 numbers for 1 hidden layers"),
         (
             {"hidden": [2], "activation": "swish"},
-            "unknown activation `swish`; there are dice,",
+            "unknown activation `swish`; there are celu, dice,",
         ),
         ({"hidden": [2], "norm": "group"}, "unknown norm `group`; there are none, batch, layer"),
     ],

@@ -1,11 +1,8 @@
-"""Freed memory is kept unless somebody says otherwise, and steps then find their pages again."""
+"""Large tables ask for huge pages."""
 
 from __future__ import annotations
 
-import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,41 +11,6 @@ import torch
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.tables import Lookup, Table
-
-CODE = """
-import resource, sys, torch, graphrec.nn
-from graphrec.nn.memory import keep_freed_memory
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-def step():
-    before = faults()
-    blocks = [torch.ones(3_000_000) for _ in range(12)]  # 144 MB
-    del blocks
-    return faults() - before
-step(); step()
-print(keep_freed_memory(), min(step() for _ in range(10)))  # the system may add some, not always
-"""
-
-
-def run(**settings: str) -> tuple[str, int]:
-    """What `keep_freed_memory` says, and the page faults of the step that had fewest."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_"))}
-    command = [sys.executable, "-c", CODE]
-    done = subprocess.run(command, env=kept | settings, capture_output=True, text=True, check=True)
-    said, faults = done.stdout.split()
-    return said, int(faults)
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc only")
-def test_freed_memory_is_kept() -> None:
-    assert run() == ("True", pytest.approx(0, abs=200))
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc only")
-def test_somebody_elses_settings_stay() -> None:
-    assert run(GRAPHREC_MALLOC="0")[0] == "False"
-    said, faults = run(MALLOC_TRIM_THRESHOLD_="131072")
-    assert said == "False" and faults > 1000  # 144 MB are 36,000 pages, mapped anew every time
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="Linux only")

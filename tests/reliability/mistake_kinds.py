@@ -242,8 +242,8 @@ def activation_name(recipe: Recipe, rng: random.Random) -> Mistake | None:
     node = pick(blocks(recipe, "mlp"), rng)
     if inside(recipe, node, "activation"):
         return None
-    wrong = typo("relu", rng)
-    return added(recipe, node, f"activation: {wrong}", wrong, "relu")
+    wrong = typo("sigmoid", rng)  # one letter less makes `relu` another activation
+    return added(recipe, node, f"activation: {wrong}", wrong, "sigmoid")
 
 
 @kind("typo")

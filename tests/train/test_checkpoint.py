@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graphrec.errors import CheckpointError
+from graphrec.errors import CheckpointError, EnvironmentFault
 from graphrec.train import checkpoint, tensors
 from graphrec.train.checkpoint import Position
 
@@ -50,7 +50,7 @@ def test_the_newest_are_kept_and_the_best(tmp_path):
     for step, auc in enumerate([0.5, 0.8, 0.6, 0.7, None], 1):
         save(tmp_path, step, scores={"step": step, "ctr.auc": auc})
         best = checkpoint.best(tmp_path, ["ctr.auc"], higher=True)
-        checkpoint.prune(tmp_path, 2, best)
+        checkpoint.prune(tmp_path, 2, best.position.step)
     assert [c.position.step for c in checkpoint.steps(tmp_path)] == [2, 4, 5]
     assert checkpoint.best(tmp_path, ["ctr.auc"], higher=True).position.step == 2
     assert checkpoint.best(tmp_path, ["ctr.auc"], higher=False).position.step == 4
@@ -165,7 +165,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path):
         def work(parent=parent, limit=limit) -> None:
             try:
                 three_saves(parent, limit, full)()
-            except CheckpointError as error:
+            except EnvironmentFault as error:
                 os._exit(3 if error.problems[0].code == "GR803" else 1)
             except OSError:
                 os._exit(4)  # while old ones are removed: everything is saved already

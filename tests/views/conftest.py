@@ -63,7 +63,7 @@ def toy() -> Graph:
             DIN(),
             {"query": Ref("seq", "query"), "keys": Ref("seq", "keys"), "mask": Ref("seq", "mask")},
             floats(32),
-            kernel=KernelChoice("triton", "torch", "no CUDA device"),
+            kernel=KernelChoice("triton", "torch", "CUDA only"),
         ),
         _block(
             "experts",

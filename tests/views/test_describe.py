@@ -85,7 +85,7 @@ def test_tables_say_what_the_data_decides(compiled: Compiled, described: Descrip
 
 def test_kernels_are_told_with_the_reason(described: Description) -> None:
     line = next(line for line in described.as_text().splitlines() if line.startswith("deep "))
-    assert line.endswith("triton -> torch: no CUDA device")
+    assert line.endswith("triton -> torch: CUDA only")
 
 
 def test_as_json_is_plain(described: Description) -> None:

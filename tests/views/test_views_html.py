@@ -103,7 +103,7 @@ def test_every_card_tells_its_shape_sizes_kernel_and_line(small: Compiled) -> No
     tower = cards["tower.buy"]
     assert tower["outputs"] == [["", "[B, 16]"]]
     assert (tower["parameters"], tower["flops"], tower["bytes"]) == ("1.23 k", "5 M", "64 B")
-    assert tower["kernel"] == {"asked": "triton", "chosen": "torch", "why": "no CUDA device"}
+    assert tower["kernel"] == {"asked": "triton", "chosen": "torch", "why": "CUDA only"}
     assert tower["at"].endswith("small.yaml:17")
     assert tower["text"].splitlines()[1].strip().startswith("kernel: triton, note: ")
     assert ["hidden", "[16]"] in tower["settings"] and "Linear" in tower["doc"]
@@ -259,7 +259,7 @@ def test_an_anchor_shows_one_node(small: Compiled, browse: Browse) -> None:
         "small.yaml:17",
         "kernel: triton, note",
         "[B, 16]",
-        "no CUDA device",
+        "CUDA only",
         "deep.c",
     ):
         assert said in panel

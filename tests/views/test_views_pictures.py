@@ -55,7 +55,7 @@ def test_relations_are_marked_everywhere(toy: Graph) -> None:
 def test_a_fallback_is_told_with_its_reason(toy: Graph) -> None:
     card = next(card for card in picture(toy).cards if card.key == "din")
     assert (card.kernel, card.fallback) == ("triton → torch", True)
-    assert "no CUDA device" in card.hint
+    assert "CUDA only" in card.hint
 
 
 def test_a_node_named_like_a_task_keeps_its_own_card(toy: Graph) -> None:

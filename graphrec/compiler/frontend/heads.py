@@ -128,7 +128,13 @@ class TaskBuilder:
             self._parent(name, parent, relation, place) for parent in sorted(relation.parents)
         ]
         if relation.via == "mlp":
-            params = {"hidden": list(relation.hidden), "activation": relation.activation}
+            params = {
+                "hidden": list(relation.hidden),
+                "activation": relation.activation,
+                "norm": relation.norm,
+                "dropout": relation.dropout,
+                "bias": relation.bias,
+            }
             block = self._block("relation_mlp", params, place)
             inputs: dict[str, Ref | tuple[Ref, ...]] = {"xs": (own, *parents)}
         else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from dataclasses import replace
 
+from graphrec.activation_table import ACTIVATIONS
 from graphrec.blocks import PRIMITIVES
 from graphrec.blocks.base import Block
 from graphrec.blocks.dense import Concat
@@ -110,7 +111,8 @@ def _layer(node: Node, target: Target) -> Hashable | None:
 def _has_own_life(block: Block) -> bool:
     """Whether each application in training draws numbers or moves running statistics."""
     values = [getattr(block, name) for name in type(block).model_fields]
-    if any(value in ("batch", "dice") for value in values if isinstance(value, str)):
+    texts = [value.partition("(")[0] for value in values if isinstance(value, str)]
+    if any(text == "batch" or (text in ACTIVATIONS and ACTIVATIONS[text].lives) for text in texts):
         return True
     rates = getattr(block, "dropout", 0.0)
     return any(rates) if isinstance(rates, Iterable) else bool(rates)

@@ -166,7 +166,7 @@ def table_refusal(name: str, tables: Sequence[Table], target: Target, *, here: b
     if kernel is None:
         return f"tables have no kernel `{name}`"
     if target.device not in kernel.devices:
-        return f"no {target.device.upper()} kernel of that name for tables"
+        return f"{' and '.join(name.upper() for name in kernel.devices)} only"
     why = _fbgemm_refusal(tables, target.measured.update) if name == "fbgemm" else None
     if why is not None:
         return why

@@ -2,10 +2,13 @@
 
     textproto   text -> messages with places
     section     typed access, and a record of what nobody asked for
-    columns, features, histories, groups   features and feature groups
-    builder, rank, multitask, tasks, training, optimizers   the model and how it is trained
+    feature_configs, feature_draft, source_columns, table_settings, number_settings,
+    vocabulary_lists, shared_tables   features
+    feature_groups, histories   what models read
+    builder, activation_names, rank_models, multitask_models, task_towers   the model
+    train_config, optimizer_configs   how it is trained
     convert     all of it together
-    families, emit   the recipe as a person would write it
+    merge_families, emit   the recipe as a person would write it
 
 Facts about the format come from its public description; whatever has no counterpart is told with
 its line. Wide tables: where only their sum is read (Wide & Deep, DeepFM) they become `.linear` of
@@ -15,14 +18,16 @@ width 1, the same functions; where their fields are read (xDeepFM) they are feat
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from graphrec.errors import Problem, RecipeError
+from graphrec.errors import Problem, RecipeError, Span
 from graphrec.importers.tzrec.convert import convert
 from graphrec.importers.tzrec.emit import recipe_text
 from graphrec.importers.tzrec.section import Notes, Section
 from graphrec.importers.tzrec.textproto import parse_textproto
+from graphrec.recipe.foreign import foreign_tool, importable
 
 __all__ = ["Imported", "import_config"]
 
@@ -31,10 +36,14 @@ _LARGEST = 16 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Imported:
-    """A recipe's text, and what the import has to tell (warnings with lines of the config)."""
+    """A recipe's text, and what the import has to tell (warnings with lines of the config).
+
+    `files` are the texts of the vocabulary files that the recipe names, to lie beside it.
+    """
 
     text: str
     problems: tuple[Problem, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def import_config(path: str | os.PathLike[str], schema: str = "recipe.schema.json") -> Imported:
@@ -45,10 +54,25 @@ def import_config(path: str | os.PathLike[str], schema: str = "recipe.schema.jso
     """
     file = os.fspath(path)
     notes = Notes()
-    config = Section(parse_textproto(_read(file), file), "", notes)
+    text = _read(file)
+    _refuse_others(text, file)
+    config = Section(parse_textproto(text, file), "", notes)
     made = convert(config, file, notes)
     text = recipe_text(made, Path(file).name, notes.lines(), schema)
-    return Imported(text, notes.problems())
+    files = {name: lines for name, lines in notes.files.items() if f"file({name})" in text}
+    return Imported(text, notes.problems(), files)
+
+
+def _refuse_others(text: str, file: str) -> None:
+    """Name what is a file of another tool, before it is read as protobuf text."""
+    tool = foreign_tool(text)
+    if not tool or importable(tool):
+        return
+    what = f"this is a config of {tool}: what is imported are those of TorchEasyRec"
+    mend = "write the recipe by hand: `graphrec recipes` lists models to start from"
+    if tool == "graphrec":
+        what, mend = "this is a recipe already", f"graphrec check {file}"
+    raise RecipeError(Problem("GR131", what, Span(file, 1, 1), help=mend))
 
 
 def _read(file: str) -> str:

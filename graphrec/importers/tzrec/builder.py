@@ -8,26 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from graphrec.importers.tzrec.activation_names import activation
 from graphrec.importers.tzrec.naming import Names, legal_node
 from graphrec.importers.tzrec.section import Notes, Section
 
-__all__ = ["Builder", "Refs", "activation", "perceptron"]
+__all__ = ["Builder", "Refs", "perceptron"]
 
 Refs = list[str]
 
-_ACTIVATIONS = {
-    "": "none",
-    "dice": "dice",
-    "gelu": "gelu",
-    "identity": "none",
-    "leakyrelu": "leaky_relu",
-    "prelu": "prelu",
-    "relu": "relu",
-    "sigmoid": "sigmoid",
-    "silu": "silu",
-    "swish": "silu",
-    "tanh": "tanh",
-}
 _EVERYTHING = ("activation", "norm", "dropout", "bias")
 
 
@@ -102,12 +90,3 @@ def perceptron(
         elif value != defaults.get(name):
             section.notes.add(section.span, f"{section.path}: {name} {value} has no counterpart")
     return settings
-
-
-def activation(section: Section, name: str) -> str:
-    """The activation that a field such as `nn.ReLU` names."""
-    said = section.text(name)
-    word = said.rpartition(".")[2].split("(")[0].replace("_", "").lower()
-    if word not in _ACTIVATIONS:
-        section.remark(name, f"activation: {said} has no counterpart: relu")
-    return _ACTIVATIONS.get(word, "relu")

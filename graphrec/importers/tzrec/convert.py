@@ -8,15 +8,15 @@ from typing import Any
 from graphrec.errors import Problem, RecipeError
 from graphrec.importers.tzrec.builder import Builder
 from graphrec.importers.tzrec.feature_configs import Features, read_features
+from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.feature_groups import Groups, named
 from graphrec.importers.tzrec.multitask_models import MULTITASK_MODELS, Towers
 from graphrec.importers.tzrec.naming import legal_node
 from graphrec.importers.tzrec.rank_models import RANK_MODELS, Parts
 from graphrec.importers.tzrec.section import Notes, Section
 from graphrec.importers.tzrec.shared_tables import unify_shared
-from graphrec.importers.tzrec.source_columns import Feature
 from graphrec.importers.tzrec.task_towers import task_body
-from graphrec.importers.tzrec.train_config import data_of, is_encoded, train_of
+from graphrec.importers.tzrec.train_config import data_of, reading_of, train_of
 
 __all__ = ["Converted", "convert"]
 
@@ -49,8 +49,7 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     kind = _kind(model_config)
     data = config.section("data_config")
     configs = config.sections("feature_configs")
-    encoded = is_encoded(data, configs)
-    features = read_features(configs, encoded, notes)
+    features = read_features(configs, reading_of(data, configs), notes)
     builder = Builder(notes)
     groups = Groups(
         model_config.sections("feature_groups"), features, builder, _dropout(model_config)
@@ -67,6 +66,8 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
         if data is not None and len(labels) > 1:
             what = f"labels beside the first are not read: {', '.join(labels[1:])}"
             data.remark("label_fields", what)
+    if not builder.nodes:
+        _one_node(builder, tasks)
     read = groups.read()
     _tell_unread(features, groups, read, builder)
     unify_shared(read, notes)
@@ -131,6 +132,13 @@ def _several(parts: Parts, kind: str, labels: list[str]) -> dict[str, Any]:
         label = section.text("label_name") or usual
         tasks[name] = _reading(task_body(section, label), {"in": towers.reads[name]})
     return tasks
+
+
+def _one_node(builder: Builder, tasks: dict[str, Any]) -> None:
+    """Heads right on a group are a model without a graph, which a recipe needs: one node."""
+    bottom = builder.node("bottom", "concat", [next(iter(tasks.values()))["in"]])
+    for task in tasks.values():
+        task["in"] = bottom
 
 
 def _reading(body: dict[str, Any], reads: dict[str, str]) -> dict[str, Any]:

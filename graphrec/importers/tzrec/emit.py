@@ -131,8 +131,11 @@ def _scalar(value: Any, inside: bool) -> str:
 def _quoted(text: str) -> str:
     """In double quotes, as YAML reads them."""
     short = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
-    made = (short.get(c) or (c if c.isprintable() else f"\\U{ord(c):08x}") for c in text)
-    return f'"{"".join(made)}"'
+    return f'"{"".join(short.get(c) or (c if c.isprintable() else _escaped(c)) for c in text)}"'
+
+
+def _escaped(mark: str) -> str:
+    return f"\\x{ord(mark):02x}" if ord(mark) < 256 else f"\\U{ord(mark):08x}"
 
 
 def _is_plain(text: str, inside: bool) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from graphrec.errors import Problem, RecipeError, Span
+from graphrec.importers.tzrec.feature_draft import Feature, Reading
 from graphrec.importers.tzrec.naming import Names, legal_feature, legal_node
 from graphrec.importers.tzrec.section import Notes, Section
-from graphrec.importers.tzrec.source_columns import Feature, Reading, feature_of
+from graphrec.importers.tzrec.source_columns import feature_of
 
 __all__ = ["Features", "History", "read_features"]
 
 _DEFAULT_LENGTH = 50
+_DELIMITER = ";"
 
 
 @dataclass
@@ -21,7 +23,7 @@ class History:
 
     name: str
     max_len: int
-    sep: str | None
+    sep: str
     span: Span
     steps: dict[str, Feature] = field(default_factory=dict)
     columns: dict[str, str] = field(default_factory=dict)
@@ -35,17 +37,33 @@ class Features:
     plain: dict[str, Feature] = field(default_factory=dict)
     steps: dict[str, tuple[History, str]] = field(default_factory=dict)
     """Name in feature groups -> (its history, its name in it)."""
+    short: dict[str, str] = field(default_factory=dict)
+    """Names of steps with one underscore, as serving by RTP has them -> names in `steps`."""
     helpers: dict[str, Feature] = field(default_factory=dict)
     """Features that only crosses read, by column."""
     names: Names = field(default_factory=Names)
+
+    def resolved(self, written: str) -> str:
+        """The name under which `plain` or `steps` has what a feature group writes.
+
+        `seq_item` for `seq__item` means that the columns have one underscore too.
+        """
+        if written in self.plain or written in self.steps or written not in self.short:
+            return written
+        canonical = self.short[written]
+        history, name = self.steps[canonical]
+        before, _, column = history.columns[name].partition("__")
+        if column:
+            history.columns[name] = f"{before}_{column}"
+        return canonical
 
     def sides(self) -> bool:
         """Whether the config says whose properties its features are."""
         return any("side" in f.settings for f in self.plain.values())
 
 
-def read_features(configs: list[Section], encoded: bool, notes: Notes) -> Features:
-    """The features of a config; `encoded` columns hold row numbers instead of raw values."""
+def read_features(configs: list[Section], reading: Reading, notes: Notes) -> Features:
+    """The features of a config, whose columns are understood as `reading` says."""
     found = Features()
     names = found.names
     crosses: list[tuple[Feature, Section]] = []
@@ -57,7 +75,7 @@ def read_features(configs: list[Section], encoded: bool, notes: Notes) -> Featur
             raise RecipeError(Problem("GR131", what, config.span))
         kind = kinds[0]
         if kind == "sequence_feature":
-            _add_history(found, section, encoded, notes)
+            _add_history(found, section, reading, notes)
             continue
         single = kind.startswith("sequence_")
         written = section.text("feature_name") or _missing(section, "feature_name")
@@ -65,7 +83,7 @@ def read_features(configs: list[Section], encoded: bool, notes: Notes) -> Featur
             notes.add(section.span, f"feature `{written}` is declared again: the first one counts")
             continue
         kind = kind.removeprefix("sequence_")
-        feature = feature_of(kind, section, Reading(encoded, step=single))
+        feature = feature_of(kind, section, replace(reading, step=single))
         if single:
             _add_step_alone(found, section, written, feature)
             continue
@@ -73,7 +91,7 @@ def read_features(configs: list[Section], encoded: bool, notes: Notes) -> Featur
         if feature.name != written:
             feature.settings.setdefault("column", written)
         found.plain[written] = feature
-        if kind == "combo_feature" and not encoded:
+        if kind == "combo_feature" and not reading.encoded:
             crosses.append((feature, section))
     for feature, section in crosses:
         _cross(found, feature, section, names)
@@ -96,11 +114,11 @@ def _length(section: Section) -> int:
     return length
 
 
-def _sep(section: Section) -> str | None:
-    return section.text("sequence_delim") or None
+def _sep(section: Section) -> str:
+    return section.text("sequence_delim") or _DELIMITER
 
 
-def _add_history(found: Features, section: Section, encoded: bool, notes: Notes) -> None:
+def _add_history(found: Features, section: Section, reading: Reading, notes: Notes) -> None:
     written = section.text("sequence_name") or _missing(section, "sequence_name")
     history = History(legal_node(written), _length(section), _sep(section), section.span)
     history.side = "user"
@@ -110,13 +128,14 @@ def _add_history(found: Features, section: Section, encoded: bool, notes: Notes)
         if part is None:
             raise RecipeError(Problem("GR131", f"{config.path}: expected one feature", config.span))
         name = part.text("feature_name") or _missing(part, "feature_name")
-        feature = feature_of(kinds[0], part, Reading(encoded, step=True))
+        feature = feature_of(kinds[0], part, replace(reading, step=True))
         feature.name = legal_feature(name)
         column = str(feature.settings.pop("column", None) or name)
         feature.settings.pop("side", None)
         history.steps[name] = feature
         history.columns[name] = f"{written}__{column}"
         found.steps[f"{written}__{name}"] = (history, name)
+        found.short[f"{written}_{name}"] = f"{written}__{name}"
     if not history.steps:
         notes.add(section.span, f"sequence `{written}` has no features: left out")
 
@@ -142,6 +161,9 @@ def _cross(found: Features, feature: Feature, section: Section, names: Names) ->
         column = expression.partition(":")[2] or expression
         part = _id_of(found, column) or found.helpers.get(column)
         if part is None:
+            if any(f.settings.get("column", name) == column for name, f in found.plain.items()):
+                what = f"`{column}` is combined as one text: there each of several values by itself"
+                section.notes.add(section.place("expression"), what)
             part = _helper(column, feature, section, names)
             found.helpers[column] = part
         parts.append(part.name)

@@ -9,10 +9,10 @@ from typing import Any
 from graphrec.errors import Problem, RecipeError
 from graphrec.importers.tzrec.builder import Builder, Refs
 from graphrec.importers.tzrec.feature_configs import Features
+from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.histories import Histories, Pair
 from graphrec.importers.tzrec.naming import legal_feature, legal_node
 from graphrec.importers.tzrec.section import Section
-from graphrec.importers.tzrec.source_columns import Feature
 
 __all__ = ["Groups", "Source", "named"]
 
@@ -107,7 +107,7 @@ class Groups:
 
     def _members(self, config: Section, pooled: list[str]) -> list[Feature]:
         members: list[Feature] = []
-        for written in config.texts("feature_names"):
+        for written in map(self.features.resolved, config.texts("feature_names")):
             if written in self.features.steps:
                 pooled.append(written)
             elif written not in self.features.plain:

@@ -8,9 +8,9 @@ from typing import Any
 from graphrec.errors import Problem, RecipeError
 from graphrec.importers.tzrec.builder import Builder, Refs, perceptron
 from graphrec.importers.tzrec.feature_configs import Features, History
+from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.naming import legal_feature, legal_node
 from graphrec.importers.tzrec.section import Section
-from graphrec.importers.tzrec.source_columns import Feature
 
 __all__ = ["Histories", "Pair"]
 
@@ -54,6 +54,7 @@ class Histories:
 
     def pair(self, written: list[str], config: Section, wish: str) -> Pair:
         """Query features and steps, told apart, and the sequence of those steps."""
+        written = [self.features.resolved(name) for name in written]
         steps = [name for name in written if name in self.features.steps]
         query: list[Feature] = []
         for name in written:
@@ -155,8 +156,7 @@ class Histories:
         other = {base: column for base, column in columns.items() if column != f"{name}__{base}"}
         if other:
             made["column"] = other
-        if first.sep:
-            made["sep"] = first.sep
+        made["sep"] = first.sep
         return made
 
     # ---- what nodes read ----------------------------------------------------------------------

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from graphrec.importers.tzrec.source_columns import Feature
+from graphrec.importers.tzrec.feature_draft import Feature
 
 __all__ = ["families", "usual_dim"]
 

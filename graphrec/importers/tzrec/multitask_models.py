@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphrec.errors import Problem, RecipeError
-from graphrec.importers.tzrec.builder import Refs, activation, perceptron
+from graphrec.importers.tzrec.activation_names import activation
+from graphrec.importers.tzrec.builder import Refs, perceptron
 from graphrec.importers.tzrec.naming import Names, legal_node
 from graphrec.importers.tzrec.rank_models import Parts, masknet
 from graphrec.importers.tzrec.section import Section
@@ -114,7 +115,7 @@ def _relation(parts: Parts, towers: Towers, section: Section, name: str) -> None
         top = parts.builder.mlp(mlp, f"{name}_relation", below)
         towers.reads[name] = top[0]
     elif mlp is not None:
-        settings = perceptron(mlp, ("activation",))
+        settings = perceptron(mlp)
         if not settings["hidden"]:
             del settings["hidden"]
         parts.builder.relations.append((list(dict.fromkeys(parents)), name, settings))

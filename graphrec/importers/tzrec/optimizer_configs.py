@@ -36,7 +36,7 @@ def optimizers(train: Section) -> dict[str, Any]:
             continue
         rates[side] = _RATE
         for kind in section.names():
-            inner = section.section(kind) if kind in _NAMES else None
+            inner = section.section(kind) if kind.endswith("_optimizer") else None
             if inner is not None:
                 rates[side] = float(inner.number("lr", _RATE))
                 found = _optimizer(kind, inner, side)
@@ -58,28 +58,49 @@ def optimizers(train: Section) -> dict[str, Any]:
 
 
 def _optimizer(kind: str, section: Section, side: str) -> Any:
-    name = _NAMES[kind]
+    name = _NAMES.get(kind, _USUAL[side])
     if kind.removesuffix("_optimizer") not in _EXACT:
-        section.notes.add(section.span, f"{kind} has no counterpart: {name}")
+        what = f"{kind} has no counterpart: {name}, at its rate"
+        section.notes.add(section.span, what, "rates of one optimizer rarely suit another")
     if side == "sparse" and name == "adamw":
+        section.notes.add(section.span, "adamw is not for tables here: adam, at its rate")
         name = "adam"
+    if side == "dense" and name == "rowwise_adagrad":
+        section.notes.add(section.span, "rowwise_adagrad is for tables: adagrad, at its rate")
+        name = "adagrad"
     settings: dict[str, Any] = {}
     if name in ("adam", "adamw") and ("beta1" in section or "beta2" in section):
         settings["betas"] = [
             float(section.number("beta1", 0.9)),
             float(section.number("beta2", 0.999)),
         ]
-    if section.number("weight_decay"):
-        settings["weight_decay"] = float(section.number("weight_decay"))
+    decay = _weight_decay(name, section, side)
+    if decay:
+        settings["weight_decay"] = decay
     if name == "sgd" and side == "dense" and section.number("momentum"):
         settings["momentum"] = float(section.number("momentum"))
     if not section.flag("gradient_clipping"):
         section.ignore("max_gradient")
     else:
         section.remark("gradient_clipping", "gradients of tables are not clipped here")
-    if section.text("weight_decay_mode", "L2") in ("NONE",):
-        settings.pop("weight_decay", None)
     return {name: settings} if settings else name
+
+
+def _weight_decay(name: str, section: Section, side: str) -> float:
+    """The L2 penalty (adamw: the decoupled decay); 0 where the other system does not decay."""
+    decay, mode = float(section.number("weight_decay")), section.text("weight_decay_mode", "NONE")
+    if not decay or side == "dense":
+        return decay
+    if name == "adam":
+        what = "weight_decay of tables is decoupled from adam's moments there: here it is L2"
+        section.remark("weight_decay", what)
+    elif name == "rowwise_adagrad" and mode == "NONE":
+        what = "weight_decay without weight_decay_mode decays nothing there: left out"
+        section.remark("weight_decay", what)
+        return 0.0
+    elif mode == "DECOUPLE":
+        section.remark("weight_decay_mode", "weight_decay_mode: DECOUPLE has no counterpart: L2")
+    return decay
 
 
 # ---- schedules --------------------------------------------------------------------------------

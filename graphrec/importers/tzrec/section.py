@@ -31,10 +31,24 @@ class Notes:
     """What an import has to tell: things without counterpart, or done otherwise, with places."""
 
     found: dict[str, tuple[list[Span], str]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    """Name -> text of the files that the recipe names, to lie beside it."""
 
     def add(self, span: Span, message: str, help: str = "") -> None:
         """A remark; the same remark at several places is told once."""
         self.found.setdefault(message, ([], help))[0].append(span)
+
+    def file(self, wish: str, lines: list[str]) -> str:
+        """The name of a file of these lines: one of equal lines that there is, or a new one."""
+        text = "\n".join(lines) + "\n"
+        for name, known in self.files.items():
+            if known == text:
+                return name
+        name, number = f"{wish}.vocab.txt", 2
+        while name in self.files:
+            name, number = f"{wish}_{number}.vocab.txt", number + 1
+        self.files[name] = text
+        return name
 
     def problems(self) -> tuple[Problem, ...]:
         """The remarks as warnings, in the order of the file."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.section import Notes
-from graphrec.importers.tzrec.source_columns import Feature
 
 __all__ = ["unify_shared"]
 
@@ -22,6 +22,7 @@ def unify_shared(features: list[Feature], notes: Notes) -> None:
         if not rest:
             del first.settings["share"]
             continue
+        _pool_all(members)
         for feature in rest:
             if any(feature.settings.get(key) != first.settings.get(key) for key in _HARD):
                 what = f"`{feature.name}` can't share table `{table}` with `{first.name}`"
@@ -39,3 +40,11 @@ def unify_shared(features: list[Feature], notes: Notes) -> None:
                     feature.settings[key] = first.settings[key]
         if sum("share" in feature.settings for feature in members) < 2:
             first.settings.pop("share")
+
+
+def _pool_all(members: list[Feature]) -> None:
+    """Where one column of a table holds several values, the others' one value is pooled too."""
+    pooled = [feature.settings["pool"] for feature in members if "pool" in feature.settings]
+    for feature in members:
+        if pooled:
+            feature.settings.setdefault("pool", pooled[0])

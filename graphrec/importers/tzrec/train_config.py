@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from graphrec.importers.tzrec.feature_draft import Reading
 from graphrec.importers.tzrec.optimizer_configs import optimizers
 from graphrec.importers.tzrec.section import Section
 
-__all__ = ["data_of", "is_encoded", "train_of"]
+__all__ = ["data_of", "reading_of", "train_of"]
 
 
-def is_encoded(data: Section | None, features: list[Section]) -> bool:
+def reading_of(data: Section | None, features: list[Section]) -> Reading:
+    """How columns are to be understood, and what stands between several values of one text."""
+    encoded = _is_encoded(data, features)
+    mark = data.text("fg_encoded_multival_sep") if data is not None else ""
+    return Reading(encoded, sep=(mark or "\x03") if encoded else "\x1d")
+
+
+def _is_encoded(data: Section | None, features: list[Section]) -> bool:
     """Whether columns hold row numbers already (FG_NONE, the default).
 
     Configs that say neither `fg_mode` nor `fg_encoded`, but where columns come from, mean raw data.

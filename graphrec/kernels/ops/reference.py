@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from graphrec.activation_table import ACTIVATIONS, FUSED
+
 __all__ = [
     "FROM_INPUT",
     "FROM_OUTPUT",
@@ -19,12 +21,10 @@ __all__ = [
     "slope",
 ]
 
-FROM_OUTPUT = ("relu", "leaky_relu", "sigmoid", "tanh")
+FROM_OUTPUT = tuple(name for name, row in ACTIVATIONS.items() if row.slope == "output")
 """Activations whose slope follows from their output."""
-FROM_INPUT = ("gelu", "silu")
+FROM_INPUT = tuple(name for name, row in ACTIVATIONS.items() if row.slope == "input")
 """Activations whose slope needs their input: the forward pass then stores it, too."""
-FUSED = ("none", *FROM_OUTPUT, *FROM_INPUT)
-"""The activations that the operators know."""
 
 
 def check_layer(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, act: str) -> None:

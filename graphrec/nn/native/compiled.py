@@ -1,4 +1,10 @@
-"""The C++ of this package, compiled once on the machine it runs on and loaded by ctypes."""
+"""The C++ of this package, compiled once on the machine it runs on and loaded by ctypes.
+
+The file ends with the sha256 of what stands before it (a loader of shared libraries reads what the
+headers name, and no further): one file, written beside its place and renamed, tells whether it is
+whole. A damaged one is compiled again and never loaded: pages of a cut library end a process by
+SIGBUS at the first call into them.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +13,16 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import torch
 
-__all__ = ["FLAGS", "SOURCES", "library", "threads_for"]
+__all__ = ["FLAGS", "SOURCES", "library", "threads_for", "why_not"]
 
 FOLDER = Path(__file__).parent
 SOURCES = tuple(FOLDER / name for name in ("rows.cpp", "passes.cpp", "scores.cpp", "adam.cpp"))
@@ -27,6 +35,9 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
 )
+# A compiler answers at once and needs some 20 s here: one that takes longer hangs.
+_ANSWER, _COMPILE = 10.0, 240.0
+_DIGEST = hashlib.sha256().digest_size
 
 
 def threads_for(numbers: int) -> int:
@@ -53,15 +64,21 @@ def library() -> ctypes.CDLL | str:
     except subprocess.CalledProcessError as error:
         last = (error.stderr or "").strip().splitlines()
         return f"{Path(compiler).name} could not compile it: {last[-1] if last else error}"
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
+        return f"{compiler} hangs: no answer in {error.timeout:.0f} s"
+    except OSError as error:
         return f"it could not be loaded: {error}"
+
+
+def why_not() -> str:
+    """Why there is no library; empty where there is one."""
+    found = library()
+    return found if isinstance(found, str) else ""
 
 
 def _compiled(compiler: str) -> Path:
     """The library for these sources, this compiler and processor."""
-    version = subprocess.run(
-        [compiler, "--version"], capture_output=True, text=True, check=True, timeout=30
-    ).stdout
+    version = _run([compiler, "--version"], _ANSWER)
     # `-march=native` code runs only on processors with the same extensions.
     sources = [path.read_text() for path in (FOLDER / "numbers.h", *SOURCES)]
     parts = (*sources, *FLAGS, version, platform.machine(), _processor())
@@ -69,16 +86,54 @@ def _compiled(compiler: str) -> Path:
     folder = os.environ.get("GRAPHREC_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graphrec"
     target = (Path(folder) if folder else base) / f"graphrec-{key}.so"
-    if not target.exists():
+    if not _is_whole(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target and renamed: other processes see nothing or all of it.
+        # Beside the target and renamed: other processes see nothing or all of it, and those that
+        # have loaded the file before keep theirs.
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            made = Path(scratch) / target.name
+            beside = Path(scratch) / target.name
             native = "-mcpu=native" if platform.machine() == "aarch64" else "-march=native"
-            command = [compiler, *FLAGS, native, *map(str, SOURCES), "-o", str(made)]
-            subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-            made.replace(target)
+            _run([compiler, *FLAGS, native, *map(str, SOURCES), "-o", str(beside)], _COMPILE)
+            _seal(beside)
+            beside.replace(target)
     return target
+
+
+def _seal(path: Path) -> None:
+    """Append the hash of the file, and put both on the disk."""
+    digest = hashlib.sha256(path.read_bytes()).digest()
+    with path.open("ab") as file:
+        file.write(digest)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-_DIGEST]).digest() == content[-_DIGEST:]
+
+
+def _run(command: Sequence[str], seconds: float) -> str:
+    """What a command prints; one that hangs is ended with everything it has started."""
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command, out, err)
+    return out
 
 
 def _processor() -> str:

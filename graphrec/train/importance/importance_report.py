@@ -13,6 +13,7 @@ from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import parse_call
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.reader import read_yaml
+from graphrec.recipe.training import Device
 from graphrec.text import aligned
 from graphrec.train.evaluate import Trained, load_run
 from graphrec.train.importance.dropout import drop_probabilities
@@ -101,6 +102,7 @@ def importance(
     repeats: int = 3,
     seed: int = 0,
     library: Library = BUILTIN,
+    device: Device = "auto",
     progress: Callable[[str], None] = lambda name: None,
 ) -> Ranking:
     """Rank the features, groups or nodes of a run folder's model.
@@ -108,7 +110,7 @@ def importance(
     `data` are globs of files (default: the run's evaluation data), of which about `rows` rows are
     read, mixed; `wanted` is `best`, `last` or a step. Raises CheckpointError and DataError.
     """
-    run = load_run(run_dir, wanted, library=library)
+    run = load_run(run_dir, wanted, library=library, device=device)
     batches = _batches(run, data, rows)
     chosen = targets(by, run.compiled, run.module, library)
     baseline, found = permutation_importance(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from graphrec.nn import Jagged
 from graphrec.shapes import Shape
+from graphrec.train.tensors import unsaved
 from graphrec.verify.block.example import Example, Value, call, layer_class, tensors, values_of
 from graphrec.verify.block.gradients import check_gradients
 from graphrec.verify.block.kernel_checks import check_kernels
@@ -118,7 +119,9 @@ def _compare_shape(output: Value, shape: Shape, batch: int, what: str) -> None:
 
 
 def check_keys(example: Example) -> None:
-    """Two layers of one declaration have the same state_dict, key by key."""
+    """Two layers of one declaration have the same state_dict, of what a checkpoint can hold."""
+    for key, why in unsaved(example.layer().state_dict()).items():
+        raise Unfit(f"`{key}` can't be saved in a checkpoint: {why}")
     first, second = (
         {key: tuple(value.shape) for key, value in example.layer().state_dict().items()}
         for _ in range(2)

@@ -1,5 +1,6 @@
 """Kernels of a recipe on this machine: how fast each is, and whether it gives torch's numbers.
 
+unmeasured.py  a recipe compiled for the device there is, without its kernels.lock
 jobs.py     what there is to time and to compare: a recipe's blocks and tables, each once
 layer.py    a block's layer alone: inputs, one call, outputs and gradients by name
 collection.py   a collection of tables alone: a batch of ids, lookup, gradients, update
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 from graphrec.verify.kernels.bench import Bench, bench
 from graphrec.verify.kernels.jobs import Job, jobs
+from graphrec.verify.kernels.unmeasured import unmeasured
 from graphrec.verify.kernels.verify import Verified, verify
 
-__all__ = ["Bench", "Job", "Verified", "bench", "jobs", "verify"]
+__all__ = ["Bench", "Job", "Verified", "bench", "jobs", "unmeasured", "verify"]

@@ -138,7 +138,7 @@ def test_every_refusal_has_its_reason(write_recipe: Write) -> None:
     assert why(cuda, "top") == "triton -> torch: no kernel for norm `batch`"
     assert why(cuda, "h") == "triton -> torch: block pooling has no kernel `triton`"
     assert why(bare, "b") == "triton -> torch: triton is not installed"
-    assert why(cpu, "b") == "triton -> torch: no CUDA device"
+    assert why(cpu, "b") == "triton -> torch: CUDA only"
 
 
 def test_policies(write_recipe: Write) -> None:
@@ -147,7 +147,7 @@ def test_policies(write_recipe: Write) -> None:
     assert (warning.code, warning.severity) == (
         "GR602",
         "warn",
-    ) and "no CUDA device" in warning.message
+    ) and "CUDA only" in warning.message
     (error,) = check_recipe(path, overrides=["kernels.policy=strict"]).errors
     assert error.code == "GR601"
 

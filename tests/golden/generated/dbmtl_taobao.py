@@ -90,7 +90,7 @@ class DbmtlTaobao(nn.Module):
             aggregation=512,
             top=[512, 256],
         )
-        self.experts = TritonMMoE(  # recipe:8   triton -> torch: no CUDA device
+        self.experts = TritonMMoE(  # recipe:8   triton -> torch: CUDA only
             in_features=256,
             experts=3,
             hidden=[256, 128],

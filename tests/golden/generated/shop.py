@@ -89,9 +89,9 @@ class Shop(nn.Module):
             hidden=[128, 64],
             gates=["buy", "click"],
         )
-        # recipe:15   triton -> torch: no CUDA device
+        # recipe:15   triton -> torch: CUDA only
         self.tower_buy = TritonMLP(in_features=64, hidden=[64, 32])
-        # recipe:15   triton -> torch: no CUDA device
+        # recipe:15   triton -> torch: CUDA only
         self.tower_click = TritonMLP(in_features=64, hidden=[64, 32])
         self.head_click = Linear(in_features=32, out=1)  # recipe:17
         self.rel_buy = RelationMLP(in_features=64, hidden=[32])  # recipe:20

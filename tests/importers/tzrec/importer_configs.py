@@ -23,7 +23,7 @@ data_config {
 
 def _id(name: str, rows: int, side: str, more: str = "") -> str:
     source = "" if not side else f'expression: "{side}:{name}" '
-    return f'id_feature {{ feature_name: "{name}" {source}num_buckets: {rows} embedding_dim: 8 {more}}}'
+    return f'id_feature {{ feature_name: "{name}" {source}num_buckets: {rows} embedding_dim: 8 value_dim: 1 {more}}}'
 
 
 IDS = {"user_id": "user", "age": "user", "item_id": "item", "cate": "item"}

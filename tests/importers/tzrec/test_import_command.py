@@ -60,3 +60,41 @@ def test_what_fails_has_a_code(
         path.write_bytes(content)
     assert main(["import", str(path), "--format", "json"]) == 2
     assert [p["code"] for p in json.loads(capsys.readouterr().out)["problems"]] == [code]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("DeepFM_x:\n  model: DeepFM\n  dataset_id: x\n", "a config of FuxiCTR"),
+        ("USER_ID_FIELD: user_id\nload_col: {}\n", "a config of RecBole"),
+        ("input_features: []\noutput_features: []\n", "a config of Ludwig"),
+        ("graphrec: 1\nname: x\n", "a recipe already"),
+    ],
+)
+def test_files_of_other_tools_are_named(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert main(["import", str(path)]) == 2
+    assert f"this is {said}" in capsys.readouterr().err
+
+
+def test_check_names_files_of_other_tools(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["check", str(source)]) == 2
+    (line,) = [x for x in capsys.readouterr().err.splitlines() if x.startswith("error")]
+    assert "this is a config of TorchEasyRec, not a recipe" in line
+
+
+def test_vocabulary_files_are_written_beside_the_recipe(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = source.read_text(encoding="utf-8")
+    source.write_text(text.replace("num_buckets: 20", 'vocab_list: ["a", "b"]'), encoding="utf-8")
+    (tmp_path / "made").mkdir()
+    assert main(["import", str(source), "-O", "made/shop.yaml"]) == 0
+    assert "beside it cate.vocab.txt" in capsys.readouterr().err
+    assert (tmp_path / "made" / "cate.vocab.txt").read_text(encoding="utf-8") == "a\nb\n"
+    assert main(["check", "made/shop.yaml"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def imported(tmp_path: Path, text: str) -> Imported:
     source.write_text(text, encoding="utf-8")
     made = import_config(source)
     recipe.write_text(made.text, encoding="utf-8")
+    for name, lines in made.files.items():
+        (tmp_path / name).write_text(lines, encoding="utf-8")
     assert not [str(p) for p in check_recipe(recipe).errors]
     return made
 
@@ -44,16 +47,16 @@ NAME = 'feature_name: "f" expression: "item:f"'
 @pytest.mark.parametrize(
     ("feature", "family"),
     [
-        (f"id_feature {{ {NAME} hash_bucket_size: 100000 embedding_dim: 4 }}", "{type: id, side: item, names: f, vocab: hash(100_000), dim: 4}"),
-        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 pooling: 'mean' value_dim: 3 }}", "{type: id, side: item, names: f, vocab: 7, dim: 4, pool: mean}"),
+        (f"id_feature {{ {NAME} hash_bucket_size: 100000 embedding_dim: 4 value_dim: 1 }}", "{type: id, side: item, names: f, vocab: hash(100_000), dim: 4}"),
+        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 pooling: 'mean' value_dim: 3 }}", r'{type: id, side: item, names: f, vocab: 7, dim: 4, pool: mean, sep: "\x1d"}'),
         (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 separator: '|' }}", '{type: id, side: item, names: f, vocab: 7, dim: 4, pool: sum, sep: "|"}'),
-        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 default_value: '0' }}", "{type: id, side: item, names: f, vocab: 7, dim: 4, default: 0}"),
-        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 trainable: false data_type: 'BF16' }}", "{type: id, side: item, names: f, vocab: 7, dim: 4, trainable: false, dtype: bf16}"),
-        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 init_fn: 'nn.init.uniform_,a=-0.01,b=0.01' }}", "{type: id, side: item, names: f, vocab: 7, dim: 4, init: uniform(0.01)}"),
-        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 init_fn: 'nn.init.normal_,mean=0.0,std=0.05' }}", "{type: id, side: item, names: f, vocab: 7, dim: 4, init: normal(0.05)}"),
-        ('id_feature { feature_name: "f" expression: "context:hour" num_buckets: 24 embedding_dim: 4 }', "{type: id, side: context, names: f, column: hour, vocab: 24, dim: 4}"),
+        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 value_dim: 1 default_value: '0' }}", "{type: id, side: item, names: f, vocab: 7, dim: 4, default: 0}"),
+        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 value_dim: 1 trainable: false data_type: 'BF16' }}", "{type: id, side: item, names: f, vocab: 7, dim: 4, trainable: false, dtype: bf16}"),
+        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 value_dim: 1 init_fn: 'nn.init.uniform_,a=-0.01,b=0.01' }}", "{type: id, side: item, names: f, vocab: 7, dim: 4, init: uniform(0.01)}"),
+        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 value_dim: 1 init_fn: 'nn.init.normal_,mean=0.0,std=0.05' }}", "{type: id, side: item, names: f, vocab: 7, dim: 4, init: normal(0.05)}"),
+        ('id_feature { feature_name: "f" expression: "context:hour" num_buckets: 24 embedding_dim: 4 value_dim: 1 }', "{type: id, side: context, names: f, column: hour, vocab: 24, dim: 4}"),
         (f"raw_feature {{ {NAME} }}", "{type: dense, side: item, names: f}"),
-        (f"raw_feature {{ {NAME} value_dim: 4 default_value: '1.5' }}", "{type: dense, side: item, names: f, width: 4, default: 1.5}"),
+        (f"raw_feature {{ {NAME} value_dim: 4 default_value: '1.5' }}", r'{type: dense, side: item, names: f, width: 4, sep: "\x1d", default: 1.5}'),
         (f"raw_feature {{ {NAME} normalizer: 'method=zscore,mean=1.0,standard_deviation=2.0' }}", "{type: dense, side: item, names: f, transform: zscore, stats: [1, 2]}"),
         (f"raw_feature {{ {NAME} normalizer: 'method=minmax,min=2.1,max=2.2' }}", "{type: dense, side: item, names: f, transform: minmax, stats: [2.1, 2.2]}"),
         (f"raw_feature {{ {NAME} embedding_dim: 4 autodis {{ num_channels: 3 temperature: 0.2 keep_prob: 0.5 }} }}", "{type: dense, side: item, names: f, dim: 4, autodis: {channels: 3, temperature: 0.2, skip: 0.5}}"),
@@ -74,7 +77,6 @@ def test_a_feature(feature: str, family: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("feature", "family", "remark"),
     [
-        (f"id_feature {{ {NAME} vocab_list: ['a', 'b'] embedding_dim: 4 }}", "names: f, vocab: fit, dim: 4", "vocab_list has no counterpart"),
         (f"id_feature {{ {NAME} zch {{ zch_size: 100 }} embedding_dim: 4 }}", "names: f, vocab: fit, dim: 4", "zch has no counterpart"),
         (f"raw_feature {{ {NAME} normalizer: 'method=expression,expr=log(x+3)' }}", "names: f, transform: log1p", "normalizer: method=expression,expr=log(x+3) becomes"),
         (f"raw_feature {{ {NAME} normalizer: 'method=expression,expr=sign(x)' }}", "{type: dense, side: item, names: f}", "normalizer: method=expression,expr=sign(x) has no counterpart"),
@@ -107,8 +109,8 @@ def test_tables_are_shared_by_embedding_name(tmp_path: Path) -> None:
     features = (one.format("f", ""), one.format("g", "pooling: 'mean'"))
     model = group("all", (*SPARSE, "f", "g")) + f"dcn_v1 {{ deep {{ hidden_units: 4 }} }} {BINARY}"
     made = imported(tmp_path, config(model, features=features))
-    assert "{type: id, names: [f, g], vocab: 9, dim: 4, share: ids}" in made.text
-    assert any("`g` shares a table: pool is not given" in line for line in said(made))
+    assert "{type: id, names: f, vocab: 9, dim: 4, share: ids, pool: mean}" in made.text
+    assert "share: ids, sep" in made.text
 
 
 SEQ = "sequence_id_feature {{ feature_name: '{}' sequence_length: 30 expression: 'user:{}' num_buckets: {} embedding_dim: 8 }}"
@@ -257,3 +259,122 @@ def test_what_can_not_be_imported(text: str, message: str, tmp_path: Path) -> No
     [problem] = caught.value.problems
     assert (problem.code, problem.message) == ("GR131", message)
     assert problem.span is not None
+
+
+# ---- nothing lost without a word --------------------------------------------------------------
+
+
+def test_several_ids_in_one_text_have_the_separator_of_the_other_system(tmp_path: Path) -> None:
+    several = f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 value_dim: 0 }}"
+    made = imported(tmp_path, with_feature(several))
+    assert r'names: f, vocab: 7, dim: 4, pool: sum, sep: "\x1d"}' in made.text
+    encoded = with_feature(several).replace("FG_DAG", "FG_NONE")
+    assert (
+        r'names: f, vocab: 7, dim: 4, pool: sum, sep: "\x03"}' in imported(tmp_path, encoded).text
+    )
+    data = 'fg_mode: FG_NONE fg_encoded_multival_sep: "|"'
+    piped = imported(tmp_path, with_feature(several).replace("fg_mode: FG_DAG", data))
+    assert 'pool: sum, sep: "|"}' in piped.text
+    unsaid = imported(tmp_path, with_feature(several.replace(" value_dim: 0", "")))
+    assert any(r'there a separator "\x1d" may part several' in line for line in said(unsaid))
+
+
+def test_several_ids_in_a_combination_are_told(tmp_path: Path) -> None:
+    features = (
+        "id_feature { feature_name: 'tags' expression: 'item:tags' num_buckets: 7 embedding_dim: 8 value_dim: 0 }",
+        "combo_feature { feature_name: 'f' expression: ['user:user_id', 'item:tags'] hash_bucket_size: 50 embedding_dim: 8 }",
+    )
+    model = (
+        group("all", (*SPARSE, "tags", "f")) + f"dcn_v1 {{ deep {{ hidden_units: 4 }} }} {BINARY}"
+    )
+    made = imported(tmp_path, config(model, features=features))
+    assert "of: [user_id, tags_id]" in made.text
+    assert any("`tags` is combined as one text" in line for line in said(made))
+
+
+def test_listed_values_become_a_file_beside_the_recipe(tmp_path: Path) -> None:
+    listed = f"id_feature {{ {NAME} vocab_list: ['b', 'a', 'é'] embedding_dim: 4 value_dim: 1 }}"
+    made = imported(tmp_path, with_feature(listed))
+    assert "names: f, vocab: file(f.vocab.txt), dim: 4" in made.text
+    assert made.files == {"f.vocab.txt": "b\na\né\n"}
+    entries = "vocab_dict { key: 'x' value: 3 } vocab_dict { key: 'y' value: 2 }"
+    mapped = listed.replace("vocab_list: ['b', 'a', 'é']", entries)
+    assert imported(tmp_path, with_feature(mapped)).files == {"f.vocab.txt": "y\nx\n"}
+    odd = imported(tmp_path, with_feature(listed.replace("'a'", "''")))
+    assert any("1 listed values are empty, repeated" in line for line in said(odd))
+
+
+@pytest.mark.parametrize(
+    ("written", "activation"),
+    [
+        ("nn.LeakyReLU(negative_slope=0.2)", "leaky_relu(0.2)"),
+        ("nn.LeakyReLU(0.2, inplace=True)", "leaky_relu(0.2)"),
+        ("nn.LeakyReLU", "leaky_relu"),
+        ("nn.PReLU", "prelu"),
+        ("nn.GELU(approximate='none')", "gelu"),
+        ("torch.nn.SiLU", "silu"),
+        ("Dice", "dice"),
+        ("nn.Identity", "none"),
+    ],
+)
+def test_activations_by_name(written: str, activation: str, tmp_path: Path) -> None:
+    text = config("dcn_v1").replace("[16, 8]", f'[16, 8] activation: "{written}"')
+    assert f"activation: {activation}}}" in imported(tmp_path, text).text
+
+
+@pytest.mark.parametrize("written", ["nn.Nonesuch", "nn.ReLU(threshold=1)", "nn.LeakyReLU(slope)"])
+def test_an_activation_without_counterpart_is_refused(written: str, tmp_path: Path) -> None:
+    source = tmp_path / "model.config"
+    text = config("dcn_v1").replace("[16, 8]", f'[16, 8] activation: "{written}"')
+    source.write_text(text, encoding="utf-8")
+    with pytest.raises(RecipeError, match="has no counterpart") as caught:
+        import_config(source)
+    assert "leaky_relu" in caught.value.problems[0].help
+
+
+def test_the_relation_keeps_its_norm_dropout_and_bias(tmp_path: Path) -> None:
+    text = config("dbmtl").replace(
+        "relation_mlp { hidden_units: [4]",
+        "relation_mlp { hidden_units: [4] use_ln: true dropout_ratio: [0.1] bias: false",
+    )
+    made = imported(tmp_path, text)
+    assert "- ctr -> cvr: {hidden: [4], norm: layer, dropout: 0.1, bias: false}" in made.text
+    graph = check_recipe(tmp_path / "model.yaml").graph
+    assert graph is not None
+    (relation,) = (node.op for node in graph.nodes if node.name == "rel.cvr")
+    assert {"norm": "layer", "dropout": 0.1, "bias": False}.items() <= vars(relation).items()
+
+
+@pytest.mark.parametrize(
+    ("sparse", "optim", "remark"),
+    [
+        ("rowwise_adagrad_optimizer { lr: 0.01 weight_decay: 0.1 }", "sparse: rowwise_adagrad", "weight_decay without weight_decay_mode decays nothing"),
+        ("rowwise_adagrad_optimizer { lr: 0.01 weight_decay: 0.1 weight_decay_mode: L2 }", "sparse: {rowwise_adagrad: {weight_decay: 0.1}}", ""),
+        ("rowwise_adagrad_optimizer { lr: 0.01 weight_decay: 0.1 weight_decay_mode: DECOUPLE }", "sparse: {rowwise_adagrad: {weight_decay: 0.1}}", "weight_decay_mode: DECOUPLE has no counterpart"),
+        ("lamb_optimizer { lr: 0.01 }", "sparse: adam", "lamb_optimizer has no counterpart: adam, at its rate"),
+        ("novel_optimizer { lr: 0.01 }", "", "novel_optimizer has no counterpart: adagrad, at its rate"),
+    ],
+)  # fmt: skip
+def test_optimizers_of_tables(sparse: str, optim: str, remark: str, tmp_path: Path) -> None:
+    text = config("mask_net")
+    start, end = text.index("train_config"), text.index("data_config")
+    dense = "adam_optimizer { lr: 0.1 }"
+    written = OPTIMIZERS.format(sparse=sparse, dense=dense, schedule="", more="")
+    made = imported(tmp_path, text[:start] + written + text[end:])
+    train = " ".join(made.text[made.text.index("\ntrain: ") :].split())
+    assert "lr: {dense: 0.1, sparse: 0.01}" in train and optim in train
+    assert not remark or any(remark in line for line in said(made))
+
+
+def test_names_of_histories_with_one_underscore(tmp_path: Path) -> None:
+    text = config("multi_tower_din").replace("click_seq__", "click_seq_")
+    made = imported(tmp_path, text)
+    folded = " ".join(made.text.split())
+    assert "column: {item_id: click_seq_item_id, cate: click_seq_cate}" in folded
+
+
+@pytest.mark.parametrize("model", ["mmoe", "simple_multi_task", "rocket_launching", "dc2vr"])
+def test_a_model_without_perceptrons_is_heads_on_its_features(model: str, tmp_path: Path) -> None:
+    names = "mlp|expert_mlp|gate_mlp|bottom_mlp|booster_mlp|light_mlp"
+    made = imported(tmp_path, re.sub(rf"\b({names}) {{ hidden_units: [^}}]*}}", "", config(model)))
+    assert "bottom: {block: concat, in: all}" in made.text

@@ -98,6 +98,9 @@ CODE: dict[str, Any] = {
     "relations.via": "relations=[click -> buy: {via: product}]",
     "relations.hidden": "relations=[click -> buy: {hidden: [9]}]",
     "relations.activation": "relations=[click -> buy: {hidden: [5], activation: tanh}]",
+    "relations.norm": "relations=[click -> buy: {hidden: [5], norm: layer}]",
+    "relations.dropout": "relations=[click -> buy: {hidden: [5], dropout: 0.3}]",
+    "relations.bias": "relations=[click -> buy: {hidden: [5], bias: false}]",
     "relations.detach": "relations=[click -> buy: {hidden: [5], detach: true}]",
     "relations.parents": "relations=[stay -> buy: {hidden: [5]}]",
     "relations.child": "relations=[click -> stay: {hidden: [5]}]",
@@ -274,7 +277,9 @@ SHOWN = {
         f"features.{kind}.side": "whose property it is; only ids of synthetic rows differ by it"
         for kind in ("bucket", "cross", "dense", "sequence")
     },
+    "train.save.minutes": "by the clock, while training goes on: tests/reliability/test_saving.py",
     "train.compile": "torch.compile: the same numbers; tests/train",
+    "train.device": "where, not what: tests/train/test_device.py",
 }
 """Leaves that a run does not show, and why."""
 

@@ -37,7 +37,7 @@ def test_right_ones_agree_and_wrong_ones_are_found(recipe: Recipe, library: Libr
     assert "gradient of bias" in states["no_bias"].detail
     assert "gradient of input 0" in states["wrong_gradient"].detail
     assert "no tile fits" in states["fails"].detail
-    assert states["gpu"].detail == "no CUDA device"
+    assert states["gpu"].detail == "CUDA only"
     assert states["absent"].detail == "no_such_module is not installed"
     assert {line.node for line in states.values()} == {"kept +1"}
     assert [problem.code for problem in found.problems] == ["GR606"] * 4

@@ -1,0 +1,66 @@
+"""evaluate: the scores of a run on its evaluation data, or on other files."""
+
+from __future__ import annotations
+
+import argparse
+
+from graphrec.cli.command import (
+    Command,
+    Parser,
+    device_option,
+    library_of,
+    plugin_option,
+    shared_options,
+)
+from graphrec.cli.console import Console
+
+__all__ = ["COMMANDS"]
+
+
+def _evaluate(args: argparse.Namespace, console: Console) -> int:
+    library = library_of(args)
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
+    from graphrec.train.evaluate import evaluate
+
+    record = evaluate(
+        args.run, args.data or None, args.checkpoint, library=library, device=args.device or "auto"
+    )
+    if console.json:
+        console.data(record)
+        return 0
+    from graphrec.text import aligned
+
+    console.result(aligned([[key, _shown(value)] for key, value in record.items()]))
+    return 0
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "not available"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    parser.add_argument(
+        "--data", metavar="GLOB", action="append", help="other files than the run's evaluation data"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
+    )
+    device_option(parser, "auto")
+    plugin_option(parser)
+    shared_options(parser)
+
+
+COMMANDS = (
+    Command(
+        "evaluate",
+        "score a run's checkpoint on its evaluation data, or on other files",
+        _evaluate,
+        _options,
+        ("graphrec evaluate runs/shop", "graphrec evaluate runs/shop --data 'may/*.parquet'"),
+    ),
+)

@@ -1,0 +1,140 @@
+"""predict: rows of files -> a folder of scores."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import TYPE_CHECKING
+
+from graphrec.cli.command import (
+    Command,
+    Parser,
+    device_option,
+    library_of,
+    plugin_option,
+    positive,
+    shared_options,
+)
+from graphrec.cli.console import Console
+
+if TYPE_CHECKING:
+    from graphrec.export.predict import Summary
+
+__all__ = ["COMMANDS"]
+
+_EVERY = 5.0
+
+
+def _predict(args: argparse.Namespace, console: Console) -> int:
+    library = library_of(args)
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
+    from graphrec.export.predict import Job, predict
+    from graphrec.export.worker import predict_side_by_side
+
+    job = Job(
+        args.run,
+        tuple(args.data),
+        args.output,
+        "csv" if args.format == "csv" else "parquet",
+        _names(args.keep),
+        _names(args.node),
+        args.checkpoint,
+        args.device or "auto",
+    )
+    told = _Told(console)
+    if args.nproc > 1:
+        summary = predict_side_by_side(job, args.nproc, told, args.plugins)
+    else:
+        summary = predict(job, told, library)
+    _report(summary, args.output, console)
+    return 0
+
+
+class _Told:
+    """A line every few seconds."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._start = console, time.perf_counter()
+        self._shown, self._read, self._scored = self._start, 0, 0
+
+    def __call__(self, read: int, scored: int) -> None:
+        self._read += read
+        self._scored += scored
+        now = time.perf_counter()
+        if now - self._shown >= _EVERY:
+            self._shown = now
+            speed = self._scored / (now - self._start)
+            self._console.remark(f"{self._read:,} rows read  {speed:,.0f} rows/s")
+
+
+def _report(summary: Summary, folder: str, console: Console) -> None:
+    from graphrec.data import data_remarks
+
+    counts = summary.counts
+    there = f", {summary.resumed:,} of them were there before" if summary.resumed else ""
+    speed = f"  {summary.rows_per_s:,.0f} rows/s" if summary.resumed < counts.trained else ""
+    console.result(f"{counts.trained:,} rows in {summary.parts} parts{there}{speed}")
+    for remark in data_remarks(summary.recipe, None, counts, "scored"):
+        console.remark(f"data: {remark.text}")
+    console.result(f"scores    {folder}")
+    if console.json:
+        rows = {"rows": counts.trained, "quarantined": counts.quarantined, "parts": summary.parts}
+        console.data({"scores": folder, **rows})
+
+
+def _names(given: list[str]) -> tuple[str, ...]:
+    """`--keep a,b --keep c`: each name once, in the order given."""
+    return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    parser.add_argument(
+        "--data",
+        metavar="GLOB",
+        action="append",
+        required=True,
+        help="files to score, Parquet or CSV; labels need not be there (may be repeated)",
+    )
+    parser.add_argument(
+        "-O", metavar="DIR", dest="output", required=True, help="the folder of the scores"
+    )
+    parser.add_argument(
+        "--keep",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="columns of the data to carry over: --keep user_id,item_id (may be repeated)",
+    )
+    parser.add_argument(
+        "--node",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="write the output of this node too: --node tower_user (may be repeated)",
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
+    )
+    parser.add_argument(
+        "--nproc", metavar="N", type=positive, default=1, help="processes side by side (default: 1)"
+    )
+    device_option(parser, "auto")
+    plugin_option(parser)
+    shared_options(parser, ("parquet", "csv", "json"))
+
+
+COMMANDS = (
+    Command(
+        "predict",
+        "score the rows of files: a folder of Parquet or CSV, resumable",
+        _predict,
+        _options,
+        (
+            "graphrec predict runs/shop --data 'may/*.parquet' -O scores --keep user_id,item_id",
+            "graphrec predict runs/shop --data may.csv -O scores --format csv --node experts",
+        ),
+    ),
+)
