@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
-from pydantic_core import PydanticKnownError
 
 from graphrec.activation_table import ACTIVATIONS, canonical_activation
 from graphrec.blocks.base import Block
+from graphrec.recipe.base import expect_one_of
 from graphrec.shapes import B, Shape, ShapeError
 
 __all__ = [
@@ -27,11 +27,8 @@ __all__ = [
 
 
 def _activation(text: str) -> str:
-    try:
-        return canonical_activation(text)
-    except KeyError:
-        expected = ", ".join(repr(name) for name in ACTIVATIONS)
-        raise PydanticKnownError("literal_error", {"expected": expected}) from None
+    expect_one_of(ACTIVATIONS, text.partition("(")[0].strip())
+    return canonical_activation(text)
 
 
 _PATTERN = f"^({'|'.join(name for name, row in ACTIVATIONS.items() if row.parameters)})\\(.+\\)$"

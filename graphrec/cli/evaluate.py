@@ -22,7 +22,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     from graphrec.train.process import prepare_process
 
     prepare_process()
-    from graphrec.train.evaluate import evaluate
+    from graphrec.train.evaluate_run import evaluate
 
     record = evaluate(
         args.run, args.data or None, args.checkpoint, library=library, device=args.device or "auto"

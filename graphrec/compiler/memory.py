@@ -18,11 +18,10 @@ from graphrec.blocks.base import Block
 from graphrec.errors import Problem
 from graphrec.graph import Graph, Node, Ref, Table
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.optimizer_table import OPTIMIZERS
 
 __all__ = ["ABSURD", "Size", "available", "check_memory", "parse_bytes", "sizes"]
 
-_STATE = {"adam": 2.0, "adamw": 2.0, "adagrad": 1.0, "rowwise_adagrad": 0.0, "sgd": 0.0}
-"""Numbers the optimizer keeps for each weight of a table."""
 _COUNTS = ("blocks", "experts", "levels", "layers")
 """Parameters that say how many of what the others describe."""
 _SHOWN = 8
@@ -120,7 +119,7 @@ def shown(count: int) -> str:
 
 
 def _tables(graph: Graph, recipe: Recipe) -> Iterator[Size]:
-    state = 1 + _STATE[recipe.train.optim.sparse.name]
+    state = 1 + OPTIMIZERS[recipe.train.optim.sparse.name].numbers_per_weight
     lookups = sorted((*graph.lookups, *graph.first_order), key=lambda c: (c.kind != "id", c.column))
     owners = {c.table: c.column.partition(".")[0] for c in reversed(lookups)}
     for table in (*graph.tables, *graph.first_order_tables):

@@ -26,7 +26,7 @@ from graphrec.export.scoring import Scored, Scorer
 from graphrec.export.stretches import Stretch, read_behind, stretches
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Device
-from graphrec.train.evaluate import Trained, load_run
+from graphrec.train.evaluate_run import Trained, load_run
 from graphrec.train.run import versions
 
 __all__ = [

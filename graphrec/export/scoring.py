@@ -20,7 +20,7 @@ from graphrec.data import Counts, Encoder
 from graphrec.data.source import Raw
 from graphrec.export.outputs import RowOutput, row_outputs
 from graphrec.nn import prepare
-from graphrec.train.evaluate import Trained
+from graphrec.train.evaluate_run import Trained
 
 __all__ = ["Scored", "Scorer"]
 

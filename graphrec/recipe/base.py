@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 from pydantic import PositiveInt as Positive
+from pydantic_core import PydanticKnownError
 
 from graphrec.errors import nearest
 from graphrec.recipe.calls import Call, parse_call
@@ -24,6 +26,7 @@ __all__ = [
     "Vocab",
     "as_call",
     "as_tuple",
+    "expect_one_of",
 ]
 
 
@@ -80,6 +83,15 @@ def _vocab(value: Any) -> Call:
 
 def _plain_vocab(call: Call) -> int | str:
     return int(call.args[0]) if call.name == "range" else str(call)
+
+
+def expect_one_of(names: Iterable[str], value: str) -> str:
+    """The value, which is one of these names: as a `Literal`, where the names are a table's."""
+    known = list(names)
+    if value not in known:
+        expected = ", ".join(repr(name) for name in known)
+        raise PydanticKnownError("literal_error", {"expected": expected})
+    return value
 
 
 def as_call(value: Any) -> Any:

@@ -19,6 +19,7 @@ from graphrec.recipe.model import (
     Task,
 )
 from graphrec.recipe.names import node_name
+from graphrec.recipe.optimizer_table import DENSE, OPTIMIZERS, SPARSE
 from graphrec.recipe.training import Balance, Data, Optim, Optimizer, Schedule, Train
 
 __all__ = ["BALANCE_SETTINGS", "CHECKS", "OPTIMIZER_SETTINGS", "SCHEDULE_SETTINGS"]
@@ -29,13 +30,7 @@ BALANCE_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "uncertainty": (),
 }
 
-OPTIMIZER_SETTINGS: Mapping[str, tuple[str, ...]] = {
-    "adam": ("betas", "eps", "weight_decay"),
-    "adamw": ("betas", "eps", "weight_decay"),
-    "adagrad": ("eps", "weight_decay"),
-    "rowwise_adagrad": ("eps", "weight_decay"),
-    "sgd": ("momentum", "weight_decay"),
-}
+OPTIMIZER_SETTINGS = {name: row.settings for name, row in OPTIMIZERS.items()}
 SCHEDULE_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "constant": (),
     "exponential": ("gamma", "every", "staircase", "minimum"),
@@ -44,8 +39,6 @@ SCHEDULE_SETTINGS: Mapping[str, tuple[str, ...]] = {
     "restarts": ("every", "minimum"),
     "linear": ("minimum",),
 }
-_DENSE = ("adam", "adamw", "adagrad", "sgd")
-_SPARSE = ("adagrad", "rowwise_adagrad", "adam", "sgd")
 
 
 def _clash(path: str, message: str, help: str = "") -> Problem:
@@ -212,8 +205,8 @@ def _train(train: Train, path: str) -> Iterator[Problem]:
 
 def _optim(optim: Optim, path: str) -> Iterator[Problem]:
     for side, optimizer, legal in (
-        ("dense", optim.dense, _DENSE),
-        ("sparse", optim.sparse, _SPARSE),
+        ("dense", optim.dense, DENSE),
+        ("sparse", optim.sparse, SPARSE),
     ):
         if optimizer.name not in legal:
             what = (

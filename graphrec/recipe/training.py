@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic import NonNegativeFloat as NonNegative
 from pydantic import PositiveFloat as Rate
 
-from graphrec.recipe.base import Model, Positive, Unhashed
+from graphrec.recipe.base import Model, Positive, Unhashed, expect_one_of
+from graphrec.recipe.optimizer_table import OPTIMIZERS
 
 __all__ = [
     "Balance",
@@ -93,7 +95,11 @@ class LearningRate(Model):
 class Optimizer(Model):
     """An optimizer with its settings."""
 
-    name: Literal["adam", "adamw", "adagrad", "rowwise_adagrad", "sgd"]
+    name: Annotated[
+        str,
+        AfterValidator(partial(expect_one_of, OPTIMIZERS)),
+        WithJsonSchema({"enum": [*OPTIMIZERS]}),
+    ]
     """Which one."""
     betas: Annotated[tuple[float, float], BeforeValidator(_paths)] = (0.9, 0.999)
     """Adam: decay of the moments."""
@@ -111,7 +117,7 @@ class Optim(Model):
     dense: Optimizer = Optimizer(name="adam")
     """Dense parameters: adam, adamw, adagrad, sgd."""
     sparse: Optimizer = Optimizer(name="adagrad")
-    """Tables: adagrad, rowwise_adagrad, adam, sgd; only the batch's rows are touched."""
+    """Tables: adam, adagrad, rowwise_adagrad, sgd; only the batch's rows are touched."""
 
 
 class Schedule(Model):
@@ -235,7 +241,8 @@ class Train(Model):
         """Learning rate of tables: Adagrad's shrinks with use, so it starts higher than Adam's."""
         if self.lr.sparse is not None:
             return self.lr.sparse
-        return 0.02 if self.optim.sparse.name in ("adagrad", "rowwise_adagrad") else self.lr.dense
+        rate = OPTIMIZERS[self.optim.sparse.name].rate
+        return self.lr.dense if rate is None else rate
 
 
 class Kernels(Model):

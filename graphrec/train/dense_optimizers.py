@@ -2,13 +2,18 @@
 
 The updates are torch.optim's functions, but for Adam on a CPU, which has a kernel of its own.
 torch's classes would do, but making one imports its compiler, which takes longer than everything
-else between the command and the first step.
+else between the command and the first step; and their fused kernels read memory as it lies, so
+that a gradient or a state of another layout than its parameter is paired with the wrong weights.
+Here every gradient and every state has its parameter's own layout, and kernels get all of them as
+the one line of memory that they then are; a parameter with gaps in its memory is updated unfused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+import importlib
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +23,20 @@ from torch.optim.sgd import sgd
 
 from graphrec.nn.native.adam import AdamState, adam_kernel, fits
 from graphrec.nn.parameter_slice import ParameterSlice
+from graphrec.recipe.optimizer_table import OPTIMIZERS
 from graphrec.recipe.training import Optimizer
 
-__all__ = ["DenseOptimizer", "Group", "load_optimizer_state", "optimizer_state"]
-
-SLOTS: Mapping[str, tuple[str, ...]] = {
-    "adam": ("step", "exp_avg", "exp_avg_sq"),
-    "adamw": ("step", "exp_avg", "exp_avg_sq"),
-    "adagrad": ("step", "sum"),
-    "sgd": ("momentum_buffer",),
-}
-"""What is kept of every parameter."""
+__all__ = [
+    "DenseOptimizer",
+    "Group",
+    "Update",
+    "load_optimizer_state",
+    "optimizer_state",
+    "update_adagrad",
+    "update_adam",
+    "update_adamw",
+    "update_sgd",
+]
 
 State = dict[str, Tensor]
 
@@ -42,119 +50,204 @@ class Group:
     weight_decay: float = 0.0
 
 
+class Update(NamedTuple):
+    """Parameters with their gradients and slots, all of a parameter laid out alike.
+
+    `fused`: memory may be read as it lies. An update changes parameters and slots in place; slots
+    that are not there yet (momentum) it puts into `states`.
+    """
+
+    settings: Optimizer
+    params: list[Tensor]
+    grads: list[Tensor]
+    states: list[State]
+    lr: float
+    weight_decay: float
+    fused: bool
+
+    def slots(self, name: str) -> list[Tensor]:
+        """One slot of every parameter."""
+        return [state[name] for state in self.states]
+
+
 class DenseOptimizer:
-    """Adam, AdamW, Adagrad or SGD over `groups`; `state` has the slots of the parameters seen."""
+    """The optimizer of `settings` over `groups`; `state` has the slots of the parameters seen."""
 
     def __init__(self, settings: Optimizer, groups: Sequence[Group]) -> None:
-        if settings.name not in SLOTS:
+        self._row = OPTIMIZERS[settings.name]
+        if not self._row.dense:
             raise ValueError(f"optimizer `{settings.name}` is for tables, not dense parameters")
+        module, _, name = self._row.dense.partition(":")
+        self._update: Callable[[Update], None] = getattr(importlib.import_module(module), name)
         self.settings, self.groups = settings, list(groups)
         self.state: dict[nn.Parameter, State] = {}
-        devices = {parameter.device.type for group in self.groups for parameter in group.params}
-        # Adagrad is fused on the CPU only; one kernel instead of several for every parameter.
-        self._fused = devices <= ({"cpu"} if settings.name == "adagrad" else {"cpu", "cuda"})
 
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
         for group in self.groups:
             seen = [parameter for parameter in group.params if parameter.grad is not None]
-            if seen:
-                grads = [p.grad for p in seen if p.grad is not None]
-                self._update(group, seen, grads, [self._state(p) for p in seen])
+            lines = [parameter for parameter in seen if _is_one_line(parameter)]
+            known = set(lines)
+            self._step(group, lines, fused=True)
+            self._step(group, [p for p in seen if p not in known], fused=False)
 
-    def _update(
-        self,
-        group: Group,
-        params: Sequence[nn.Parameter],
-        grads: list[Tensor],
-        states: Sequence[State],
-    ) -> None:
-        settings, given = self.settings, list[Tensor](params)
-        steps = [state["step"] for state in states if "step" in state]
-        if settings.name == "adagrad":
-            adagrad(
-                given,
-                grads,
-                [state["sum"] for state in states],
-                steps,
-                fused=self._fused,
-                lr=group.lr,
-                weight_decay=group.weight_decay,
-                lr_decay=0.0,
-                eps=settings.eps,
-                maximize=False,
-            )
-        elif settings.name == "sgd":
-            buffers = [state.get("momentum_buffer") for state in states]
-            sgd(
-                given,
-                grads,
-                buffers,
-                fused=self._fused,
-                lr=group.lr,
-                weight_decay=group.weight_decay,
-                momentum=settings.momentum,
-                dampening=0.0,
-                nesterov=False,
-                maximize=False,
-            )
-            for state, buffer in zip(states, buffers, strict=True):
-                if buffer is not None:
-                    state["momentum_buffer"] = buffer
-        else:
-            self._adam(group, given, grads, states)
-
-    def _adam(
-        self, group: Group, params: list[Tensor], grads: list[Tensor], states: Sequence[State]
-    ) -> None:
-        settings = self.settings
-        steps = [state["step"] for state in states]
-        grads = [grad.contiguous() for grad in grads]  # torch's fused kernel reads them so, too
-        kernel = adam_kernel() if all(fits(parameter) for parameter in params) else None
-        if kernel is not None:
-            torch._foreach_add_(steps, 1.0)
-            kernel.update(
-                [
-                    AdamState(p, g, s["exp_avg"], s["exp_avg_sq"], float(s["step"]))
-                    for p, g, s in zip(params, grads, states, strict=True)
-                ],
-                lr=group.lr,
-                betas=settings.betas,
-                eps=settings.eps,
-                weight_decay=group.weight_decay,
-                decoupled=settings.name == "adamw",
-            )
+    def _step(self, group: Group, params: Sequence[nn.Parameter], *, fused: bool) -> None:
+        if not params:
             return
-        adam(
-            params,
-            grads,
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            steps,
-            fused=self._fused,
-            decoupled_weight_decay=settings.name == "adamw",
-            amsgrad=False,
-            beta1=settings.betas[0],
-            beta2=settings.betas[1],
-            lr=group.lr,
-            weight_decay=group.weight_decay,
-            eps=settings.eps,
-            maximize=False,
-        )
+        read = _line if fused else _as_it_is
+        grads = [read(_like(p, p.grad)) for p in params if p.grad is not None]
+        states = [
+            {name: slot if slot.dim() == 0 else read(slot) for name, slot in self._state(p).items()}
+            for p in params
+        ]
+        rates = group.lr, group.weight_decay
+        self._update(Update(self.settings, [*map(read, params)], grads, states, *rates, fused))
+        for parameter, state in zip(params, states, strict=True):
+            for name, slot in state.items():
+                if name not in self.state[parameter]:  # made by the update, as one line
+                    kept = slot.as_strided(parameter.shape, parameter.stride()) if fused else slot
+                    self.state[parameter][name] = kept
 
     def _state(self, parameter: nn.Parameter) -> State:
         """The parameter's slots, zeros at first; SGD makes its own at the first update."""
         if parameter not in self.state:
-            names = () if self.settings.name == "sgd" else SLOTS[self.settings.name]
             self.state[parameter] = {
                 name: torch.zeros((), device=parameter.device)
                 if name == "step"
                 else torch.zeros_like(parameter, memory_format=torch.preserve_format).detach()
-                for name in names
+                for name in self._row.dense_slots
+                if name != "momentum_buffer"
             }
         return self.state[parameter]
+
+
+def update_adam(update: Update) -> None:
+    """Adam; `weight_decay` is an L2 penalty."""
+    _adam(update, decoupled=False)
+
+
+def update_adamw(update: Update) -> None:
+    """Adam with decoupled weight decay."""
+    _adam(update, decoupled=True)
+
+
+def _adam(update: Update, *, decoupled: bool) -> None:
+    settings, steps = update.settings, update.slots("step")
+    means, squares = update.slots("exp_avg"), update.slots("exp_avg_sq")
+    usable = update.fused and all(fits(parameter) for parameter in update.params)
+    kernel = adam_kernel() if usable else None
+    if kernel is not None:
+        torch._foreach_add_(steps, 1.0)
+        counts = [float(step) for step in steps]
+        parts = zip(update.params, update.grads, means, squares, counts, strict=True)
+        kernel.update(
+            [AdamState(*part) for part in parts],
+            lr=update.lr,
+            betas=settings.betas,
+            eps=settings.eps,
+            weight_decay=update.weight_decay,
+            decoupled=decoupled,
+        )
+        return
+    adam(
+        update.params,
+        update.grads,
+        means,
+        squares,
+        [],
+        steps,
+        fused=_fusible(update, "cpu", "cuda"),
+        decoupled_weight_decay=decoupled,
+        amsgrad=False,
+        beta1=settings.betas[0],
+        beta2=settings.betas[1],
+        lr=update.lr,
+        weight_decay=update.weight_decay,
+        eps=settings.eps,
+        maximize=False,
+    )
+
+
+def update_adagrad(update: Update) -> None:
+    """Adagrad."""
+    adagrad(
+        update.params,
+        update.grads,
+        update.slots("sum"),
+        update.slots("step"),
+        fused=_fusible(update, "cpu"),  # torch has no other
+        lr=update.lr,
+        weight_decay=update.weight_decay,
+        lr_decay=0.0,
+        eps=update.settings.eps,
+        maximize=False,
+    )
+
+
+def update_sgd(update: Update) -> None:
+    """Gradient descent, perhaps with momentum."""
+    buffers = [state.get("momentum_buffer") for state in update.states]
+    sgd(
+        update.params,
+        update.grads,
+        buffers,
+        fused=_fusible(update, "cpu", "cuda") and not _is_narrow_on_cpu(update),
+        lr=update.lr,
+        weight_decay=update.weight_decay,
+        momentum=update.settings.momentum,
+        dampening=0.0,
+        nesterov=False,
+        maximize=False,
+    )
+    for state, buffer in zip(update.states, buffers, strict=True):
+        if buffer is not None:
+            state["momentum_buffer"] = buffer
+
+
+# ---- layouts ------------------------------------------------------------------------------------
+
+
+def _is_one_line(tensor: Tensor) -> bool:
+    """Whether the elements fill one piece of memory, each place once, in whatever order."""
+    if tensor.is_contiguous():
+        return True
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size > 1 and stride != expected:
+            return False
+        expected *= size
+    return tensor.numel() > 0
+
+
+def _line(tensor: Tensor) -> Tensor:
+    """The elements in the order of memory, [N] where that is not the order of the rows."""
+    return tensor if tensor.is_contiguous() else tensor.as_strided((tensor.numel(),), (1,))
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def _like(parameter: Tensor, grad: Tensor) -> Tensor:
+    """The gradient, laid out as its parameter."""
+    if grad.layout != torch.strided:
+        grad = grad.to_dense()
+    if grad.stride() == parameter.stride():
+        return grad
+    return torch.empty_like(parameter, memory_format=torch.preserve_format).copy_(grad)
+
+
+def _fusible(update: Update, *devices: str) -> bool:
+    return update.fused and all(parameter.device.type in devices for parameter in update.params)
+
+
+def _is_narrow_on_cpu(update: Update) -> bool:
+    """Where torch 2.13's fused SGD leaves whole vectors of 16-bit weights as they are."""
+    return any(p.device.type == "cpu" and p.element_size() < 4 for p in update.params)
+
+
+# ---- state --------------------------------------------------------------------------------------
 
 
 def optimizer_state(
@@ -184,16 +277,16 @@ def load_optimizer_state(
     A parameter without entries is as new. ValueError for entries that do not fit.
     """
     for parameter, parts in pieces.items():
-        slots = sorted(SLOTS[optimizer.settings.name])
+        slots = sorted(OPTIMIZERS[optimizer.settings.name].dense_slots)
         keys = {slot: [f"dense/{piece.key}/{slot}" for piece in parts] for slot in slots}
-        wanted = [key for found in keys.values() for key in found]
+        wanted = [key for names in keys.values() for key in names]
         if any(key in given for key in wanted):
             for key in wanted:
                 if key not in given:
                     raise ValueError(f"optimizer state `{key}` is missing")
             optimizer.state[parameter] = {
-                slot: _join(parameter, slot, parts, [given.pop(key) for key in found])
-                for slot, found in keys.items()
+                slot: _join(parameter, slot, parts, [given.pop(key) for key in names])
+                for slot, names in keys.items()
             }
         else:
             optimizer.state.pop(parameter, None)
@@ -202,10 +295,10 @@ def load_optimizer_state(
 def _join(
     parameter: nn.Parameter, slot: str, parts: tuple[ParameterSlice, ...], values: list[Tensor]
 ) -> Tensor:
-    """One state tensor of a parameter from those of its pieces."""
+    """One state tensor of a parameter from those of its pieces, laid out as the parameter."""
     if slot == "step":
         return values[0].to(parameter.device, torch.float32, copy=True)
-    whole = torch.empty_like(parameter, memory_format=torch.contiguous_format).detach()
+    whole = torch.empty_like(parameter, memory_format=torch.preserve_format).detach()
     for piece, part in zip(parts, values, strict=True):
         if part.shape != piece.shape:
             raise ValueError(

@@ -24,8 +24,8 @@ from graphrec.graph import Graph
 from graphrec.nn import Batch, prepare
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Device
-from graphrec.train.evaluate import Trained
-from graphrec.train.evaluate import load_run as load_trained
+from graphrec.train.evaluate_run import Trained
+from graphrec.train.evaluate_run import load_run as load_trained
 
 __all__ = ["Rows", "Served", "load_run"]
 

@@ -6,8 +6,9 @@ Repeats are summed first, in the order of the batch, so a step is exact and dete
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,9 +17,21 @@ from torch.nn import functional
 from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import RowKernel, TableStep, choose
 from graphrec.nn.native.fbgemm import choose_fbgemm
+from graphrec.recipe.optimizer_table import OPTIMIZERS
 from graphrec.recipe.training import Optimizer
 
-__all__ = ["Change", "RowOptimizer", "merge", "update_rows", "update_together"]
+__all__ = [
+    "Change",
+    "RowOptimizer",
+    "RowUpdate",
+    "adagrad_rows",
+    "adam_rows",
+    "merge",
+    "rowwise_adagrad_rows",
+    "sgd_rows",
+    "update_rows",
+    "update_together",
+]
 
 
 def merge(rows: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -40,16 +53,18 @@ class RowOptimizer:
     """
 
     def __init__(self, weight: Tensor, settings: Optimizer, kernel: str = "auto") -> None:
-        if settings.name not in self._rules:
+        row = OPTIMIZERS[settings.name]
+        if not row.sparse:
             raise ValueError(f"optimizer `{settings.name}` is for dense parameters, not for tables")
+        module, _, name = row.sparse.partition(":")
+        self._rule: Callable[[RowUpdate], Tensor] = getattr(importlib.import_module(module), name)
         self.weight, self.settings, self.kernel = weight, settings, kernel
         if kernel == "fbgemm":  # say now what it can't do
             choose_fbgemm(kernel, weight, settings.name, settings.weight_decay)
-        dim = 1 if settings.name == "rowwise_adagrad" else weight.shape[1]
-        names = {"adam": ("exp_avg", "exp_avg_sq"), "sgd": ()}.get(settings.name, ("sum",))
+        dim = 1 if row.by_row else weight.shape[1]
         self.slots: Mapping[str, Tensor] = {
-            name: in_huge_pages(torch.empty(weight.shape[0], dim, device=weight.device)).zero_()
-            for name in names
+            slot: in_huge_pages(torch.empty(weight.shape[0], dim, device=weight.device)).zero_()
+            for slot in row.sparse_slots
         }
 
     @torch.no_grad()
@@ -57,7 +72,7 @@ class RowOptimizer:
         self, rows: Tensor, values: Tensor, lr: float, weight_decay: float, step: int
     ) -> None:
         """One update from gradients `values` [N, dim] of `rows` [N]; `step` counts from 1."""
-        kernel, _ = choose(self.kernel, self.weight)
+        kernel = self.native_kernel()
         if kernel is not None:
             table = self.table_step(values, lr, weight_decay, step)
             update_together(kernel, self.settings, rows, [table])
@@ -73,8 +88,13 @@ class RowOptimizer:
         old = weight.index_select(0, rows).float()
         if weight_decay:
             grad = grad.add(old, alpha=weight_decay)
-        new = self._rules[self.settings.name](self, rows, grad, old, lr, step)
+        new = self._rule(RowUpdate(self.slots, rows, grad, old, lr, step, self.settings))
         weight.index_copy_(0, rows, new.to(weight.dtype))
+
+    def native_kernel(self) -> RowKernel | None:
+        """The C++ kernel that updates this table, if it is to and knows the rule."""
+        known = OPTIMIZERS[self.settings.name].native
+        return choose(self.kernel, self.weight)[0] if known else None
 
     def table_step(self, values: Tensor, lr: float, weight_decay: float, step: int) -> TableStep:
         """This table's part of an update by the native kernel."""
@@ -83,42 +103,65 @@ class RowOptimizer:
 
     def _size(self, lr: float, step: int) -> float:
         """The step size: Adam's with its bias correction."""
-        if self.settings.name != "adam":
-            return lr
-        beta1, beta2 = self.settings.betas
-        return float(lr * (1.0 - beta2**step) ** 0.5 / (1.0 - beta1**step))
+        return corrected_rate(self.settings, lr, step) if self.settings.name == "adam" else lr
 
-    def _sgd(self, rows: Tensor, grad: Tensor, old: Tensor, lr: float, step: int) -> Tensor:
-        return old.add_(grad, alpha=-lr)
 
-    def _adagrad(self, rows: Tensor, grad: Tensor, old: Tensor, lr: float, step: int) -> Tensor:
-        total = self.slots["sum"].index_select(0, rows).addcmul_(grad, grad)
-        self.slots["sum"].index_copy_(0, rows, total)
-        return old.addcdiv_(grad, total.sqrt_().add_(self.settings.eps), value=-lr)
+class RowUpdate(NamedTuple):
+    """What a rule is given: distinct `rows` [U], their summed gradients and weights in float32.
 
-    def _rowwise_adagrad(
-        self, rows: Tensor, grad: Tensor, old: Tensor, lr: float, step: int
-    ) -> Tensor:
-        total = self.slots["sum"].index_select(0, rows).add_(grad.square().mean(1, keepdim=True))
-        self.slots["sum"].index_copy_(0, rows, total)
-        return old.addcdiv_(grad, total.sqrt_().add_(self.settings.eps), value=-lr)
+    `slots` are the whole table's; a rule reads and writes them at `rows`.
+    """
 
-    def _adam(self, rows: Tensor, grad: Tensor, old: Tensor, lr: float, step: int) -> Tensor:
-        beta1, beta2 = self.settings.betas
-        mean = self.slots["exp_avg"].index_select(0, rows).lerp_(grad, 1.0 - beta1)
-        self.slots["exp_avg"].index_copy_(0, rows, mean)
-        square = self.slots["exp_avg_sq"].index_select(0, rows)
-        square.mul_(beta2).addcmul_(grad, grad, value=1.0 - beta2)
-        self.slots["exp_avg_sq"].index_copy_(0, rows, square)
-        size = self._size(lr, step)
-        return old.addcdiv_(mean, square.sqrt_().add_(self.settings.eps), value=-size)
+    slots: Mapping[str, Tensor]
+    rows: Tensor
+    grad: Tensor
+    old: Tensor
+    lr: float
+    step: int
+    settings: Optimizer
 
-    _rules: ClassVar[Mapping[str, Callable[..., Tensor]]] = {
-        "sgd": _sgd,
-        "adagrad": _adagrad,
-        "rowwise_adagrad": _rowwise_adagrad,
-        "adam": _adam,
-    }
+
+def sgd_rows(update: RowUpdate) -> Tensor:
+    """Gradient descent: the new weights [U, dim]."""
+    return update.old.add_(update.grad, alpha=-update.lr)
+
+
+def adagrad_rows(update: RowUpdate) -> Tensor:
+    """Adagrad: the new weights [U, dim]."""
+    return _by_sum_of_squares(update, update.grad.square())
+
+
+def rowwise_adagrad_rows(update: RowUpdate) -> Tensor:
+    """Adagrad with the mean of a row's squares: the new weights [U, dim]."""
+    return _by_sum_of_squares(update, update.grad.square().mean(1, keepdim=True))
+
+
+def adam_rows(update: RowUpdate) -> Tensor:
+    """Adam on rows of the batch alone: the new weights [U, dim]."""
+    beta1, beta2 = update.settings.betas
+    means, squares = update.slots["exp_avg"], update.slots["exp_avg_sq"]
+    mean = means.index_select(0, update.rows).lerp_(update.grad, 1.0 - beta1)
+    means.index_copy_(0, update.rows, mean)
+    square = squares.index_select(0, update.rows)
+    square.mul_(beta2).addcmul_(update.grad, update.grad, value=1.0 - beta2)
+    squares.index_copy_(0, update.rows, square)
+    size = corrected_rate(update.settings, update.lr, update.step)
+    return update.old.addcdiv_(mean, square.sqrt_().add_(update.settings.eps), value=-size)
+
+
+def corrected_rate(settings: Optimizer, lr: float, step: int) -> float:
+    """Adam's step size with its bias correction."""
+    beta1, beta2 = settings.betas
+    return float(lr * (1.0 - beta2**step) ** 0.5 / (1.0 - beta1**step))
+
+
+def _by_sum_of_squares(update: RowUpdate, square: Tensor) -> Tensor:
+    sums = update.slots["sum"]
+    total = sums.index_select(0, update.rows).add_(square)
+    sums.index_copy_(0, update.rows, total)
+    return update.old.addcdiv_(
+        update.grad, total.sqrt_().add_(update.settings.eps), value=-update.lr
+    )
 
 
 class Change(NamedTuple):
@@ -133,22 +176,22 @@ class Change(NamedTuple):
 @torch.no_grad()
 def update_rows(changes: Iterable[Change], step: int) -> None:
     """One update of several tables; those that were read at the same rows are updated together."""
-    together: list[tuple[RowKernel, Optimizer, Tensor, list[TableStep]]] = []
+    groups: list[tuple[RowKernel, Optimizer, Tensor, list[TableStep]]] = []
     for change in changes:
         optimizer, settings = change.optimizer, change.optimizer.settings
         rows, values = change.grad._indices()[0], change.grad._values()
-        kernel, _ = choose(optimizer.kernel, optimizer.weight)
+        kernel = optimizer.native_kernel()
         if kernel is None:
             optimizer.update(rows, values, change.lr, change.weight_decay, step)
             continue
         table = optimizer.table_step(values, change.lr, change.weight_decay, step)
-        for known, theirs, found, tables in together:
-            if known is kernel and theirs == settings and _same(found, rows):
+        for known, theirs, read, tables in groups:
+            if known is kernel and theirs == settings and _same(read, rows):
                 tables.append(table)
                 break
         else:
-            together.append((kernel, settings, rows, [table]))
-    for kernel, settings, rows, tables in together:
+            groups.append((kernel, settings, rows, [table]))
+    for kernel, settings, rows, tables in groups:
         update_together(kernel, settings, rows, tables)
 
 

@@ -16,7 +16,7 @@ from graphrec.recipe.model import Composite
 from graphrec.shapes import Shape
 
 PLUGIN = '''
-from graphrec.block import Block, Kernel
+from graphrec.blocks.base import Block, Kernel
 from graphrec.blocks.dense import MLP
 from graphrec.shapes import Shape
 

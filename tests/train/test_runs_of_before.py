@@ -17,7 +17,7 @@ import pytest
 import graphrec
 from graphrec.cli.console import Console
 from graphrec.compiler.pipeline import compile_recipe
-from graphrec.train.evaluate import evaluate
+from graphrec.train.evaluate_run import evaluate
 from graphrec.train.loop import train
 
 RUNS = Path(__file__).parent / "runs_of_before"

@@ -23,12 +23,12 @@ from graphrec.compiler.passes.measured import (
 )
 from graphrec.compiler.target import COMPILER, TABLE_KERNELS, KernelRequests, Target
 from graphrec.graph import Graph, KernelChoice, Node, Table
+from graphrec.recipe.optimizer_table import OPTIMIZERS
 
 __all__ = ["asked_kernel", "asked_of_tables", "choose_kernels", "stacks_of", "table_refusal"]
 
 _OF_TABLES = frozenset(TABLE_KERNELS) - {"torch"}
 _FBGEMM_WIDTH = 4
-_FBGEMM_UPDATES = ("adagrad", "rowwise_adagrad", "sgd")
 
 
 def choose_kernels(graph: Graph, target: Target) -> Graph:
@@ -182,4 +182,5 @@ def _fbgemm_refusal(tables: Sequence[Table], update: str) -> str | None:
             return f"table {table.name} has width {table.dim}, no multiple of {_FBGEMM_WIDTH}"
         if table.dtype != "fp32":
             return f"table {table.name} is stored as {table.dtype}, not fp32"
-    return f"no {update} on the CPU" if update and update not in _FBGEMM_UPDATES else None
+    unknown = bool(update) and not OPTIMIZERS[update].fbgemm
+    return f"no {update} on the CPU" if unknown else None

@@ -11,7 +11,7 @@ import torch
 
 from graphrec.graph import Group
 from graphrec.nn import VariationalDropout
-from graphrec.train.evaluate import Trained
+from graphrec.train.evaluate_run import Trained
 from graphrec.train.importance.subjects import owners
 
 __all__ = ["drop_probabilities"]

@@ -15,7 +15,7 @@ from graphrec.recipe.model import Recipe
 from graphrec.recipe.reader import read_yaml
 from graphrec.recipe.training import Device
 from graphrec.text import aligned
-from graphrec.train.evaluate import Trained, load_run
+from graphrec.train.evaluate_run import Trained, load_run
 from graphrec.train.importance.dropout import drop_probabilities
 from graphrec.train.importance.permute import Effect, Importance, Scores, permutation_importance
 from graphrec.train.importance.subjects import By, targets

@@ -20,7 +20,7 @@ from torch import Tensor
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.tasks import has_inside, has_two_outcomes, key
-from graphrec.train.evaluate import Trained
+from graphrec.train.evaluate_run import Trained
 from graphrec.train.evaluation import LabelledRows, LossMeans
 from graphrec.train.importance.subjects import Target
 from graphrec.train.losses import TaskLosses

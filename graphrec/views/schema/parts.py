@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from graphrec.recipe.model import FEATURES
+from graphrec.recipe.optimizer_table import OPTIMIZERS
 from graphrec.recipe.tasks import LOSSES
 from graphrec.views.schema.definitions import ANY, TEXT, TEXTS, Schema, case, described, mapping
 
@@ -15,11 +16,7 @@ _OWN = frozenset("of vocab edges column group share max_len weights width".split
 
 
 _CHOICES = {
-    "adam": "Adam (Kingma & Ba, 2015); weight_decay is an L2 penalty.",
-    "adamw": "Adam with decoupled weight decay (Loshchilov & Hutter, 2019).",
-    "adagrad": "Adagrad (Duchi et al., 2011), one sum of squares for every weight.",
-    "rowwise_adagrad": "Adagrad with one sum of squares for every row of a table.",
-    "sgd": "Plain gradient descent; momentum for dense parameters.",
+    **{name: row.doc for name, row in OPTIMIZERS.items()},
     "constant": "The same rate after warm-up.",
     "exponential": "Times gamma every `every` updates.",
     "steps": "Times gamma at each update of `at`.",

@@ -17,7 +17,7 @@ from graphrec.compiler.loader import UnsafeSource, check_source, load
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.nn import Batch, Jagged
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECIPES = sorted(p.stem for p in (ROOT / "recipes").glob("*.yaml") if not p.stem.endswith("_base"))
 Write = Callable[[str], Path]
 

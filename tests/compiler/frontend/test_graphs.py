@@ -106,7 +106,8 @@ def test_modifiers_unroll(write_recipe: Write) -> None:
     assert "cross.s1 = cross_v2(x0=all, x=cross.s0) [B, 16]" in lines
     assert "wide = expression(wide.p0=wide.p0, wide.p1=wide.p1) [B, 10]" in lines
     assert "res.residual = expression(given=wide, made=res) [B, 10]" in lines
-    assert "top = mlp(x=cross.s1+res.residual+twin) [B, 4]" in lines
+    # `twin` applies the weights of `res` to the same input: one node, and `off` hands it on.
+    assert "top = mlp(x=cross.s1+res.residual+res) [B, 4]" in lines
     assert not any(line.startswith("off") for line in lines)
 
 
@@ -190,7 +191,7 @@ def test_bytes_do_not_depend_on_the_hash_seed() -> None:
         subprocess.run(
             [sys.executable, "-c", code],
             env={"PYTHONHASHSEED": str(seed), "PATH": "/usr/bin:/bin"},
-            cwd=Path(__file__).parents[2],
+            cwd=Path(__file__).parents[3],
             capture_output=True,
             check=True,
             text=True,

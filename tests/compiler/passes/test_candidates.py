@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[1] / "reliability"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "reliability"))
 from one_request import FITTED, one_request  # noqa: E402
 from test_random_graphs import random_recipe  # noqa: E402
 
@@ -23,7 +23,7 @@ from graphrec.nn import Jagged  # noqa: E402
 from graphrec.recipe.model import IdFeature  # noqa: E402
 
 Golden = Callable[[str, str], None]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RECIPES = sorted(p.stem for p in (ROOT / "recipes").glob("*.yaml") if not p.stem.endswith("_base"))
 ONE_SIDED = {"autodis", "census_mmoe", "criteo_deepfm", "deepfm_criteo", "dlrm"}
 

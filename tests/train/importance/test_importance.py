@@ -105,7 +105,7 @@ def test_groups_and_nodes(run: Path) -> None:
 
 
 def test_a_drawn_node_is_let_go(run: Path) -> None:
-    from graphrec.train.evaluate import load_run
+    from graphrec.train.evaluate_run import load_run
 
     loaded = load_run(run)
     for target in targets("node", loaded.compiled, loaded.module, BUILTIN):
