@@ -27,6 +27,7 @@ __all__ = [
     "recipe_path",
     "settings_of",
     "shared_options",
+    "size",
     "target_option",
     "unknown",
     "whole",
@@ -177,6 +178,16 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got `{text}`")
     return number
+
+
+def size(text: str) -> int:
+    """Bytes, as an option gives them: `80GB`."""
+    from graphrec.compiler.memory import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def whole(text: str) -> int:

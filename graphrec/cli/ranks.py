@@ -36,6 +36,9 @@ def as_rank(args: argparse.Namespace, console: Console) -> int:
 
 def _work(args: argparse.Namespace, console: Console, ranks: Ranks) -> None:
     from graphrec.cli.train import compiled_for, run_data
+    from graphrec.distributed.library import load_torchrec
+
+    load_torchrec()
     from graphrec.distributed.job import ManyProcesses, follow
     from graphrec.train.loop import train
 
@@ -76,7 +79,7 @@ def _leave(ranks: Ranks, error: Exception, console: Console) -> NoReturn:
         if ranks.speaks():
             names = ", ".join(f"rank {number}" for number in silent)
             problem = Problem(
-                "GR905",
+                "GR903",
                 f"no sign of life of {names}: the job ends",
                 help=f"it waited {ranks.timeout:.0f} s (--timeout); "
                 "the same command goes on from the last checkpoint",

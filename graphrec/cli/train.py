@@ -35,7 +35,9 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     compiled = compiled_for(args, args.nproc or 1)
     if args.nproc is not None:
         from graphrec.distributed.launch import Launch, launch
+        from graphrec.distributed.refusals import refuse
 
+        refuse(compiled.recipe, compiled.graph, compiled.device)
         return launch(Launch(args.nproc, args.max_restarts), args.words)
     if not console.json:
         console.problems(compiled.problems)

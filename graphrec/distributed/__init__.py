@@ -1,6 +1,7 @@
 """The same recipe on many processes: torchrec's sharded tables, torch's DDP, elastic's agent.
 
     launch.py       `--nproc N`: the agent that starts the ranks and ends them
+    library.py      torchrec, loaded late and quietly
     ranks.py        the ranks of a job: who am I, gather, broadcast, one diagnostic of all
     refusals.py     what can't be had on many processes, told before the first row
     collections.py  tables of a model as torchrec collections, and what is read from them

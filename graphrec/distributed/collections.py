@@ -1,8 +1,9 @@
 """The tables of a generated module as torchrec collections, and what a batch reads from them.
 
-A table whose readers all pool alike (a single id is a pool of one) is in the `EmbeddingBagCollection`
-of its `Embeddings`. Tables that histories read, that are pooled in several ways or with weights, are
-in an `EmbeddingCollection`, which gives one vector for each id; pooling is then done here.
+A table whose readers all pool alike (a single id is a pool of one) is in the
+`EmbeddingBagCollection` of its `Embeddings`. Tables that histories read, that are pooled in several
+ways or with weights, are in an `EmbeddingCollection`, which gives one vector for each id; pooling
+is then done here.
 """
 
 from __future__ import annotations
@@ -96,12 +97,16 @@ class TableCollection:
         ]
         device = torch.device("meta")
         if not self.pooled:
-            return EmbeddingCollection([EmbeddingConfig(**c) for c in common], device=device)
+            rows: nn.Module = EmbeddingCollection(
+                [EmbeddingConfig(**c) for c in common], device=device
+            )
+            return rows
         kinds = {None: PoolingType.SUM, "sum": PoolingType.SUM, "mean": PoolingType.MEAN}
-        return EmbeddingBagCollection(
+        bags: nn.Module = EmbeddingBagCollection(
             [EmbeddingBagConfig(**c, pooling=kinds[pools.get(c["name"])]) for c in common],
             device=device,
         )
+        return bags
 
     def input(self, batch: Batch, stride: int) -> KeyedJaggedTensor:
         """The ids of a batch, column by column; `stride` rows, those it lacks empty.
@@ -147,7 +152,10 @@ def owners(module: nn.Module) -> Iterator[tuple[str, Embeddings]]:
 
 
 def collections_of(
-    owner: str, lookups: Sequence[Lookup], pieces: Sequence[ParameterSlice], weighted: Collection[str]
+    owner: str,
+    lookups: Sequence[Lookup],
+    pieces: Sequence[ParameterSlice],
+    weighted: Collection[str],
 ) -> list[TableCollection]:
     """The collections of one `Embeddings`; `weighted` are columns whose values have weights."""
     readers: dict[str, list[Lookup]] = {}
@@ -189,7 +197,8 @@ class Reading:
 def _ids(features: Features, lookup: Lookup) -> tuple[Tensor, Tensor]:
     """Ids of a column, and how many each row has."""
     column = jagged(features, lookup.column)
-    values, lengths = column.values, column.lengths
+    values: Any = column.values
+    lengths = column.lengths
     if isinstance(values, Jagged):  # several ids a step: those of a row are those of its steps
         ends = functional.pad(values.lengths.cumsum(0), (1, 0))
         steps = functional.pad(lengths.cumsum(0), (1, 0))
@@ -201,7 +210,7 @@ def _bags(values: Tensor, column: Jagged, lookup: Lookup) -> Tensor:
     """Rows that were read, pooled where the column asks for it."""
     if lookup.pool is None:
         return values
-    inner = column.values
+    inner: Any = column.values
     bags = inner if isinstance(inner, Jagged) else column
     lengths, weights = bags.lengths, bags.weights
     scale = None if weights is None else weights.float()

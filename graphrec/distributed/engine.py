@@ -1,8 +1,8 @@
 """A generated module on many ranks: its tables sharded by torchrec, the rest of it under DDP.
 
-`Step` is what torchrec sees: the collections look up what `inputs` holds for them, then `Model` runs
-the generated module, whose `Embeddings` find there what they would have read themselves. That shape
-is what lets `TrainPipelineSparseDist` exchange the ids of the next batch while this one computes.
+`Step` is what torchrec sees: the collections look up what `inputs` holds for them, then `Model`
+runs the generated module, whose `Embeddings` find there what they would have read themselves. That
+shape lets `TrainPipelineSparseDist` exchange the ids of the next batch while this one computes.
 """
 
 from __future__ import annotations
@@ -28,8 +28,15 @@ from graphrec.distributed.collections import (
     collections_of,
     owners,
 )
+from graphrec.distributed.library import quiet
 from graphrec.distributed.loader import Portion
-from graphrec.distributed.planning import Cluster, Plan, attach_optimizers, make_plan, quiet, sharders
+from graphrec.distributed.planning import (
+    Cluster,
+    Plan,
+    attach_optimizers,
+    make_plan,
+    sharders,
+)
 from graphrec.distributed.ranks import Ranks
 from graphrec.distributed.shards import Shard, draw, shards_of
 from graphrec.nn.batch import Batch, Jagged
@@ -49,7 +56,7 @@ SLOTS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass
-class Share(Pipelineable):
+class Share(Pipelineable):  # type: ignore[misc]
     """One batch on its way through a rank: its rows, the ids of every collection.
 
     `norms` are the tasks' sums of row weights over all ranks, once `ready` has waited for them;
@@ -74,9 +81,7 @@ class Share(Pipelineable):
         if device.type == "cpu":
             return self
         inputs = {name: kjt.to(device, non_blocking) for name, kjt in self.inputs.items()}
-        return Share(
-            self.batch.to(device), self.rows, inputs, self.norms, self.waiting, self.last
-        )
+        return Share(self.batch.to(device), self.rows, inputs, self.norms, self.waiting, self.last)
 
     def record_stream(self, stream: torch.Stream) -> None:
         for kjt in self.inputs.values():
@@ -124,7 +129,7 @@ class Model(nn.Module):
         tables: Tables,
         extra: nn.Module | None,
         losses: Callable[[dict[str, Tensor], Share], Tensor],
-        context: Callable[[], AbstractContextManager[Any]],
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:
         super().__init__()
         self.module, self.extra = module, extra
@@ -156,7 +161,7 @@ class Step(nn.Module):
         return loss, loss
 
 
-class _Pipeline(TrainPipelineSparseDist[Share, Tensor]):
+class _Pipeline(TrainPipelineSparseDist[Share, Tensor]):  # type: ignore[misc]
     """torchrec's pipeline; the optimizer it is given is the engine, which knows all of them."""
 
     def _backward(self, losses: Tensor) -> None:
@@ -222,23 +227,19 @@ class Engine:
                 plan=self.plan.sharding,
                 sharders=sharders(),
             )
-        self.shards: list[Shard] = list(
-            shards_of(self.dmp, tables.by_name, SLOTS[optimizer.name])
-        )
+        self.shards: list[Shard] = list(shards_of(self.dmp, tables.by_name, SLOTS[optimizer.name]))
         mine = sum(part.rank == ranks.rank for part in self.plan.parts)
         assert len(self.shards) == mine, "every part of the plan is found, and nothing else"
         for shard in self.shards:
             draw(shard, tables.seeds[shard.table.owner])
         self._groups = [(group, group["lr"]) for group in self.dmp.fused_optimizer.param_groups]
-        self._pipeline = _Pipeline(self.dmp, self, ranks.device)  # type: ignore[arg-type]
+        self._pipeline = _Pipeline(self.dmp, self, ranks.device)
 
     # ---- batches --------------------------------------------------------------------------------
 
     def share(self, portion: Portion) -> Share:
         """A portion with the ids that its collections look up."""
-        inputs = {
-            c.name: c.input(portion.batch, portion.stride) for c in self.tables.collections
-        }
+        inputs = {c.name: c.input(portion.batch, portion.stride) for c in self.tables.collections}
         return Share(portion.batch, portion.rows, inputs)
 
     def train(self, shares: Iterator[Share]) -> bool:

@@ -14,7 +14,7 @@ from torch import Tensor
 from graphrec.data.chunk import Array
 from graphrec.distributed.loader import Portion
 from graphrec.distributed.ranks import Ranks
-from graphrec.nn.batch import Batch
+from graphrec.nn.batch import Batch, Jagged
 from graphrec.train.train_rows import Rows
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def evaluate_rows(trainer: RankTrainer, stored: Stored) -> dict[str, Any]:
                         parts[kind][key] = values if kind == "columns" else _tensor(values)
                 at.clear()
                 at.update(parts["predictions"] | scalars)
-                rows = {"row": torch.zeros(len(chunk["row"]))}
+                rows: dict[str, Tensor | Jagged] = {"row": torch.zeros(len(chunk["row"]))}
                 yield Batch(rows, parts["labels"], parts["weights"], parts["columns"])
 
         evaluator = trainer.evaluator
@@ -94,7 +94,8 @@ def evaluate_rows(trainer: RankTrainer, stored: Stored) -> dict[str, Any]:
         for chunk in stored.rows.chunks():
             dist.send_object_list([chunk], dst=0, group=ranks.patient)
         dist.send_object_list([None], dst=0, group=ranks.patient)
-    return ranks.broadcast(record)
+    numbers: dict[str, Any] = ranks.broadcast(record)
+    return numbers
 
 
 def _received(ranks: Ranks, own: Rows) -> Iterator[dict[str, Array]]:

@@ -6,7 +6,7 @@ order, until training is over.
 
 from __future__ import annotations
 
-import os
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,22 @@ from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, open_data
 from graphrec.distributed.engine import Engine, Tables
 from graphrec.distributed.loader import RankLoader
+from graphrec.distributed.preview import id_lengths, plan_data, plan_text
 from graphrec.distributed.ranks import Ranks
 from graphrec.distributed.refusals import refuse
 from graphrec.distributed.replicas import Replicas
+from graphrec.distributed.saving import model_parts, optim_parts
 from graphrec.distributed.trainer import RankTrainer
 from graphrec.nn.embedding import without_tables
 from graphrec.recipe import recipe_hash
-from graphrec.recipe.model import Recipe, SequenceFeature
+from graphrec.recipe.model import Recipe
 from graphrec.train.balance import make_balance
 from graphrec.train.loop import OneProcess, known_updates
 from graphrec.train.optimizers import make_optimizers
-from graphrec.train.progress import Progress
+from graphrec.train.progress import Console, Progress
 from graphrec.train.run import Run
+from graphrec.train.run_files import run_files, write_text
+from graphrec.train.saving import try_saving
 from graphrec.train.signals import Signals
 from graphrec.train.trainer import Trainer
 
@@ -42,8 +46,8 @@ class ManyProcesses(OneProcess):
         refuse(compiled.recipe, compiled.graph, ranks.device.type)
         self.ranks = ranks
 
-    def open_run(self, base: Path, identity: dict[str, str]) -> Run:
-        run = super().open_run(base, identity)
+    def open_run(self, base: Path, identity: dict[str, str], console: Console) -> Run:
+        run = super().open_run(base, identity, console)
         self._say("folder", str(run.folder))
         return run
 
@@ -51,12 +55,29 @@ class ManyProcesses(OneProcess):
         return super().fit(recipe, data)
 
     def trainer(
-        self, compiled: Compiled, data: DataSet, encoder: Encoder, run: Run, recipe_hash: str
+        self,
+        compiled: Compiled,
+        data: DataSet,
+        encoder: Encoder,
+        run: Run,
+        device: torch.device,
     ) -> Trainer:
         self._say("trainer")
-        trainer = _trainer(self.ranks, compiled, data, encoder, run, recipe_hash)
+        trainer = _trainer(self.ranks, compiled, data, encoder, run)
         trainer.lead = self._say
+        plan = trainer.engine.plan
+        write_text(run.folder / "plan.txt", plan_text(plan) + "\n")
+        write_text(run.folder / "plan.json", json.dumps(plan_data(plan), indent=1) + "\n")
         return trainer
+
+    def try_saving(self, trainer: Trainer) -> None:
+        assert isinstance(trainer, RankTrainer)
+        model, rest = Trainer.state(trainer)
+        shards = trainer.engine.shards
+        parts = {**model_parts(shards, first=True), **optim_parts(shards, first=True)}
+        # Not by their own names: a part alone is no table.
+        numbered = {f"part {number}": part for number, part in enumerate(parts.values())}
+        try_saving(trainer.saver.parent, ({**model, **numbered}, rest))
 
     def _say(self, command: str, value: Any = None) -> None:
         self.ranks.broadcast((command, value))
@@ -99,13 +120,14 @@ def follow(ranks: Ranks, compiled: Compiled) -> None:
     run: Run | None = None
     trainer: RankTrainer | None = None
     while True:
-        command, value = ranks.broadcast(None) or ("", None)
+        told: tuple[str, Any] = ranks.broadcast(None)
+        command, value = told
         if command == "folder":
             run = _Follower(Path(value))
         elif command == "trainer":
             assert run is not None
             encoder = Encoder.load(recipe, run.folder)
-            trainer = _trainer(ranks, compiled, data, encoder, run, recipe_hash(recipe))
+            trainer = _trainer(ranks, compiled, data, encoder, run)
         elif command == "restore":
             assert trainer is not None
             trainer.restore(value)
@@ -120,7 +142,7 @@ def follow(ranks: Ranks, compiled: Compiled) -> None:
 
 
 def _trainer(
-    ranks: Ranks, compiled: Compiled, data: DataSet, encoder: Encoder, run: Run, recipe_hash: str
+    ranks: Ranks, compiled: Compiled, data: DataSet, encoder: Encoder, run: Run
 ) -> RankTrainer:
     recipe = compiled.recipe
     train, seed, batch = recipe.train, recipe.train.seed, recipe.train.batch
@@ -141,14 +163,15 @@ def _trainer(
         module, recipe, known_updates(recipe, loader), learned, [*tables.readings]
     )
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
-    trainer = RankTrainer(*parts, recipe_hash, ranks.device, balance)
+    trainer = RankTrainer(*parts, recipe_hash(recipe), ranks.device, balance)
+    trainer.saver.run_files = run_files(run.folder)
     engine = Engine(
         module,
         tables,
         ranks,
         batch,
         wishes=train.shard,
-        lengths=_lengths(recipe),
+        lengths=id_lengths(recipe),
         optimizer=train.optim.sparse,
         rates={owner: rate for owner, (rate, _) in optimizers.table_rates.items()},
         losses=trainer.loss,
@@ -162,18 +185,3 @@ def _trainer(
     # Weights have seeds of their own; this one is for dropout, which every rank draws for its rows.
     torch.manual_seed(seed + 1_000_003 * ranks.rank)
     return trainer
-
-
-def _lengths(recipe: Recipe) -> dict[str, float]:
-    """How many ids a row has at most in a column of a history."""
-    return {
-        f"{name}.{part}": float(feature.max_len)
-        for name, feature in recipe.features.items()
-        if isinstance(feature, SequenceFeature)
-        for part in feature.of
-    }
-
-
-def threads(ranks: int) -> int:
-    """Threads of one rank where several share a machine."""
-    return max(1, (os.cpu_count() or 1) // max(1, ranks))

@@ -1,4 +1,4 @@
-"""`--nproc N`: the elastic agent of torch.distributed.run, in this process, with N ranks below it."""
+"""`--nproc N`: torch.distributed.run's elastic agent in this process, with N ranks below it."""
 
 from __future__ import annotations
 
@@ -87,7 +87,9 @@ def _killed(rank: int, number: int) -> Problem:
         name = signal.Signals(number).name
     except ValueError:
         name = f"signal {number}"
-    help_text = "the same command goes on from the last checkpoint; --max-restarts does so by itself"
+    help_text = (
+        "the same command goes on from the last checkpoint; --max-restarts does so by itself"
+    )
     if number == signal.SIGKILL:
         help_text = f"was there enough memory? {help_text}"
     return Problem("GR903", f"rank {rank} was ended by {name}", help=help_text)

@@ -135,12 +135,10 @@ class RankLoader(Loader):
         edges = [self.num_rows * r // ranks for r in range(ranks + 1)]
         low, high = edges[self.ranks.rank], edges[self.ranks.rank + 1]
         most = max(np.diff(edges)) if ranks else 0
-        pieces = [
-            (low + a, min(low + a + step, high)) for a in range(0, int(most), step)
-        ]
+        pieces = [(low + a, min(low + a + step, high)) for a in range(0, int(most), step)]
         ranges = [[(a, max(a, b))] for a, b in pieces]
         with closing(self._read(units, known, ranges)) as chunks:
-            for (chunk, counts), [(a, b)] in zip(chunks, ranges, strict=True):
+            for (chunk, counts), [(a, _)] in zip(chunks, ranges, strict=True):
                 counts.trained = chunk.num_rows
                 place = a - low
                 shares = [max(0, min(step, int(n) - place)) for n in np.diff(edges)]
@@ -175,9 +173,7 @@ class RankLoader(Loader):
         tasks: list[Callable[[], Iterator[tuple[Chunk, Counts]]]] = [
             partial(self._stretches, units[unit], parts) for plan in reads for unit, parts in plan
         ]
-        sizes = [
-            [sum(p.stop - p.start for p in parts) for _, parts in plan] for plan in reads
-        ]
+        sizes = [[sum(p.stop - p.start for p in parts) for _, parts in plan] for plan in reads]
         items = (
             run_ahead(tasks, self.workers, self.block, lambda item: item[0].num_rows)
             if self.workers

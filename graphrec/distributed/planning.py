@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.distributed.optim import _apply_optimizer_in_backward as apply_optimizer_in_backward
+from torch.distributed.optim.apply_optimizer_in_backward import (
+    _apply_optimizer_in_backward as apply_optimizer_in_backward,
+)
 from torchrec.distributed.embedding import EmbeddingCollectionSharder
 from torchrec.distributed.embeddingbag import EmbeddingBagCollectionSharder
 from torchrec.distributed.planner import EmbeddingShardingPlanner, ParameterConstraints, Topology
@@ -19,18 +18,19 @@ from torchrec.distributed.planner.proposers import GreedyProposer, UniformPropos
 from torchrec.distributed.planner.shard_estimators import _calculate_shard_io_sizes
 from torchrec.distributed.planner.storage_reservations import FixedPercentageStorageReservation
 from torchrec.distributed.planner.types import (
+    HardwareConfig,
+    KernelConfig,
     PlannerError,
     ShardingOption,
     Stats,
-    TrainerConfig,
-    HardwareConfig,
-    KernelConfig,
     TopologyFactory,
+    TrainerConfig,
 )
 from torchrec.distributed.types import ModuleSharder, ShardingPlan
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from graphrec.distributed.collections import ShardedTable, TableCollection
+from graphrec.distributed.library import quiet
 from graphrec.errors import Problem, RecipeError
 from graphrec.recipe.training import Optimizer
 
@@ -41,7 +41,7 @@ WAYS = ("table_wise", "row_wise", "column_wise", "table_row_wise", "data_paralle
 
 _ELEMENT = 4  # bytes of fp32, in which tables and their optimizer state are
 _SMALLEST_COLUMNS = 4
-_MARGIN = 0.15  # of the memory is not the planner's: the dense part, activations
+MARGIN = 0.15  # of the memory is not the planner's: the dense part, activations
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,26 @@ class Cluster:
     hbm: int | None = None
     ddr: int | None = None
 
+    @property
+    def local(self) -> int:
+        """Ranks of one host."""
+        return self.per_host or min(self.ranks, 8)
+
+    @property
+    def hosts(self) -> int:
+        return -(-self.ranks // self.local)
+
+    @property
+    def room(self) -> int:
+        """Bytes of a rank's memory that tables are planned for."""
+        device = self.topology().devices[0].storage
+        return int(device.hbm if self.device == "cuda" else device.ddr)
+
     def topology(self) -> Topology:
         """torchrec's picture of it."""
         trainer = TrainerConfig(
             world_size=self.ranks,
-            local_world_size=self.per_host or min(self.ranks, 8),
+            local_world_size=self.local,
             hbm_cap_bytes=self.hbm,
             ddr_cap_bytes=self.ddr,
         )
@@ -99,7 +114,7 @@ class Plan:
         return {part.table.name: (part.way, part.kernel) for part in self.parts}
 
 
-class _Record(Stats):
+class _Record(Stats):  # type: ignore[misc]
     """Keeps the options that were chosen: the plan itself has no sizes and costs."""
 
     def __init__(self) -> None:
@@ -109,25 +124,28 @@ class _Record(Stats):
         self.options = list(best_plan)
 
 
-class _BagSharder(EmbeddingBagCollectionSharder):
+class _BagSharder(EmbeddingBagCollectionSharder):  # type: ignore[misc]
     """The planner lists row-wise sharding for CUDA alone; it runs on CPUs just the same."""
 
     def sharding_types(self, compute_device_type: str) -> list[str]:
         return list(WAYS)
 
 
-class _RowSharder(EmbeddingCollectionSharder):
+class _RowSharder(EmbeddingCollectionSharder):  # type: ignore[misc]
     def sharding_types(self, compute_device_type: str) -> list[str]:
         return list(WAYS)
 
 
 def sharders() -> list[ModuleSharder[nn.Module]]:
     """Who turns collections into sharded ones."""
-    return [_BagSharder(), _RowSharder()]  # type: ignore[list-item]
+    return [_BagSharder(), _RowSharder()]
 
 
 def attach_optimizers(
-    module: nn.Module, tables: Mapping[str, ShardedTable], rates: Mapping[str, float], how: Optimizer
+    module: nn.Module,
+    tables: Mapping[str, ShardedTable],
+    rates: Mapping[str, float],
+    how: Optimizer,
 ) -> None:
     """Ask for the fused optimizer of every table's parameter, with every number spelled out.
 
@@ -178,7 +196,7 @@ def make_plan(
             for collection in collections
             for name, table in ((t.name, t) for t in collection.tables)
         },
-        storage_reservation=FixedPercentageStorageReservation(_MARGIN),
+        storage_reservation=FixedPercentageStorageReservation(MARGIN),
         proposer=[GreedyProposer(), GreedyProposer(use_depth=False), UniformProposer()],
         stats=[record],
         debug=False,
@@ -188,9 +206,7 @@ def make_plan(
             sharding = planner.plan(module, sharders())
         except PlannerError as error:
             raise RecipeError(_unplannable(error, tables, cluster)) from None
-    parts = [
-        part for option in record.options for part in _parts(option, tables, cluster, local)
-    ]
+    parts = [part for option in record.options for part in _parts(option, tables, cluster, local)]
     parts.sort(key=lambda part: (part.table.key, part.rank))
     return Plan(cluster, batch, tuple(parts), sharding)
 
@@ -225,8 +241,7 @@ def _ways(table: ShardedTable, cluster: Cluster, optimizer: str) -> list[str]:
     ways = ["table_wise"]
     if divides(table.rows, cluster.ranks):
         ways.append("row_wise")
-    hosts = cluster.ranks // (cluster.per_host or min(cluster.ranks, 8))
-    if hosts > 1 and divides(table.rows, cluster.per_host or min(cluster.ranks, 8)):
+    if cluster.hosts > 1 and divides(table.rows, cluster.local):
         ways.append("table_row_wise")
     return ways
 
@@ -245,7 +260,7 @@ def _parts(
         sharding_type=option.sharding_type,
         batch_sizes=[batch] * option.num_inputs,
         world_size=cluster.ranks,
-        local_world_size=cluster.per_host or min(cluster.ranks, 8),
+        local_world_size=cluster.local,
         input_lengths=option.input_lengths,
         emb_dim=option.tensor.shape[1],
         shard_sizes=sizes,
@@ -297,16 +312,3 @@ def _unplannable(
         path="train.shard",
         help="more ranks, more memory (--hbm), or fewer wishes in train.shard",
     )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """torchrec's remarks to its own developers stay out of a user's terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

@@ -21,17 +21,22 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from graphrec.distributed.environment import restarted
 from graphrec.errors import EnvironmentFault, Problem
 
-__all__ = ["Ranks", "connect"]
+__all__ = ["Consequence", "Ranks", "connect"]
 
 T = TypeVar("T")
 
 _BEAT = 2.0  # seconds between two signs of life
 _STALE = 5 * _BEAT
 _PATIENCE = 24 * 3600  # seconds: others may read data for long; a dead rank is seen at once
+
+
+class Consequence(Exception):
+    """This rank ends because another one has something to tell."""
 
 
 @dataclass
@@ -44,7 +49,7 @@ class Ranks:
     local_size: int
     device: torch.device
     timeout: float
-    store: dist.Store
+    store: Store
     patient: Any  # a gloo group whose members may be waited for very long
 
     @property
@@ -64,15 +69,16 @@ class Ranks:
         dist.all_gather_object(found, value, group=self.patient)
         return found
 
-    def broadcast(self, value: T | None) -> T:
+    def broadcast(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
         box: list[Any] = [value]
         dist.broadcast_object_list(box, src=0, group=self.patient)
-        return box[0]  # type: ignore[no-any-return]
+        return box[0]
 
     def once(self, make: Callable[[], T]) -> T:
         """What `make` gives on rank 0, where alone it is called."""
-        return self.broadcast(make() if self.first else None)
+        value: T = self.broadcast(make() if self.first else None)
+        return value
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -82,12 +88,13 @@ class Ranks:
 
     def speaks(self) -> bool:
         """Whether this rank is the first of this life of the job that has something to tell."""
-        return self.store.compare_set("spoken", "", str(self.rank)).decode() == str(self.rank)
+        spoken = self.store.compare_set("spoken", "", str(self.rank))
+        return bool(spoken.decode() == str(self.rank))
 
     def is_consequence(self, error: Exception) -> bool:
         """Whether the error is a broken connection: another rank's end, not a cause."""
         words = ("gloo", "NCCL", "TCPStore", "Connection", "recvValue", "sendBytes")
-        return isinstance(error, dist.DistError) or (
+        return isinstance(error, dist.DistError | Consequence) or (
             isinstance(error, RuntimeError) and any(word in str(error) for word in words)
         )
 
@@ -124,7 +131,11 @@ def connect(timeout: float, device: str | None = None) -> Iterator[Ranks]:
     try:
         store = _store(rank, size, wait)
         dist.init_process_group(
-            backend, store=dist.PrefixStore("groups", store), rank=rank, world_size=size, timeout=wait
+            backend,
+            store=PrefixStore("groups", store),
+            rank=rank,
+            world_size=size,
+            timeout=wait,
         )
         patient = dist.new_group(backend="gloo", timeout=timedelta(seconds=_PATIENCE))
     except (RuntimeError, ValueError) as error:
@@ -149,7 +160,7 @@ def connect(timeout: float, device: str | None = None) -> Iterator[Ranks]:
     dist.destroy_process_group()
 
 
-def _store(rank: int, size: int, wait: timedelta) -> dist.Store:
+def _store(rank: int, size: int, wait: timedelta) -> Store:
     """The job's store, under a name of its own for every restart.
 
     The agent's store outlives the ranks; without that, gloo reads the addresses of dead ones.
@@ -157,18 +168,18 @@ def _store(rank: int, size: int, wait: timedelta) -> dist.Store:
     env = os.environ
     agents = env.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     host, port = env["MASTER_ADDR"], int(env["MASTER_PORT"])
-    store = dist.TCPStore(host, port, size, is_master=rank == 0 and not agents, timeout=wait)
-    return dist.PrefixStore(f"graphrec/{restarted()}", store)
+    store = TCPStore(host, port, size, is_master=rank == 0 and not agents, timeout=wait)
+    return PrefixStore(f"graphrec/{restarted()}", store)
 
 
 def _beat(rank: int, size: int, wait: timedelta, stop: threading.Event) -> None:
     """Give signs of life, over a connection of its own: a store serves one thread at a time."""
     env = os.environ
     with contextlib.suppress(RuntimeError):
-        plain = dist.TCPStore(
+        plain = TCPStore(
             env["MASTER_ADDR"], int(env["MASTER_PORT"]), size, is_master=False, timeout=wait
         )
-        store = dist.PrefixStore(f"graphrec/{restarted()}", plain)
+        store = PrefixStore(f"graphrec/{restarted()}", plain)
         while not stop.is_set():
             store.set(f"beat/{rank}", f"{time.time()} {socket.gethostname()} {os.getpid()}")
             stop.wait(_BEAT)

@@ -1,4 +1,4 @@
-"""Small tables that every rank holds whole: torchrec's data_parallel, which has no fused optimizer."""
+"""Small tables that every rank holds whole: data_parallel, which has no fused optimizer."""
 
 from __future__ import annotations
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchrec.distributed.batched_embedding_kernel import BaseBatchedEmbedding, BatchedDenseEmbedding
 from torchrec.distributed.batched_embedding_kernel import (
+    BaseBatchedEmbedding,
     BaseBatchedEmbeddingBag,
+    BatchedDenseEmbedding,
     BatchedDenseEmbeddingBag,
 )
 
@@ -47,6 +48,14 @@ class Shard:
     def columns(self) -> int:
         """Columns of the shard that are the table's own, not filling."""
         return max(0, min(self.weight.shape[1], self.table.dim - self.column))
+
+    def scale(self, slot: str) -> float:
+        """What a slot is multiplied by to be the one of a table of its own width.
+
+        A mean over the columns is smaller by the filling ones, which are always 0.
+        """
+        mean = slot == "sum" and self.state[slot].shape[1] == 1 and not self.replica
+        return self.table.width / self.table.dim if mean else 1.0
 
     def own(self, values: Tensor) -> Tensor:
         """Without the filling columns."""

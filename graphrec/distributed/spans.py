@@ -1,9 +1,9 @@
 """Which rows of an epoch belong to which rank, and where they stand in the batches of one process.
 
 An epoch's order is that of one process: units permuted, blocks mixed, batches cut. Each block is
-divided evenly: rank r of W has its rows n r / W up to n (r + 1) / W. So a rank reads whole stretches
-of files, and its share of a batch are those of the batch's rows that lie in its stretch: about
-batch / W of them. Rows that are not mixed are divided within every batch instead.
+divided evenly: rank r of W has its rows n r / W up to n (r + 1) / W. So a rank reads whole
+stretches of files, and its share of a batch are those of the batch's rows that lie in its stretch:
+about batch / W of them. Rows that are not mixed are divided within every batch instead.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The training loop on every rank: the same updates, the same decisions; rank 0 writes them down."""
+"""The training loop on every rank: the same updates and decisions; rank 0 writes them down."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ from graphrec.distributed.evaluation import evaluate_rows, store_rows
 from graphrec.distributed.loader import Portion, RankLoader
 from graphrec.distributed.ranks import Ranks
 from graphrec.distributed.replicas import Replicas
+from graphrec.distributed.saving import Parts, RankSaver, load_shards, plain
 from graphrec.nn.batch import Batch
 from graphrec.train import counters, nan_guard
+from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.losses import Losses
 from graphrec.train.progress import Progress
+from graphrec.train.saving import State
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
-from graphrec.train.trainer import Trainer
+from graphrec.train.trainer import Trainer, part_of
 
 __all__ = ["RankTrainer"]
 
@@ -41,6 +44,7 @@ class RankTrainer(Trainer):
     def start(self, ranks: Ranks, engine: Engine, replicas: Replicas) -> None:
         """Take the ranks' engine; before `run`."""
         self.ranks, self.engine, self.replicas = ranks, engine, replicas
+        self.saver: RankSaver = RankSaver(self.saver, ranks, engine.shards)
         self._heard = _Agreed()
 
     def run(self, progress: Progress, signals: Signals, board: TensorBoard) -> None:
@@ -124,8 +128,12 @@ class RankTrainer(Trainer):
 
     def _tell(self, losses: Losses, predictions: Mapping[str, Tensor], share: Share) -> None:
         """Start sending what the others need: numbers to all, predictions to rank 0."""
-        signal = float(self._own.received or 0)
-        numbers = [torch.tensor(signal), losses.total.detach(), *losses.parts.values()]
+        facts = [float(self._own.received or 0), *self.saver.own_clock()]
+        numbers = [
+            *torch.tensor(facts, dtype=torch.float64),
+            losses.total.detach(),
+            *losses.parts.values(),
+        ]
         mine = torch.stack([number.detach().double().cpu() for number in numbers])
         self._numbers = [torch.empty_like(mine) for _ in range(self.ranks.size)]
         self._work = dist.all_gather(self._numbers, mine, async_op=True)
@@ -137,7 +145,8 @@ class RankTrainer(Trainer):
         numbers = torch.stack(self._numbers)
         if signal := int(numbers[:, 0].max()):
             self._heard.received = signal
-        means = numbers[:, 1:].mean(0)
+        self.saver.clock = float(numbers[0, 1]), bool(numbers[0, 2])
+        means = numbers[:, 3:].mean(0)
         own = self._losses
         parts = dict(zip(own.parts, means[1:], strict=True))
         mass = {key: value.detach() for key, value in own.mass.items()}
@@ -155,6 +164,36 @@ class RankTrainer(Trainer):
         if stored is None:
             return None
         return evaluate_rows(self, stored)
+
+    # ---- checkpoints ----------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """What rank 0 saves: all but the tables that ranks share; random numbers of every rank."""
+        model, state = super().state()
+        state = dict(state)
+        for rank, numbers in enumerate(self.ranks.gather(state["random/cpu"])):
+            if rank:
+                state[f"random/cpu/{rank}"] = numbers
+        return model, state
+
+    def restore(self, found: Checkpoint) -> None:
+        """Go on from a checkpoint of any number of processes."""
+        if self.lead is not None:
+            self.lead("restore", found)
+        parts = Parts(found, self.ranks)
+        load_shards(parts, self.engine.shards)
+        tensors = plain(parts, self.engine.tables.readings)
+        model = self.module.state_dict()
+        self.module.load_state_dict({key: tensors[key] for key in model})
+        self.optimizers.load_state_dict(part_of(tensors, "optim/"))
+        if self.ranks.first:
+            self.window.load(part_of(tensors, "window/"))
+        if self.balance is not None:
+            self.balance.load_state_dict(part_of(tensors, "balance/"))
+        own = f"random/cpu/{self.ranks.rank}" if self.ranks.rank else "random/cpu"
+        if own in tensors:
+            torch.set_rng_state(tensors[own])
+        self.position = found.position
 
     def anyone(self, signal: int | None) -> bool:
         """Whether any rank was sent a signal; all of them know of it then."""

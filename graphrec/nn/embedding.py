@@ -16,7 +16,7 @@ from graphrec.nn.embedding_reader import Features, bag, embed_numbers, jagged, p
 from graphrec.nn.gather import Part, gather
 from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import KERNELS, RowKernel, choose
-from graphrec.nn.parameter_slice import PiecewiseModule
+from graphrec.nn.parameter_slice import ParameterSlice, PiecewiseModule
 from graphrec.nn.table_group import DenseGroup, TableGroup, dense_groups, table_groups
 from graphrec.nn.tables import Column, Dense, Table, sized
 

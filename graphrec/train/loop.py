@@ -169,13 +169,6 @@ def _check_selection(recipe: Recipe, data: DataSet, console: Console) -> None:
         console.remark("no evaluation rows (data.eval): the last checkpoint counts as the best")
 
 
-        encoder = learned_encoder(recipe, data, run, here.fit)
-        write_folder(compiled, run, identity, command, plugins)
-        run.rewind(newest.position if newest else None)
-        trainer = here.trainer(compiled, data, encoder, run, device)
-        if newest is not None:
-            _restore(trainer, newest)
-        here.try_saving(trainer)
 def _trainer(
     compiled: Compiled,
     data: DataSet,

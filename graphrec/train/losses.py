@@ -60,7 +60,11 @@ class TaskLosses:
 
     def norms(self, batch: Batch) -> Tensor:
         """Sum of the row weights of every task in a batch [tasks]: what its loss is divided by."""
-        return torch.stack([task.norm(batch) for task in self._tasks]) if self._tasks else torch.zeros(0)
+        return (
+            torch.stack([task.norm(batch) for task in self._tasks])
+            if self._tasks
+            else torch.zeros(0)
+        )
 
     def __call__(
         self, predictions: Mapping[str, Tensor], batch: Batch, norms: Tensor | None = None

@@ -35,7 +35,7 @@ from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.window import Window
 
-__all__ = ["Trainer", "best_checkpoint"]
+__all__ = ["Trainer", "best_checkpoint", "part_of"]
 
 _SAVE_EPOCHS_APART = 60.0
 """Seconds: epochs end with a checkpoint, but short ones do not spend their time on saving."""
@@ -269,10 +269,10 @@ class Trainer:
         """Go on from a checkpoint."""
         self.module.load_state_dict(found.model())
         state = found.optim()
-        self.optimizers.load_state_dict(_part(state, "optim/"))
-        self.window.load(_part(state, "window/"))
+        self.optimizers.load_state_dict(part_of(state, "optim/"))
+        self.window.load(part_of(state, "window/"))
         if self.balance is not None:
-            self.balance.load_state_dict(_part(state, "balance/"))
+            self.balance.load_state_dict(part_of(state, "balance/"))
         torch.set_rng_state(state["random/cpu"])
         if "random/cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random/cuda"], self.device)
@@ -290,7 +290,8 @@ def _better(value: float, best: float | None, higher: bool) -> bool:
     return best is None or (value > best if higher else value < best)
 
 
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 
