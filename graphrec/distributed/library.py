@@ -32,7 +32,7 @@ def load_torchrec() -> None:
     """
     try:
         with quiet():
-            import torch.distributed.optim
+            import torch.distributed.optim  # noqa: F401
             import torchrec
             import torchrec.distributed.model_parallel
             import torchrec.distributed.planner
