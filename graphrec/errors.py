@@ -12,6 +12,7 @@ Every error carries `Problem`s: a stable code, a place, what was written and wha
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,9 @@ __all__ = [
     "Problem",
     "RecipeError",
     "Span",
+    "machine_fault",
     "nearest",
+    "printable",
     "render",
     "suggestion",
 ]
@@ -117,6 +120,48 @@ class CheckpointError(GraphrecError):
     exit_status = 5
 
 
+def machine_fault(error: BaseException, more: str = "") -> EnvironmentFault | None:
+    """What the machine refused, told as such: a file, the disk, memory, threads; else None.
+
+    `more` is said behind the help. The system's errors carry no name of a file where a write fails
+    (a full disk), and libraries say in words of their own that there is no memory.
+    """
+    if isinstance(error, GraphrecError):
+        return None
+    text = " ".join(str(error).split())[:300]
+    if isinstance(error, OSError):
+        what = f"{error.filename}: " if error.filename is not None else "a file: "
+        help = "check the path, its rights and the disk"
+        if error.filename is None:
+            help = "free some space, or check the disk"
+        return EnvironmentFault(Problem("GR002", what + (error.strerror or text), help=help + more))
+    kind, lower = type(error).__name__, text.lower()
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or _STARVED.search(lower):
+        help = "a smaller train.batch, data.shuffle or table (vocab: hash(N)) needs less"
+        said = f"memory ran out: {text}" if text else "memory ran out"
+        return EnvironmentFault(Problem("GR005", said, help=help + more))
+    return None
+
+
+_STARVED = re.compile(
+    r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|std::bad_alloc"
+    r"|can't start new thread"
+)
+
+
+def printable(text: str) -> str:
+    r"""The text with control characters escaped: names and values of files are data, not commands.
+
+    >>> printable("\x1b[31mred\u202e")
+    '\\x1b[31mred\\u202e'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
 def _position(problem: Problem) -> tuple[str, int, int, str]:
     span = problem.span
     return (
@@ -193,9 +238,10 @@ def _block(problem: Problem, cache: dict[str, list[str]], color: bool) -> str:
     path = (
         f"{problem.path}: " if problem.path and not problem.message.startswith(problem.path) else ""
     )
-    lines = [f"{paint}{problem.severity} {problem.code}{reset}  {place}{path}{problem.message}"]
+    said = printable(f"{place}{path}{problem.message}")
+    lines = [f"{paint}{problem.severity} {problem.code}{reset}  {said}"]
     text = _line(problem.span, cache)
-    help_text = problem.help
+    help_text = printable(problem.help)
     if text is not None and problem.span is not None:
         number = f"{problem.span.line:>5} | "
         lines.append(f"{number}{text}")
@@ -224,4 +270,6 @@ def _line(span: Span | None, cache: dict[str, list[str]]) -> str | None:
         except OSError:
             cache[span.file] = []
     lines = cache[span.file]
-    return lines[span.line - 1][:400] if 0 < span.line <= len(lines) else None
+    line = lines[span.line - 1][:400] if 0 < span.line <= len(lines) else None
+    # one sign for one, so that carets stand below what they mean
+    return line and "".join(c if c.isprintable() or c == "\t" else "?" for c in line)

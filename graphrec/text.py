@@ -1,10 +1,13 @@
-"""Plain text in aligned columns."""
+"""Text for people: aligned columns, numbers in three digits; and whole text files."""
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
-__all__ = ["aligned", "count", "memory"]
+__all__ = ["aligned", "count", "memory", "write_text"]
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
@@ -51,3 +54,29 @@ def _scaled(number: int, base: int, units: Sequence[str]) -> str:
         value, step = value / base, step + 1
     digits = f"{value:.0f}" if value >= 100 or step == 0 else f"{value:.3g}"
     return f"{digits} {units[step]}".strip()
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a whole file, on the disk, or nothing: a reader never sees half of it.
+
+    Many processes may write the same file at once. OSError names the path that was given.
+    """
+    target = Path(path)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)
+    except OSError as error:  # of a name that nobody gave
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    beside = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        beside.chmod(0o666 & ~umask)
+        beside.replace(target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    return target

@@ -54,6 +54,8 @@ LAYERS: dict[str, frozenset[str]] = {
     **{layer: _before(layer) for layer in ROAD},
     # The vocabularies of sizes, of mistakes and of tables for people need nothing.
     **dict.fromkeys(("errors", "text", "shapes", "activation_table"), frozenset()),
+    # Makes modules of generated code, which imports the layers.
+    "compiler.loader": frozenset({*_before("compiler.loader"), "nn"}),
     # Read without knowing a block.
     "recipe": frozenset({"errors", "text", "shapes", "activation_table"}),
     # What a name like `relu` means is data that declarations and layers share.

@@ -6,6 +6,7 @@ from graphrec.blocks.base import Block
 from graphrec.blocks.dense import MLP, Concat, Linear
 from graphrec.blocks.discretize import Autodis
 from graphrec.blocks.gating import Epnet, MaskBlock, Masknet, Ppnet
+from graphrec.blocks.hstu import Hstu
 from graphrec.blocks.interaction import (
     CIN,
     FM,
@@ -45,6 +46,7 @@ PRIMITIVES: tuple[type[Block], ...] = (
     Epnet,
     FM,
     FusionTower,
+    Hstu,
     InfoNCE,
     Linear,
     MaskBlock,

@@ -7,13 +7,12 @@
 
 Thin: every command imports what it needs when it runs, so that `--help` needs argparse alone.
 Exit status: 0 fine, 2 usage or recipe, 3 data, 4 environment, 5 checkpoint, 70 a bug of graphrec,
-130 interrupted.
+129, 130, 143 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -43,7 +42,7 @@ from graphrec.cli import (
 )
 from graphrec.cli import compile as compile_
 from graphrec.cli.command import Command, Parser, UsageError
-from graphrec.cli.console import Console
+from graphrec.cli.console import Console, drop, open_streams
 
 __all__ = ["GROUPS", "main", "tell"]
 
@@ -69,18 +68,32 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (see the module's text)."""
     words = list(sys.argv[1:] if argv is None else argv)
+    open_streams()
     console = Console(json=_asks_for_json(words), quiet="--quiet" in words)
     try:
         status = _run(words, console)
-        sys.stdout.flush()
-        return status
+        return _flushed(status, console)
     except KeyboardInterrupt:
         console.remark("interrupted")
         return 130
     except BrokenPipeError:
         # The reader (`| head`) has gone: leave without a word, also when Python flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop(sys.stdout)
         return 141
+    except OSError as error:  # of --help; those of commands are told where they run
+        return tell(error, console)
+
+
+def _flushed(status: int, console: Console) -> int:
+    """The status, unless what the command was asked for can't be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        drop(sys.stdout)
+        return tell(OSError(error.errno, error.strerror, "standard output"), console)
+    return status
 
 
 def _run(words: list[str], console: Console) -> int:
@@ -119,17 +132,17 @@ def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> Usag
 
 def tell(error: Exception, console: Console) -> int:
     """Print an error in its form; returns the exit status that goes with it."""
-    from graphrec.errors import GraphrecError, Problem
+    from graphrec.errors import GraphrecError, Problem, machine_fault
 
     if isinstance(error, UsageError):
         return _usage(error, console)
     if isinstance(error, GraphrecError):
         console.problems(error.problems, getattr(error, "sources", None))
         return error.exit_status
-    if isinstance(error, OSError) and error.filename is not None:
-        what = f"{error.filename}: {error.strerror or error}"
-        console.problems([Problem("GR002", what, help="check the path, its rights and the disk")])
-        return 4
+    fault = machine_fault(error)
+    if fault is not None:
+        console.problems(fault.problems)
+        return fault.exit_status
     import traceback
 
     traceback.print_exception(error)

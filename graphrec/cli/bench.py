@@ -17,7 +17,8 @@ from graphrec.cli.command import (
     recipe_path,
     settings_of,
 )
-from graphrec.cli.console import Console, write_file
+from graphrec.cli.console import Console
+from graphrec.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.compiler.kernel_lock import Lock
@@ -111,7 +112,7 @@ def _known(path: Path | None) -> Lock:
 def _write(path: Path | None, lock: Lock, times: Bench, device: str) -> str | None:
     if path is None or not times.entries:
         return None
-    write_file(str(path), lock.updated(device, times.machine, times.entries).text())
+    write_text(path, lock.updated(device, times.machine, times.entries).text())
     return str(path)
 
 

@@ -13,7 +13,8 @@ from graphrec.cli.command import (
     settings_of,
     target_option,
 )
-from graphrec.cli.console import Console, write_file
+from graphrec.cli.console import Console
+from graphrec.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.compiler.target import Purpose
@@ -34,7 +35,7 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
     if args.check:
         return _compare(args.output, text, console)
     if args.output is not None:
-        write_file(args.output, text)
+        write_text(args.output, text)
         console.remark(f"wrote {args.output}")
     if console.json:
         problems = [problem.as_json() for problem in compiled.problems]

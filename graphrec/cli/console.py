@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, TextIO
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
     from graphrec.errors import Problem
 
-__all__ = ["Console", "write_file"]
+__all__ = ["Console", "drop", "lasting_streams", "open_streams"]
 
 
 class Console:
@@ -31,16 +33,30 @@ class Console:
         """What the command was asked for, as JSON."""
         import json
 
-        self.write(json.dumps(value, indent=2, ensure_ascii=False))
+        plain = not (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+        self.write(json.dumps(value, indent=2, ensure_ascii=plain))
 
     def write(self, text: str) -> None:
         """Text for stdout in any form."""
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        try:
+            sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            drop(sys.stdout)
+            raise OSError(error.errno, error.strerror, "standard output") from None
 
     def remark(self, text: str) -> None:
         """Something to know that is no result; silent with --quiet."""
         if not self.quiet:
+            self._tell(text)
+
+    def _tell(self, text: str) -> None:
+        """Text for stderr; whether anybody can read it changes nothing."""
+        try:
             sys.stderr.write(text + "\n")
+        except (OSError, ValueError):  # full, or closed
+            drop(sys.stderr)
 
     def problems(
         self, problems: Iterable[Problem], sources: Mapping[str, str] | None = None
@@ -55,32 +71,78 @@ class Console:
         if found:
             from graphrec.errors import render
 
-            sys.stderr.write(render(found, dict(sources or {}), color=colorful(sys.stderr)) + "\n")
+            self._tell(render(found, dict(sources or {}), color=colorful(sys.stderr)))
+
+
+def open_streams() -> None:
+    """Make stdin, stdout and stderr writable by whatever text, and there at all.
+
+    Where one was closed, the next file opened would take its number, and be written into.
+    """
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal of ASCII shows \u2192 for an arrow
+            stream.reconfigure(errors="backslashreplace")
+
+
+def drop(stream: TextIO) -> None:
+    """Let what is written to a stream that takes no more go nowhere, also when Python ends."""
+    try:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+    except (OSError, ValueError):  # no file behind it
+        pass
+
+
+class Lasting:
+    """A stream that never fails: once it takes no more (closed, full), the rest is dropped."""
+
+    def __init__(self, stream: TextIO, lost: Callable[[str], None]) -> None:
+        self._stream, self._lost, self._failed = stream, lost, False
+
+    def write(self, text: str) -> int:
+        if not self._failed:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except (OSError, ValueError) as error:
+                self._fail(error)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing is left to be written."""
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        drop(self._stream)
+        self._lost(str(getattr(error, "strerror", None) or error))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def lasting_streams() -> Iterator[None]:
+    """While entered, neither stdout nor stderr can end the work by failing."""
+    out, err = sys.stdout, sys.stderr
+
+    def lost(why: str) -> None:
+        sys.stderr.write(f"standard output takes no more ({why}): the work goes on\n")
+
+    sys.stderr = cast(TextIO, Lasting(err, lambda why: None))
+    sys.stdout = cast(TextIO, Lasting(out, lost))
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = out, err
 
 
 def colorful(stream: TextIO) -> bool:
     """Whether to colour: a terminal, and nobody said no (https://no-color.org)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def write_file(path: str, text: str) -> None:
-    """Write a whole file or nothing: a reader never sees half of it."""
-    import tempfile
-    from pathlib import Path
-
-    target = Path(path)
-    try:
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", text=True)
-    except OSError as error:  # of a name that nobody gave
-        raise OSError(error.errno, error.strerror, path) from None
-    temporary = Path(name)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

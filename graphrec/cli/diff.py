@@ -14,7 +14,8 @@ from graphrec.cli.command import (
     recipe_options,
     recipe_path,
 )
-from graphrec.cli.console import Console, colorful, write_file
+from graphrec.cli.console import Console, colorful
+from graphrec.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.compiler.pipeline import Compiled
@@ -49,7 +50,7 @@ def _diff(args: argparse.Namespace, console: Console) -> int:
     if args.output is None:
         console.result(text)
         return 0
-    write_file(args.output, text)
+    write_text(args.output, text)
     console.remark(f"wrote {args.output}")
     return 0
 

@@ -13,7 +13,8 @@ from graphrec.cli.command import (
     settings_of,
     target_option,
 )
-from graphrec.cli.console import Console, write_file
+from graphrec.cli.console import Console
+from graphrec.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.compiler.pipeline import Compiled
@@ -48,7 +49,7 @@ def _graph(args: argparse.Namespace, console: Console) -> int:
     if args.output is None:
         console.result(text)
         return 0
-    write_file(args.output, text)
+    write_text(args.output, text)
     console.remark(f"wrote {args.output}")
     return 0
 

@@ -6,7 +6,8 @@ import argparse
 import os
 
 from graphrec.cli.command import Command, Parser, editor_schema, shared_options
-from graphrec.cli.console import Console, write_file
+from graphrec.cli.console import Console
+from graphrec.text import write_text
 
 __all__ = ["COMMANDS"]
 
@@ -16,9 +17,9 @@ def _import(args: argparse.Namespace, console: Console) -> int:
 
     imported = import_config(args.config, editor_schema(args.output))
     if args.output is not None:
-        write_file(args.output, imported.text)
+        write_text(args.output, imported.text)
         for name, text in imported.files.items():
-            write_file(os.path.join(os.path.dirname(args.output), name), text)
+            write_text(os.path.join(os.path.dirname(args.output), name), text)
     if console.json:
         problems = [problem.as_json() for problem in imported.problems]
         texts = {} if args.output else {"recipe": imported.text, "files": dict(imported.files)}

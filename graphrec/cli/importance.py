@@ -15,7 +15,8 @@ from graphrec.cli.command import (
     positive,
     shared_options,
 )
-from graphrec.cli.console import Console, write_file
+from graphrec.cli.console import Console
+from graphrec.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.blocks.library import Library
@@ -67,7 +68,7 @@ def _reduce(
         raise UsageError(message, args.usage)
     ranked = ranking.features(how)
     made = reduce_recipe(ranking.recipe, ranked, args.keep, library)
-    write_file(args.output, canonical(made.recipe))
+    write_text(args.output, canonical(made.recipe))
     console.remark(
         f"wrote {args.output}: {len(made.recipe.features)} of {len(ranking.recipe.features)}"
         f" features, chosen by {how}"

@@ -15,7 +15,8 @@ from graphrec.cli.command import (
     plugin_option,
     shared_options,
 )
-from graphrec.cli.console import Console, write_file
+from graphrec.cli.console import Console
+from graphrec.text import write_text
 
 __all__ = ["COMMANDS"]
 
@@ -30,12 +31,12 @@ def _new(args: argparse.Namespace, console: Console) -> int:
     if args.output is None:
         console.data({"recipe": text, "problems": []}) if console.json else console.write(text)
         return 0
-    write_file(args.output, text)
+    write_text(args.output, text)
     if beside:
         from graphrec.views.schema import as_text, recipe_schema
 
         path = os.path.join(os.path.dirname(args.output), _BESIDE)
-        write_file(path, as_text(recipe_schema(library_of(args))))
+        write_text(path, as_text(recipe_schema(library_of(args))))
     from graphrec.compiler.pipeline import check_recipe
 
     checked = check_recipe(args.output, library=library_of(args))

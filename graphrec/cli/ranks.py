@@ -9,7 +9,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
-from graphrec.cli.console import Console
+from graphrec.cli.console import Console, lasting_streams
 from graphrec.distributed.environment import CONSEQUENCE, rank
 
 if TYPE_CHECKING:
@@ -48,16 +48,17 @@ def _work(args: argparse.Namespace, console: Console, ranks: Ranks) -> None:
         return
     if not console.json:
         console.problems(compiled.problems)
-    run = train(
-        compiled,
-        console=console,
-        run_dir=args.run,
-        command=["graphrec", *args.words],
-        plugins=tuple(args.plugins),
-        processes=ManyProcesses(ranks, compiled),
-    )
-    if console.json:
-        console.data(run_data(run, compiled))
+    with lasting_streams():
+        run = train(
+            compiled,
+            console=console,
+            run_dir=args.run,
+            command=["graphrec", *args.words],
+            plugins=tuple(args.plugins),
+            processes=ManyProcesses(ranks, compiled),
+        )
+        if console.json:
+            console.data(run_data(run, compiled))
 
 
 def _leave(ranks: Ranks, error: Exception, console: Console) -> NoReturn:

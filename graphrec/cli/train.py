@@ -14,7 +14,7 @@ from graphrec.cli.command import (
     settings_of,
     whole,
 )
-from graphrec.cli.console import Console
+from graphrec.cli.console import Console, lasting_streams
 
 if TYPE_CHECKING:
     from graphrec.compiler.pipeline import Compiled
@@ -43,12 +43,11 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         console.problems(compiled.problems)
     from graphrec.train.loop import train
 
-    command = ["graphrec", *args.words]
-    run = train(
-        compiled, console=console, run_dir=args.run, command=command, plugins=tuple(args.plugins)
-    )
-    if console.json:
-        console.data(run_data(run, compiled))
+    command, plugins = ["graphrec", *args.words], tuple(args.plugins)
+    with lasting_streams():  # a reader that has gone, or a full log, is no reason to stop
+        run = train(compiled, console=console, run_dir=args.run, command=command, plugins=plugins)
+        if console.json:
+            console.data(run_data(run, compiled))
     return 0
 
 

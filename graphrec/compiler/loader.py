@@ -10,7 +10,6 @@ import ast
 import atexit
 import functools
 import importlib.util
-import os
 import shutil
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from graphrec.compiler.codegen import Source
+from graphrec.text import write_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,6 +30,7 @@ _NODES = (
     *(ast.Module, ast.Expr, ast.Constant, ast.Import, ast.ImportFrom, ast.alias, ast.Assign),
     *(ast.Name, ast.Load, ast.Store, ast.ClassDef, ast.FunctionDef, ast.arguments, ast.arg),
     *(ast.Return, ast.Call, ast.keyword, ast.Attribute, ast.Tuple, ast.List, ast.Dict),
+    ast.Starred,
     *(ast.Subscript, ast.Slice, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult),
     *(ast.Div, ast.Compare, ast.Gt, ast.GtE, ast.Lt, ast.LtE),
 )
@@ -65,16 +66,7 @@ def check_source(source: Source) -> None:
 def write(source: Source, path: Path) -> Path:
     """Write the text at `path`, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(source.text)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
+    return write_text(path, source.text)
 
 
 def load(source: Source, path: Path | None = None) -> type[nn.Module]:
@@ -90,9 +82,9 @@ def load(source: Source, path: Path | None = None) -> type[nn.Module]:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    made: type[nn.Module] = getattr(module, source.class_name)
-    _explain_calls(made, source, str(file))
-    return made
+    generated: type[nn.Module] = getattr(module, source.class_name)
+    _explain_calls(generated, source, str(file))
+    return generated
 
 
 def _scratch() -> Path:
@@ -101,10 +93,23 @@ def _scratch() -> Path:
     return folder
 
 
-def _explain_calls(made: Any, source: Source, file: str) -> None:
+def _explain_calls(generated: Any, source: Source, file: str) -> None:
     """Wrap construction and calls of the generated class so that errors name their node."""
+    generated.__init__ = _drawn_once(generated.__init__)
     for name in ("__init__", "__call__", *([source.score] if source.score else [])):
-        setattr(made, name, _explained(getattr(made, name), source, file))
+        setattr(generated, name, _explained(getattr(generated, name), source, file))
+
+
+def _drawn_once(constructor: Any) -> Any:
+    """A generated constructor ends with `initialize`: tables need not draw before it does."""
+    from graphrec.nn.seeding import drawn_later
+
+    @functools.wraps(constructor)
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        with drawn_later():
+            constructor(self, *args, **kwargs)
+
+    return call
 
 
 def _explained(plain: Any, source: Source, file: str) -> Any:

@@ -19,6 +19,7 @@ from graphrec.errors import Problem
 from graphrec.graph import Graph, Node, Ref, Table
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.optimizer_table import OPTIMIZERS
+from graphrec.text import memory
 
 __all__ = ["ABSURD", "Size", "available", "check_memory", "parse_bytes", "sizes"]
 
@@ -63,15 +64,15 @@ def check_memory(graph: Graph, recipe: Recipe, bound: int | None = None) -> list
         return []
     alone = (size for size in found if size.count > limit and not size.name.startswith("output"))
     first = next(alone, found[0])
-    rows = [(size.name, size.shape, shown(size.count)) for size in found[:_SHOWN]]
+    rows = [(size.name, size.shape, memory(size.count)) for size in found[:_SHOWN]]
     if len(found) > _SHOWN:
         rest = sum(size.count for size in found[_SHOWN:])
-        rows.append((f"{len(found) - _SHOWN} more", "", shown(rest)))
-    rows.append(("together", "", shown(total)))
+        rows.append((f"{len(found) - _SHOWN} more", "", memory(rest)))
+    rows.append(("together", "", memory(total)))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}" for r in rows]
     mend = "make the largest smaller, or say what there is:  --max-memory 200G"
-    what = f"training needs {shown(total)}, more than the {shown(limit)} there are"
+    what = f"training needs {memory(total)}, more than the {memory(limit)} there are"
     origin = recipe.origin
     span = (
         (origin.value if first.path.count(".") > 1 else origin.key)(first.path) if origin else None
@@ -100,19 +101,6 @@ def parse_bytes(text: str) -> int:
     if match is None or not float(match[1]):
         raise ValueError(f"expected a size such as 8G or 500M, got {text!r}")
     return int(float(match[1]) * _UNITS[match[2].upper()])
-
-
-def shown(count: int) -> str:
-    """A number of bytes for people.
-
-    >>> shown(3 << 30), shown(10**20)
-    ('3.0 GiB', '88,817,841.97 TiB')
-    """
-    for unit, name in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
-        if count >= 1 << unit:
-            value = count / (1 << unit)
-            return f"{value:,.2f} {name}" if name == "TiB" else f"{value:.1f} {name}"
-    return f"{count} B"
 
 
 # ---- what there is ------------------------------------------------------------------------------

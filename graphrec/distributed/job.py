@@ -26,12 +26,13 @@ from graphrec.distributed.trainer import RankTrainer
 from graphrec.nn.embedding import without_tables
 from graphrec.recipe import recipe_hash
 from graphrec.recipe.model import Recipe
+from graphrec.text import write_text
 from graphrec.train.balance import make_balance
 from graphrec.train.loop import OneProcess, known_updates
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.progress import Console, Progress
 from graphrec.train.run import Run
-from graphrec.train.run_files import run_files, write_text
+from graphrec.train.run_files import run_files
 from graphrec.train.saving import try_saving
 from graphrec.train.signals import Signals
 from graphrec.train.trainer import Trainer

@@ -22,7 +22,7 @@ from typing import Any
 from graphrec.data import Counts
 from graphrec.errors import DataError, Problem
 from graphrec.export.stretches import part_name
-from graphrec.train.run_files import write_text
+from graphrec.text import write_text
 
 __all__ = ["MANIFEST", "ScoreFolder"]
 

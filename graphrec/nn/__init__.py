@@ -16,6 +16,7 @@ from graphrec.nn.discretize import AutoDiscretization
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.embedding_outputs import EmbeddingOutputs
 from graphrec.nn.gating import EPNet, MaskBlock, MaskNet, PPNet
+from graphrec.nn.hstu import HSTU
 from graphrec.nn.interaction import (
     CIN,
     FM,
@@ -41,9 +42,10 @@ from graphrec.nn.sequence import (
     WeightedSum,
 )
 from graphrec.nn.split import Split
-from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table
+from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table, first_order
 
 __all__ = [
+    "HSTU",
     "AITM",
     "AttentionScores",
     "AutoDis",
@@ -88,6 +90,7 @@ __all__ = [
     "WeightedSum",
     "WuKong",
     "activation",
+    "first_order",
     "functions",
     "initialize",
     "prepare",

@@ -17,8 +17,9 @@ from graphrec.nn.gather import Part, gather
 from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import KERNELS, RowKernel, choose
 from graphrec.nn.parameter_slice import ParameterSlice, PiecewiseModule
+from graphrec.nn.seeding import is_drawn_later
 from graphrec.nn.table_group import DenseGroup, TableGroup, dense_groups, table_groups
-from graphrec.nn.tables import Column, Dense, Table, sized
+from graphrec.nn.tables import Column, Dense, Table, declared, sized
 
 __all__ = ["Embeddings", "TableBody", "without_tables"]
 
@@ -46,42 +47,42 @@ def without_tables() -> Iterator[None]:
 
 
 class Embeddings(PiecewiseModule):
-    """Embedding tables and the columns that read them.
+    """Embedding tables and the columns that read them; lookups may declare their tables.
 
     `rows` gives the number of rows of tables declared with `FIT`. Parameters are packed
     (`named_parameters` shows `packed_16`, one tensor for all trainable tables of width 16), but
     `state_dict` has one tensor a table, `<table>.weight` [rows, dim], `<column>.weight`
     [width, dim] for the learned vectors of numbers, and `<column>.w`, `.m`, `.meta` for AutoDis.
     Gradients of packed tables are sparse. `kernel` (`auto`, `native`, `fbgemm`, `torch`) says what
-    runs on the CPU, here and in the tables' optimizer; see `graphrec.nn.native.choose`. With
-    `draw=False` weights are whatever memory held, until `reset` (which `initialize` calls).
+    runs on the CPU, here and in the tables' optimizer; see `graphrec.nn.native.choose`.
 
-    >>> shop = Embeddings([Table("item", rows=11, dim=2)], [Lookup("bought", table="item")])
-    >>> shop({"bought": torch.tensor([1, 10, 1])}).concat(["bought"]).shape, list(shop.state_dict())
-    (torch.Size([3, 2]), ['item.weight'])
+    >>> shop = Embeddings([Lookup("item", rows=11, dim=2), Lookup("bought", table="item")])
+    >>> embedded = shop({"item": torch.tensor([1, 10]), "bought": torch.tensor([3, 3])})
+    >>> embedded.concat().shape, embedded.concat(["item"]).shape, list(shop.state_dict())
+    (torch.Size([2, 4]), torch.Size([2, 2]), ['item.weight'])
     """
 
     def __init__(
         self,
-        tables: Sequence[Table],
-        lookups: Sequence[Column],
+        columns: Sequence[Table | Column],
+        lookups: Sequence[Column] = (),
         rows: Mapping[str, int] | None = None,
         *,
         kernel: str = "auto",
-        draw: bool = True,
     ) -> None:
         super().__init__()
         if kernel not in KERNELS:
             raise ValueError(f"kernel `{kernel}` of tables is none of {', '.join(KERNELS)}")
         self.kernel = kernel
-        columns = sorted(lookups, key=lambda lookup: lookup.column)
-        self.table_groups: list[TableGroup] = table_groups(sized(tables, rows), columns)
-        self.dense_groups: list[DenseGroup] = dense_groups(columns)
+        tables, every = declared((*columns, *lookups))
+        every.sort(key=lambda column: column.column)
+        self.table_groups: list[TableGroup] = table_groups(sized(tables, rows), every)
+        self.dense_groups: list[DenseGroup] = dense_groups(every)
         self.pieces = tuple(p for packed in self.table_groups for p in packed.pieces)
         self.pieces += tuple(p for vectors in self.dense_groups for p in vectors.pieces)
-        _check(columns, [piece.key for piece in self.pieces])
-        self._columns = [column.column for column in columns]
-        self._dense = [c for c in columns if isinstance(c, Dense) and c.dim is None]
+        _check(every, [piece.key for piece in self.pieces])
+        self._columns = [column.column for column in every]
+        self._dense = [c for c in every if isinstance(c, Dense) and c.dim is None]
         self.body: TableBody | None = None
         self.seed: int | None = None
         for packed in self.table_groups:
@@ -98,10 +99,10 @@ class Embeddings(PiecewiseModule):
                 self.register_parameter(name, nn.Parameter(torch.empty(shape)))
         self._layout = Layout.of(self.table_groups, self.dense_groups, self._dense)
         self._parts: dict[frozenset[str], Layout] = {}
-        if draw:
-            self.reset_parameters()
-        else:
+        if is_drawn_later():  # large tables are drawn once: `initialize` follows
             self._fill_bounds()
+        else:
+            self.reset_parameters()
 
     def reset(self, seed: int) -> None:
         """Draw new weights: each table from `seed` and its own name, whatever else is declared."""

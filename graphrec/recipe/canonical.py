@@ -13,15 +13,13 @@ from graphrec.errors import Span
 from graphrec.recipe.base import Later, Model, Unhashed
 from graphrec.recipe.model import NODE_WORDS, NodeSpec, Recipe
 from graphrec.recipe.model_checks import BALANCE_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS
-from graphrec.recipe.scalars import Refused, resolve
+from graphrec.recipe.yaml_text import WIDTH, flow, scalar
 
 __all__ = ["canonical", "recipe_hash"]
 
-_WIDTH = 100
-
 
 def canonical(recipe: Recipe, *, origin: bool = False) -> str:
-    """The recipe in YAML, one spelling for everything, maps ordered by name.
+    """The recipe in YAML, one spelling for everything, maps but `graph` ordered by name.
 
     Read again it gives the same recipe. With `origin`, every value is followed by `# file:line`.
     """
@@ -47,8 +45,17 @@ def recipe_hash(recipe: Recipe) -> str:
         vocab = str(feature.get("vocab", ""))
         if vocab.startswith("file("):
             feature["vocab"] = f"file({_relative(vocab[5:-1], root)})"
+        if feature["type"] == "dense":
+            feature["default"] = _dense_default(feature)
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _dense_default(feature: Mapping[str, Any]) -> Any:
+    """0 was the default of numbers once: what is not said counts as it did, a said 0 apart."""
+    default = feature["default"]
+    scaled = feature["transform"] in ("zscore", "minmax")
+    return 0.0 if default is None else "0" if default == 0 and scaled else default
 
 
 def _drop_unhashed(value: Any, plain: Any) -> None:
@@ -111,9 +118,16 @@ def _language(recipe: Recipe) -> dict[str, Any]:
 
 def _data(plain: Mapping[str, Any]) -> dict[str, Any]:
     dropped = ("train", "eval") if plain["synthetic"] is not None else ()
-    limits = {k: v for k, v in plain["limits"].items() if v is not None}
-    whole = {**plain, "limits": limits}
-    return {k: v for k, v in whole.items() if v not in (None, [], {}) and k not in dropped}
+    said = {k: _without_nulls(v) for k, v in plain.items() if k not in dropped}
+    return {k: v for k, v in said.items() if v not in (None, [], {})}
+
+
+def _without_nulls(value: Any) -> Any:
+    """A map without the entries that say nothing, at any depth."""
+    if not isinstance(value, dict):
+        return value
+    said = {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return {k: v for k, v in said.items() if v != {} or value[k] == {}}
 
 
 def _feature(name: str, recipe: Recipe, short: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,7 +155,7 @@ def _relation(plain: Mapping[str, Any]) -> Any:
 
 
 def _train(plain: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {k: v for k, v in plain.items() if v not in (None, {}, [])}
+    kept = {k: v for k, v in _without_nulls(plain).items() if v not in ({}, [])}
     kept["optim"] = {
         side: {o["name"]: {k: o[k] for k in OPTIMIZER_SETTINGS[o["name"]] if k in o}}
         for side, o in plain["optim"].items()
@@ -151,13 +165,6 @@ def _train(plain: Mapping[str, Any]) -> dict[str, Any]:
     kept["schedule"] = {k: schedule[k] for k in [*words, *SCHEDULE_SETTINGS[schedule["kind"]]]}
     balance = plain["balance"]
     kept["balance"] = {k: balance[k] for k in ("kind", *BALANCE_SETTINGS[balance["kind"]])}
-    for part in ("lr", "save"):
-        kept[part] = {k: v for k, v in plain[part].items() if v is not None}
-    if "groups" in kept:
-        kept["groups"] = {
-            glob: {k: v for k, v in settings.items() if v is not None}
-            for glob, settings in kept["groups"].items()
-        }
     return kept
 
 
@@ -190,16 +197,16 @@ class _Comments:
 
 def _write(lines: list[str], key: str, value: Any, indent: str, said: _Comments | None) -> None:
     """`key: value` in as few lines as fit; with comments a line for each value."""
-    head = f"{indent}{_text(key)}:"
+    head = f"{indent}{scalar(key)}:"
     if not isinstance(value, dict | list) or not value:
-        lines.append(f"{head} {_flow(value)}{said.text() if said else ''}")
+        lines.append(f"{head} {flow(value)}{said.text() if said else ''}")
         return
-    flow = f"{head} {_flow(value)}"
+    line = f"{head} {flow(value)}"
     plain = isinstance(value, list) and not any(isinstance(v, dict | list) for v in value)
     if said is not None and plain:
-        lines.append(f"{flow}{said.text()}")
-    elif said is None and len(flow) <= _WIDTH and indent:
-        lines.append(flow)
+        lines.append(f"{line}{said.text()}")
+    elif said is None and len(line) <= WIDTH and indent:
+        lines.append(line)
     elif isinstance(value, dict):
         lines.append(head)
         for name, inner in value.items():
@@ -221,50 +228,9 @@ def _element(said: _Comments | None, key: str, item: Any, number: int) -> _Comme
 
 def _item(lines: list[str], item: Any, indent: str, said: _Comments | None) -> None:
     if said is None or not isinstance(item, dict) or not item:
-        lines.append(f"{indent}- {_flow(item)}{said.text() if said else ''}")
+        lines.append(f"{indent}- {flow(item)}{said.text() if said else ''}")
         return
     first = len(lines)
     for name, inner in item.items():
         _write(lines, str(name), inner, f"{indent}  ", said.below(str(name)))
     lines[first] = f"{indent}- {lines[first][len(indent) + 2 :]}"
-
-
-def _flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_text(str(k))}: {_flow(v)}" for k, v in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(_flow(v) for v in value) + "]"
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return repr(value) if isinstance(value, int | float) else _text(str(value))
-
-
-_PLAIN = re.compile(r"[A-Za-z_./$][A-Za-z0-9_./ ()*+<>=@%-]*(?<! )")
-
-
-def _text(text: str) -> str:
-    """A text so that it is read as the same text."""
-    try:
-        same = _PLAIN.fullmatch(text) is not None and resolve(text) == text
-    except Refused:
-        same = False
-    if same and not text.startswith("$env"):
-        return text
-    return '"' + "".join(_escape(c) for c in text) + '"'
-
-
-def _escape(character: str) -> str:
-    if character in '"\\':
-        return f"\\{character}"
-    if character.isprintable():
-        return character
-    number = ord(character)
-    return (
-        f"\\x{number:02x}"
-        if number < 256
-        else f"\\u{number:04x}"
-        if number < 65536
-        else f"\\U{number:08x}"
-    )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from graphrec.errors import Span
-from graphrec.recipe.base import CallText, Integers, Model, Positive, Texts, Vocab, as_tuple
+from graphrec.recipe.base import CallText, Integers, Later, Model, Positive, Texts, Vocab, as_tuple
 from graphrec.recipe.features import (
     FEATURES,
     AutoDis,
@@ -87,10 +87,12 @@ class FeatureGroup(Model):
 class PairedGroup(Model):
     """A query and a sequence with the same features: the input of attention over a history."""
 
-    query: Texts
-    """Features of the target, paired with the sequence's by name."""
+    query: Texts = ()
+    """Features of the target, paired with the sequence's by name; none: the history alone."""
     keys: str
     """The sequence."""
+    of: Annotated[Texts, Later()] = ()
+    """Those of the sequence's features that are keys; by default all."""
 
 
 Group = FeatureGroup | PairedGroup
@@ -240,11 +242,11 @@ class Relation(Model):
     """Layers of the relation MLP."""
     activation: str = "relu"
     """Activation of the relation MLP."""
-    norm: Literal["none", "batch", "layer"] = "none"
+    norm: Annotated[Literal["none", "batch", "layer"], Later()] = "none"
     """Norm of the relation MLP."""
-    dropout: Annotated[_Drop | tuple[_Drop, ...], BeforeValidator(as_tuple)] = 0.0
+    dropout: Annotated[_Drop | tuple[_Drop, ...], BeforeValidator(as_tuple), Later()] = 0.0
     """Drop probability of the relation MLP: one number, or one per layer."""
-    bias: bool = True
+    bias: Annotated[bool, Later()] = True
     """Whether the relation MLP's Linears have a bias."""
     detach: bool = False
     """true stops the gradient into the parents."""

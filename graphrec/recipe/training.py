@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic import NonNegativeFloat as NonNegative
 from pydantic import PositiveFloat as Rate
 
-from graphrec.recipe.base import Model, Positive, Unhashed, expect_one_of
+from graphrec.recipe.base import Later, Model, Positive, Unhashed, expect_one_of
 from graphrec.recipe.optimizer_table import OPTIMIZERS
 
 __all__ = [
@@ -69,6 +69,12 @@ class Data(Model):
     """Guessed from the suffix unless said."""
     sep: str = ","
     """Separator of CSV columns."""
+    quote: Annotated[Literal["double", "none"], Later()] = "double"
+    """CSV cells may stand in double quotes; none: a quote is a character like any other."""
+    columns: Annotated[Paths, Later()] = ()
+    """Names of the columns of CSV files without a header line."""
+    nulls: Annotated[Paths, Later()] = ("\\N", "NULL")
+    """Texts that mean null wherever they are a whole cell; an empty text always does."""
     split: Split | None = None
     """Cut evaluation rows out of the training files."""
     workers: Annotated[int, Field(ge=0)] = 1
@@ -77,8 +83,10 @@ class Data(Model):
     """Rows mixed in memory at a time; 0 keeps the order of the files."""
     bad_rows: Literal["error", "quarantine"] = "error"
     """What happens to rows that can't be read."""
-    limits: Limits = Limits()
+    limits: Annotated[Limits, Later()] = Limits()
     """Shares of unseen values and of rows left out beyond which a run ends with an error."""
+    overlap: Annotated[Literal["refuse", "allow"], Later()] = "refuse"
+    """Whether globs may take the same files for training and for evaluation."""
     synthetic: Positive | None = None
     """Generate this many rows for the recipe's own features and tasks instead of reading files."""
 
@@ -159,7 +167,7 @@ class Save(Model):
     """Number of latest checkpoints kept, besides the best."""
     every: Positive | None = None
     """Updates between checkpoints; one is always written at the end."""
-    minutes: NonNegative = 5.0
+    minutes: Annotated[NonNegative, Later()] = 5.0
     """Minutes between checkpoints written while training goes on; 0: none by the clock."""
 
 

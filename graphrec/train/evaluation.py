@@ -114,19 +114,24 @@ class LossMeans:
             self.sums[_TOTAL] = self.sums[_TOTAL] + pair if _TOTAL in self.sums else pair
 
     def values(self) -> dict[str, float | None]:
-        """`loss` is the total; a task's own, its terms where it has several; then the others."""
-        means = {n: (float(s[0] / s[1]) if float(s[1]) > 0 else 0.0) for n, s in self.sums.items()}
-        total = means.pop(_TOTAL) if _TOTAL in means else sum(means.values())
-        found: dict[str, float | None] = {"loss": _finite(total)}
+        """`loss` is the total; a task's own, its terms where it has several; then the others.
+
+        A loss without any row that counts is None; the total is the sum of those that there are.
+        """
+        means = {n: float(s[0] / s[1]) for n, s in self.sums.items() if float(s[1]) > 0}
+        of_tasks = {part for parts in self.keys.values() for part in parts.values()}
+        balanced = means.pop(_TOTAL, None)
+        total = sum(means.values()) if balanced is None else balanced
+        any_rows = not of_tasks or bool(of_tasks & means.keys())
+        numbers: dict[str, float | None] = {"loss": _finite(total) if any_rows else None}
         for task, parts in self.keys.items():
             known = {loss: means[part] for loss, part in parts.items() if part in means}
-            found[key(task, "loss")] = _finite(sum(known.values())) if known else None
+            numbers[key(task, "loss")] = _finite(sum(known.values())) if known else None
             if len(parts) > 1:
-                found.update({key(task, loss): _finite(value) for loss, value in known.items()})
-        of_tasks = {part for parts in self.keys.values() for part in parts.values()}
+                numbers.update({key(task, loss): _finite(known.get(loss)) for loss in parts})
         for name in means.keys() - of_tasks:  # loss blocks and penalties: `nce_loss`
-            found.setdefault(f"{name.removesuffix('_loss')}.loss", _finite(means[name]))
-        return found
+            numbers.setdefault(f"{name.removesuffix('_loss')}.loss", _finite(means[name]))
+        return numbers
 
 
 class Calibration:

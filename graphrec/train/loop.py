@@ -11,7 +11,7 @@ from torch import nn
 
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, Loader, open_data
-from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
+from graphrec.errors import CheckpointError, DataError, Problem, RecipeError, machine_fault
 from graphrec.nn.native.compiled import why_not
 from graphrec.recipe import recipe_hash
 from graphrec.recipe.model import Recipe
@@ -75,7 +75,8 @@ def train(
 
     It runs on the device that it was compiled for (see `compile_for`). An unfinished run of the
     same recipe and data is resumed, whatever its device was. Raises DataError, CheckpointError or
-    EnvironmentFault; after SIGINT or SIGTERM saves a checkpoint and raises SystemExit(130 or 143).
+    EnvironmentFault (also for a full disk or memory that ran out); after SIGINT, SIGTERM or SIGHUP
+    saves a checkpoint and raises SystemExit(130, 143 or 129).
     """
     recipe, device = compiled.recipe, find_device(compiled.device)
     keep_freed_memory()
@@ -97,9 +98,12 @@ def train(
         here.try_saving(trainer)
         _loop(trainer, data, console)
         _finish(trainer, console, command)
-    except BaseException:
+    except BaseException as error:
         run.discard_unused()
-        raise
+        fault = machine_fault(error, "; the same command goes on from the last checkpoint")
+        if fault is None:
+            raise
+        raise fault from error
     finally:
         run.close()
     return run

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphrec.recipe.tasks import key
+from graphrec.text import write_text
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.counters import Counts
 from graphrec.train.progress import clock, number, score_rows
 from graphrec.train.run import command_line, read_info
-from graphrec.train.run_files import write_text
 
 if TYPE_CHECKING:
     from graphrec.train.trainer import Trainer

@@ -15,10 +15,11 @@ from graphrec.errors import CheckpointError
 from graphrec.nn.native.compiled import why_not
 from graphrec.recipe import canonical, recipe_hash
 from graphrec.recipe.model import IdFeature, Recipe
+from graphrec.text import write_text
 from graphrec.train import checkpoint
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.run import Run, command_line, read_info, versions
-from graphrec.train.run_files import check_files, run_files, write_text
+from graphrec.train.run_files import check_files, run_files
 from graphrec.views.pictures import svg
 
 __all__ = ["identity_of", "learned_encoder", "newest_checkpoint", "write_folder"]

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from graphrec.errors import CheckpointError, EnvironmentFault, Problem
+from graphrec.text import write_text
 from graphrec.train.checkpoint import Position
-from graphrec.train.run_files import write_text
 
 __all__ = ["Run", "open_run", "read_info", "versions"]
 

@@ -6,14 +6,13 @@ flipped bit in the statistics would change every prediction without a word: it i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from graphrec.errors import CheckpointError, Problem
 from graphrec.train.tensors import FileFacts, file_facts
 
-__all__ = ["check_files", "run_files", "write_text"]
+__all__ = ["check_files", "run_files"]
 
 _SINGLE = ("recipe.yaml", "stats.json", "kernels.lock")
 _LEARNED = ("stats.json", "vocab/")
@@ -44,17 +43,3 @@ def check_files(folder: Path, expected: Mapping[str, FileFacts]) -> None:
         problems.append(Problem(code, f"{path} {why}", help=help))
     if problems:
         raise CheckpointError(problems)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file or nothing."""
-    beside = path.with_name(f".{path.name}.new")
-    try:
-        with beside.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM: the first asks for a checkpoint and an end, a second one ends at once."""
+"""SIGINT, SIGTERM and SIGHUP: the first asks for a checkpoint and an end, a second ends at once.
+
+A terminal that is closed sends SIGHUP; under `nohup` it is ignored, and stays so.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +23,12 @@ class Signals:
 
     def __enter__(self) -> Signals:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._arrived)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                before = signal.signal(number, self._arrived)
+                if number == signal.SIGHUP and before == signal.SIG_IGN:
+                    signal.signal(number, before)
+                else:
+                    self._before[number] = before
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -30,7 +37,7 @@ class Signals:
 
     @property
     def status(self) -> int:
-        """The exit status that tells of the signal: 130 or 143."""
+        """The exit status that tells of the signal: 130, 143 or 129."""
         return 128 + (self.received or 0)
 
     def _arrived(self, number: int, frame: FrameType | None) -> None:

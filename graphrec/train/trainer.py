@@ -28,7 +28,7 @@ from graphrec.train.checkpoint import Checkpoint, Position
 from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.losses import TaskLosses
 from graphrec.train.optimizers import Optimizers
-from graphrec.train.progress import Progress, score_table, status
+from graphrec.train.progress import Progress, number, score_table, status
 from graphrec.train.run import Run
 from graphrec.train.saving import Saver, State
 from graphrec.train.signals import Signals
@@ -194,9 +194,11 @@ class Trainer:
         position.scores = record
         title = (
             f"epoch {position.epoch}  step {position.step}  "
-            f"eval {record['rows']:,} rows in {record['seconds']:.1f} s  loss {record['loss']:.4f}"
+            f"eval {record['rows']:,} rows in {record['seconds']:.1f} s  "
+            f"loss {number(record['loss'])}"
         )
         self.progress.say(title + "\n" + score_table(self.recipe, record, self.reachable))
+        self._say_missing(record)
         self._early_stop(record)
         position.seconds = self._seconds()
         self.window.start(self.loader)
@@ -209,13 +211,29 @@ class Trainer:
                 self.module, self.module, batches, lambda: self.signals.received is not None
             )
 
+    def _say_missing(self, record: Mapping[str, Any]) -> None:
+        """Numbers that early stopping or the best checkpoint rest on, and that there are not."""
+        train = self.recipe.train
+        rests = {"train.save.best": train.save.best}
+        rests["train.early_stop"] = train.early_stop.metric if train.early_stop else None
+        for setting, wanted in rests.items():
+            keys = selection(self.recipe, wanted)[0] if wanted else []
+            missing = [key for key in keys if record.get(key) is None]
+            if missing:
+                self.progress.say(
+                    f"{', '.join(missing)} is not available (no labelled row, or one class only):"
+                    f" this evaluation does not count for {setting}"
+                )
+
     def _early_stop(self, record: Mapping[str, Any]) -> None:
         rule, position = self.recipe.train.early_stop, self.position
         if rule is None:
             return
         keys, higher = selection(self.recipe, rule.metric)
         value = checkpoint.mean_of(record, keys)
-        if value is not None and _better(value, position.best, higher):
+        if value is None:
+            return
+        if _better(value, position.best, higher):
             position.best, position.waited = value, 0
             return
         position.waited += 1

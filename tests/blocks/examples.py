@@ -97,6 +97,20 @@ EXAMPLES = (
     Example(
         "fusion_tower", [vector(5), vector(5)], {"outputs": {"click": 1}, "hidden": [4]}, "mlp"
     ),
+    Example("hstu", [steps(6)], {"layers": 1, "heads": 2, "head_width": 3, "max_len": 4}),
+    Example(
+        "hstu",
+        [steps(6), vector(4)],
+        {"heads": 1, "head_width": 4, "value_width": 2, "positions": 3, "max_len": 4},
+        "candidate",
+    ),
+    Example(
+        "hstu",
+        [steps(5), vector(5), fields(2, 3)],
+        {"layers": 1, "heads": 2, "head_width": 2, "window": 2, "max_len": 4},
+        "context",
+    ),
+    Example("hstu", [steps(4)], {"head_width": 2, "max_len": 4, "pool": "none"}, "steps"),
     Example("info_nce", [vector(5), vector(5)]),
     Example("info_nce", [vector(5), vector(5)], {"temperature": 0.5, "weight": 2.0}, "weighted"),
     Example("linear", [vector(5)], {"out": 3}),

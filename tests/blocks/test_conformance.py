@@ -47,6 +47,8 @@ def test_it_conforms(example: Example, check: str) -> None:
         nothing_to_see = {
             "padding": not subject.has_history or subject.block.is_loss,
             "reset": not list(subject.layer().parameters()),
+            "updates": not list(subject.layer().parameters()),
+            "checkpoint": not subject.layer().state_dict(),
             "kernels": len(subject.block.kernels) == 1 or not torch.cuda.is_available(),
         }
         assert nothing_to_see.get(check, False)
@@ -54,6 +56,8 @@ def test_it_conforms(example: Example, check: str) -> None:
 
 @pytest.mark.parametrize("example", POOLED, ids=[e.name for e in POOLED])
 def test_histories_without_steps_give_zeros(example: Example) -> None:
+    if example.block == "hstu" and len(example.inputs) > 1:
+        pytest.skip("the candidate has a state of its own, whatever came before")
     output = call(smooth(example.subject), tensors(example.inputs, [0, 2, 0]))[0]
     assert isinstance(output, torch.Tensor)
     width = example.inputs[-1].width
@@ -78,8 +82,8 @@ def test_it_exports_for_any_batch(example: Example) -> None:
 @pytest.mark.parametrize("example", MASKED, ids=[e.name for e in MASKED])
 def test_a_mask_of_another_history_is_refused(example: Example) -> None:
     block = example.subject.block
-    keys = example.inputs[-1]
+    keys = next(shape for shape in example.inputs if shape.rank == 3)
     right = Shape(keys.dims[:2], "bool")
-    assert block.infer(*example.inputs, right) == block.infer(*example.inputs)
+    assert block.infer(*example.inputs, mask=right) == block.infer(*example.inputs)
     with pytest.raises(ValueError, match="needs a mask of the same sequence"):
-        block.infer(*example.inputs, Shape(("B", "L.other"), "bool"))
+        block.infer(*example.inputs, mask=Shape(("B", "L.other"), "bool"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graphrec.cli import GROUPS, main
-from graphrec.cli.console import write_file
+from graphrec.text import write_text
 
 COMMANDS = [command for _, commands in GROUPS for command in commands]
 
@@ -234,7 +234,7 @@ def test_writing_is_all_or_nothing(tmp_path: Path) -> None:
     target = tmp_path / "model.py"
     target.write_text("old")
     with pytest.raises(UnicodeEncodeError):
-        write_file(str(target), "new \ud800")
+        write_text(str(target), "new \ud800")
     assert target.read_text() == "old" and list(tmp_path.iterdir()) == [target]
 
 

@@ -148,16 +148,24 @@ class Features:
                     suggestion(part, self.plain),
                 )
         keys = self._keys(group.keys)
-        if sorted(group.query) != sorted(sequence.of):
-            where = self.context.line(f"features.{group.keys}")
+        where = f"sequence `{group.keys}` ({self.context.line(f'features.{group.keys}')})"
+        for i, part in enumerate(group.of):
+            if part not in sequence.of:
+                what = f"{where} has no feature `{part}`"
+                help = suggestion(part, sequence.of)
+                raise self.context.fail("GR312", f"groups.{name}.of.{i}", what, help)
+        chosen = tuple(sorted(group.of or sequence.of))
+        if group.query and sorted(group.query) != [*chosen]:
             raise self.context.fail(
                 "GR312",
                 f"groups.{name}.query",
-                f"query has {', '.join(sorted(group.query))}, but sequence `{group.keys}` ({where})"
-                f" is of {', '.join(sorted(sequence.of))}",
-                "a query names exactly the features of its sequence, in any order",
+                f"query has {', '.join(sorted(group.query))}, but "
+                f"{'`of`' if group.of else where} is of {', '.join(chosen)}",
+                "a query names exactly the features of its keys, in any order; `of:` chooses keys",
             )
-        return Group(query=tuple(sorted(sequence.of)), keys=keys, sequence=group.keys)
+        keys = tuple(key for key in keys if key.removeprefix(f"{group.keys}.") in chosen)
+        query = chosen if group.query else ()
+        return Group(query=query, keys=keys, sequence=group.keys)
 
     def _is_lost(self, feature: str) -> bool:
         """Whether the feature is, or may be, in a part that can't be read."""

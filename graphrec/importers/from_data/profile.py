@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from graphrec.data.cells import kind_of, plain
+from graphrec.data.forms import kind_of, plain
 
 __all__ = ["Profile", "profile"]
 

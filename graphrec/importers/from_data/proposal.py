@@ -10,19 +10,10 @@ from typing import Any
 from graphrec.errors import DataError, Problem
 from graphrec.importers.from_data.label_columns import Label, labels_of, leak
 from graphrec.importers.from_data.profile import Profile, profile
-from graphrec.importers.from_data.recipe_text import (
-    WIDTH,
-    aligned,
-    feature,
-    flow,
-    free,
-    node,
-    ranged,
-    remark,
-    scalar,
-)
+from graphrec.importers.from_data.recipe_text import aligned, feature, free, node, ranged
 from graphrec.importers.from_data.roles import Role, histories, role_of
 from graphrec.importers.from_data.sample import Sample, evaluation_files, take
+from graphrec.recipe.yaml_text import WIDTH, flow, remark, scalar
 
 __all__ = ["propose"]
 

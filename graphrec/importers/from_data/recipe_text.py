@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Sequence
-from typing import Any
 
+from graphrec.recipe import yaml_text
 from graphrec.recipe.names import feature_name, node_name
-from graphrec.recipe.scalars import Refused, resolve
 
-__all__ = ["WIDTH", "aligned", "feature", "flow", "free", "node", "ranged", "remark", "scalar"]
-
-WIDTH = 110
+__all__ = ["aligned", "feature", "free", "node", "ranged"]
 
 
 def feature(column: str) -> str:
@@ -56,44 +52,6 @@ def ranged(names: Sequence[str]) -> list[str]:
     return made
 
 
-def remark(text: str, indent: str = "") -> list[str]:
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    lines = textwrap.wrap(printable, WIDTH - len(indent), break_on_hyphens=False)
-    return [f"# {indent}{'  ' * (n > 0 and bool(indent))}{line}" for n, line in enumerate(lines)]
-
-
 def aligned(entries: Iterable[tuple[str, str]]) -> list[str]:
-    rows = list(entries)
-    width = min(max((len(name) for name, _ in rows), default=0), 24)
-    lines = []
-    for name, value in rows:
-        line = f"  {name}:{' ' * max(width - len(name), 0)} {value}"
-        if len(line) <= WIDTH or '"' in value:  # a quoted text keeps its blanks
-            lines.append(line)
-        else:
-            lines += textwrap.wrap(
-                line, WIDTH, subsequent_indent=" " * 6, break_long_words=False,
-                break_on_hyphens=False, drop_whitespace=True,
-            )  # fmt: skip
-    return lines
-
-
-def flow(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {flow(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(flow, value)) + "]"
-    return scalar(value) if isinstance(value, str) else str(value)
-
-
-def scalar(text: str) -> str:
-    """The text as YAML reads it: bare where that is the same text, else in double quotes."""
-    if re.fullmatch(r"[A-Za-z_.][A-Za-z0-9_./*()=-]*", text):
-        try:
-            if isinstance(resolve(text), str):
-                return text
-        except Refused:
-            pass
-    short = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t"}
-    made = (short.get(c) or (c if c.isprintable() else f"\\U{ord(c):08x}") for c in text)
-    return f'"{"".join(made)}"'
+    """Entries whose values are YAML already, under each other."""
+    return yaml_text.aligned({name: yaml_text.Written(value) for name, value in entries})

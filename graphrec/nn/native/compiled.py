@@ -25,7 +25,9 @@ import torch
 __all__ = ["FLAGS", "SOURCES", "library", "threads_for", "why_not"]
 
 FOLDER = Path(__file__).parent
-SOURCES = tuple(FOLDER / name for name in ("rows.cpp", "passes.cpp", "scores.cpp", "adam.cpp"))
+SOURCES = tuple(
+    FOLDER / name for name in ("rows.cpp", "passes.cpp", "scores.cpp", "adam.cpp", "hstu.cpp")
+)
 FLAGS = (
     "-O3",
     "-std=c++17",

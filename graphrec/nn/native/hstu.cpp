@@ -136,6 +136,10 @@ struct Mask {
   int64_t high(int64_t query) const {
     return query < context ? history : std::min(query, history);
   }
+  // All candidates stand where the first one does: none is further from the history.
+  int64_t distance(int64_t i, int64_t j) const {
+    return std::abs(std::min(i, history) - std::min(j, history));
+  }
   int64_t low(int64_t query) const {
     if (window == 0 || query < context) return 0;
     // All of the context counts as one step, and so do all targets.
@@ -178,32 +182,6 @@ void transpose(const std::vector<float>& x, int64_t length, int64_t width, std::
   }
 }
 
-// What the steps' distance and time add to the scores of a block: the same for every head.
-void biases(const Shape& shape, const Inputs& in, int64_t start, int64_t first, int64_t last,
-            int64_t from, int64_t to, int64_t step, Scratch& s) {
-  if (in.position_bias == nullptr && in.time_bias == nullptr) return;
-  s.bias.assign((last - first) * step, 0.0f);
-  if (in.time_bias != nullptr) s.bucket.resize((last - first) * step);
-  int64_t bucket = 0;  // of the step before: times that are in order move it by little
-  for (int64_t i = first; i < last; ++i) {
-    float* row = s.bias.data() + (i - first) * step;
-    for (int64_t j = from; j < to; ++j) {
-      float sum = 0.0f;
-      if (in.position_bias != nullptr) {
-        sum += in.position_bias[std::min(std::abs(i - j), shape.positions - 1)];
-      }
-      if (in.time_bias != nullptr) {
-        const int64_t apart = std::abs(in.times[start + i] - in.times[start + j]);
-        while (bucket > 0 && in.limits[bucket] > apart) --bucket;
-        while (bucket + 1 < shape.buckets && in.limits[bucket + 1] <= apart) ++bucket;
-        s.bucket[(i - first) * step + j - from] = static_cast<int32_t>(bucket);
-        sum += in.time_bias[bucket];
-      }
-      row[j - from] = sum;
-    }
-  }
-}
-
 struct Block {
   int64_t first, last, from, to, step;  // queries, keys that any of them meets, row of scores
 
@@ -218,6 +196,33 @@ struct Block {
     step = padded(to - from);
   }
 };
+
+// What the steps' distance and time add to the scores of a block: the same for every head.
+void biases(const Shape& shape, const Inputs& in, const Mask& mask, int64_t start,
+            const Block& block, Scratch& s) {
+  if (in.position_bias == nullptr && in.time_bias == nullptr) return;
+  const int64_t most = (block.last - block.first) * block.step;
+  s.bias.assign(most, 0.0f);
+  if (in.time_bias != nullptr) s.bucket.resize(most);
+  int64_t bucket = 0;  // of the step before: times that are in order move it by little
+  for (int64_t i = block.first; i < block.last; ++i) {
+    const int64_t at = (i - block.first) * block.step;
+    for (int64_t j = block.from; j < block.to; ++j) {
+      float sum = 0.0f;
+      if (in.position_bias != nullptr) {
+        sum += in.position_bias[std::min(mask.distance(i, j), shape.positions - 1)];
+      }
+      if (in.time_bias != nullptr) {
+        const int64_t apart = std::abs(in.times[start + i] - in.times[start + j]);
+        while (bucket > 0 && in.limits[bucket] > apart) --bucket;
+        while (bucket + 1 < shape.buckets && in.limits[bucket + 1] <= apart) ++bucket;
+        s.bucket[at + j - block.from] = static_cast<int32_t>(bucket);
+        sum += in.time_bias[bucket];
+      }
+      s.bias[at + j - block.from] = sum;
+    }
+  }
+}
 
 // weights = silu(alpha q k^T + bias) / scale where the mask lets through, else 0, and their slopes.
 void weigh(const Shape& shape, const Mask& mask, const Block& block, bool biased, bool slopes,
@@ -293,7 +298,7 @@ void forward_row(const Shape& shape, const Inputs& in, int64_t row, float* out, 
   }
   for (int64_t begin = 0; begin < mask.length; begin += kQueries) {
     const Block block(mask, begin);
-    biases(shape, in, start, block.first, block.last, block.from, block.to, block.step, s);
+    biases(shape, in, mask, start, block, s);
     for (int64_t h = 0; h < shape.heads; ++h) {
       score(shape, block, s.heads[h], s, mask.length);
       weigh(shape, mask, block, biased, false, s);
@@ -343,13 +348,13 @@ void block_backward(const Shape& shape, const Mask& mask, const Block& block, bo
                  head.of_k.data() + block.from * width, width, keys, width, queries);
 }
 
-void bias_gradients(const Shape& shape, const Block& block, const Gradients& to, Scratch& s) {
+void bias_gradients(const Shape& shape, const Mask& mask, const Block& block, const Gradients& to, Scratch& s) {
   for (int64_t i = block.first; i < block.last; ++i) {
     const int64_t at = (i - block.first) * block.step;
     for (int64_t j = block.from; j < block.to; ++j) {
       const float grad = s.of_bias[at + j - block.from];
       if (to.position != nullptr) {
-        to.position[std::min(std::abs(i - j), shape.positions - 1)] += grad;
+        to.position[std::min(mask.distance(i, j), shape.positions - 1)] += grad;
       }
       if (to.time != nullptr) to.time[s.bucket[at + j - block.from]] += grad;
     }
@@ -384,12 +389,12 @@ void backward_row(const Shape& shape, const Inputs& in, int64_t row, const float
   }
   for (int64_t begin = 0; begin < mask.length; begin += kQueries) {
     const Block block(mask, begin);
-    biases(shape, in, start, block.first, block.last, block.from, block.to, block.step, s);
+    biases(shape, in, mask, start, block, s);
     if (biased) s.of_bias.assign((block.last - block.first) * block.step, 0.0f);
     for (int64_t h = 0; h < shape.heads; ++h) {
       block_backward(shape, mask, block, biased, s.heads[h], s);
     }
-    if (biased) bias_gradients(shape, block, to, s);
+    if (biased) bias_gradients(shape, mask, block, to, s);
   }
   for (int64_t h = 0; h < shape.heads; ++h) {
     const Head& head = s.heads[h];

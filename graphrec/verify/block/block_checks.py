@@ -24,6 +24,7 @@ from graphrec.verify.block.example import Example, Value, call, layer_class, ten
 from graphrec.verify.block.gradients import check_gradients
 from graphrec.verify.block.kernel_checks import check_kernels
 from graphrec.verify.block.row_checks import check_batches, check_padding, check_rows
+from graphrec.verify.block.update_checks import check_checkpoint, check_updates
 from graphrec.verify.block.verdict import Skipped, Unfit, reported, smooth
 
 __all__ = ["CHECKS", "Skipped", "Unfit", "undocumented"]
@@ -183,6 +184,8 @@ CHECKS: Mapping[str, Callable[[Example], None]] = {
     "inputs": check_inputs,
     "keys": check_keys,
     "reset": check_reset,
+    "updates": check_updates,
+    "checkpoint": check_checkpoint,
     "kernels": check_kernels,
 }
 """Every check by its name."""

@@ -78,13 +78,13 @@ final:       {block: mlp, in: [interaction, bottom, sparse], hidden: [8]}""",
 experts: {block: mmoe, in: all, gates: tasks, experts: 3, hidden: [16, 8], gate_hidden: [4]}
 tower:   {block: mlp, in: experts, each: tasks, hidden: [8]}""",
     "ple": """\
-experts: {block: ple, in: all, gates: tasks, levels: 2, private: [2, 3], shared: [2, 3], \
-hidden: [[16, 8], [8, 6]]}
+experts: {block: ple, in: all, gates: tasks, levels: 2, private: [2, 3], shared: [2, 3],
+    hidden: [[16, 8], [8, 6]]}
 tower:   {block: mlp, in: experts, each: tasks, hidden: [8]}""",
     "pepnet": """\
 scaled:   {block: epnet, in: {x: all, domain: domain}, hidden: 8}
-personal: {block: ppnet, in: {x: scaled, domain: uia}, each: tasks, hidden: [16, 8], \
-gate_hidden: 16, dropout: 0.1}
+personal: {block: ppnet, in: {x: scaled, domain: uia}, each: tasks, hidden: [16, 8],
+    gate_hidden: 16, dropout: 0.1}
 tower:    {block: mlp, in: personal, each: tasks, hidden: [8]}""",
 }
 

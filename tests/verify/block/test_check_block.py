@@ -10,6 +10,7 @@ import pytest
 
 from graphrec.blocks.library import BUILTIN
 from graphrec.cli import main
+from graphrec.train import dense_optimizers
 from graphrec.verify.block import CHECKS, guessed_parameters, parse_shape
 
 BLOCKS = '''
@@ -47,6 +48,8 @@ Writing = variant("Writing")
 Unreset = variant("Unreset")
 Growing = variant("Growing")
 Unsafe = variant("Unsafe")
+Turned = variant("Turned")
+Heavy = variant("Heavy")
 Widened = variant("Gated", infer=lambda self, x: x.resize(self.units + 1))
 Objects = variant("Gated", args=lambda self, x: {"in_features": x.width, "units": self.units, "bias": object()})
 Other = variant("Gated", kernels={"torch": "LAYERS:Gated", "fast": "LAYERS:Renamed"})
@@ -140,6 +143,30 @@ class Unsafe(Gated):
         return super().forward(x) / (x[0, 0] - x[0, 0])
 
 
+class Turned(Gated):
+    # A weight that lies column by column, and buffers of rare types.
+
+    def __init__(self, in_features, units, bias=True):
+        super().__init__(in_features, units, bias)
+        self.turn = nn.Parameter(torch.linalg.qr(torch.randn(units, units))[0])
+        self.register_buffer("phase", torch.zeros(3, dtype=torch.complex64))
+        self.register_buffer("code", torch.zeros(3, dtype=torch.float8_e4m3fn))
+        self.register_buffer("count", torch.zeros((), dtype=torch.uint16))
+
+    def reset_parameters(self):
+        with torch.no_grad():
+            self.turn.copy_(torch.eye(len(self.turn)))
+
+    def forward(self, x):
+        return super().forward(x) @ self.turn.to(x.dtype)
+
+
+class Heavy(Gated):
+    def __init__(self, in_features, units, bias=True):
+        super().__init__(in_features, units, bias)
+        self.register_buffer("phase", torch.zeros(3, dtype=torch.complex128))
+
+
 class Renamed(Gated):
     def __init__(self, in_features, units, bias=True):
         super().__init__(in_features, units, bias)
@@ -218,6 +245,7 @@ def test_parameters_that_are_needed_are_guessed(blocks: str, capsys) -> None:
         ("Widened", "shapes", "infer gives [B, 5], at 83 rows that is [83, 5]"),
         ("Objects", "arguments", "args: `bias` is <object"),
         ("Other", "kernels", "the state_dict of kernel fast is not that of torch"),
+        ("Heavy", "checkpoint", "can't hold `phase`: its type is complex128"),
         ("Slow", "kernels", "kernel fast: output 0 differs from torch's"),
     ],
 )
@@ -231,6 +259,25 @@ def test_a_kernel_like_torch_passes(blocks: str, capsys) -> None:
     status, told = report(capsys, f"{blocks}:Same", "--param", "units=4")
     assert status == 0
     assert "kernels" in findings(told, "ok")
+
+
+def test_weights_of_any_layout_and_buffers_of_rare_types_pass(blocks: str, capsys) -> None:
+    status, told = report(capsys, f"{blocks}:Turned", "--param", "units=4")
+    assert status == 0, findings(told, "FAILED")
+    assert {"updates", "checkpoint"} <= findings(told, "ok").keys()
+
+
+def test_updates_that_pair_weights_with_others_are_told(
+    blocks: str, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Gradients row by row under a weight that lies column by column: what fused kernels misread."""
+    monkeypatch.setattr(dense_optimizers, "_like", lambda parameter, grad: grad.contiguous())
+    monkeypatch.setattr(
+        dense_optimizers, "_line", lambda tensor: tensor.as_strided((tensor.numel(),), (1,))
+    )
+    status, told = report(capsys, f"{blocks}:Turned", "--param", "units=4")
+    assert status == 2
+    assert "changes `turn` (strides [1, 4]) otherwise" in findings(told, "FAILED")["updates"]
 
 
 def test_histories(blocks: str, capsys) -> None:
