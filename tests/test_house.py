@@ -67,7 +67,8 @@ LAYERS: dict[str, frozenset[str]] = {
     # Configs of another system, columns of data files: both become the text of a recipe.
     "importers.tzrec": frozenset({"errors", "text", "activation_table", "recipe"}),
     "importers.from_data": frozenset({"errors", "text", "recipe", "data"}),
-    "importers": frozenset(),
+    "importers.easyrec": frozenset({"errors", "importers.tzrec"}),
+    "importers": frozenset({"errors", "recipe", "importers.tzrec", "importers.easyrec"}),
     # Rows become batches; what a batch's columns mean is the recipe's business.
     "data": frozenset({"errors", "text", "shapes", "recipe", "compiler.loader", "nn"}),
     "train": frozenset(_COMPILER | _RUN | {"views", "data"}),

@@ -9,7 +9,7 @@ from graphrec.blocks.base import Block
 from graphrec.graph import Graph, Group, Node, Ref
 from graphrec.shapes import Shape
 
-__all__ = ["columns_of", "is_mask", "layer", "layer_args", "layer_inputs"]
+__all__ = ["columns_of", "input_shapes", "is_mask", "layer", "layer_args", "layer_inputs"]
 
 _NUMBERS = ("dense", "scaled", "autodis")
 
@@ -44,6 +44,14 @@ def is_mask(graph: Graph, value: Ref | tuple[Ref, ...]) -> bool:
 def layer_args(graph: Graph, node: Node) -> dict[str, Any]:
     """Constructor arguments of a node's layer, from its block and the shapes it reads."""
     assert isinstance(node.op, Block)
+    positional, named = node.op.spread(input_shapes(graph, node))
+    args = node.op.args(*positional, **named)
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in args.items()}
+
+
+def input_shapes(graph: Graph, node: Node) -> dict[str, Shape | tuple[Shape, ...]]:
+    """What each port reads; several references at one that is not variadic are side by side."""
+    assert isinstance(node.op, Block)
     shapes: dict[str, Shape | tuple[Shape, ...]] = {}
     variadic = {port.name for port in node.op.ports() if port.variadic}
     for port, value in node.inputs.items():
@@ -52,9 +60,7 @@ def layer_args(graph: Graph, node: Node) -> dict[str, Any]:
         else:
             each = tuple(graph.shape(ref) for ref in value)
             shapes[port] = each if port in variadic else _side_by_side(each)
-    positional, named = node.op.spread(shapes)
-    args = node.op.args(*positional, **named)
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in args.items()}
+    return shapes
 
 
 def layer_inputs(graph: Graph, node: Node) -> tuple[Shape, ...]:

@@ -58,6 +58,9 @@ class RankTrainer(Trainer):
             if signals.received is None:
                 signals.received = self._heard.received
 
+    def _look_for_shared_rows(self) -> None:
+        """Not here: a rank sees its own rows only, and reads no others for that."""
+
     # ---- an epoch -------------------------------------------------------------------------------
 
     def _epoch(self) -> None:
@@ -163,6 +166,7 @@ class RankTrainer(Trainer):
         stored = store_rows(self, portions)
         if stored is None:
             return None
+        loader.counts = loader.gathered()
         return evaluate_rows(self, stored)
 
     # ---- checkpoints ----------------------------------------------------------------------------

@@ -87,3 +87,12 @@ def test_a_mask_of_another_history_is_refused(example: Example) -> None:
     assert block.infer(*example.inputs, mask=right) == block.infer(*example.inputs)
     with pytest.raises(ValueError, match="needs a mask of the same sequence"):
         block.infer(*example.inputs, mask=Shape(("B", "L.other"), "bool"))
+
+
+@every
+def test_a_block_counts_its_weights(example: Example) -> None:
+    """Exactly, so that a model that no memory holds is refused before anything is allocated."""
+    subject = example.subject
+    counted = subject.block.parameters(*example.inputs)
+    assert counted == sum(weight.numel() for weight in subject.layer().parameters())
+    assert not subject.block.is_pure or counted == 0

@@ -84,6 +84,8 @@ def id_settings(kind: str, section: Section, reading: Reading, settings: dict[st
         settings["sep"] = section.text("separator") or reading.sep
     else:
         settings.pop("pool", None)  # one value is its own sum and mean
+    if section.text("weights_column"):
+        settings["weights"] = section.text("weights_column")
     if section.flag("weighted"):
         what = "weights inside the values (`id:0.5`) have no counterpart: a column of their own"
         section.remark("weighted", what, "weights: COLUMN")
