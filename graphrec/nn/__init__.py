@@ -29,6 +29,7 @@ from graphrec.nn.interaction import (
     WuKong,
 )
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
+from graphrec.nn.parameter_slice import pack, separate
 from graphrec.nn.prepare import prepare
 from graphrec.nn.regularize import VariationalDropout
 from graphrec.nn.renames import renamed
@@ -93,6 +94,8 @@ __all__ = [
     "first_order",
     "functions",
     "initialize",
+    "pack",
     "prepare",
     "renamed",
+    "separate",
 ]
