@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -14,7 +14,7 @@ from torch import Tensor
 from graphrec.distributed.engine import Engine, Share
 from graphrec.distributed.evaluation import evaluate_rows, store_rows
 from graphrec.distributed.loader import Portion, RankLoader
-from graphrec.distributed.ranks import Ranks
+from graphrec.distributed.ranks import Consequence, Ranks
 from graphrec.distributed.replicas import Replicas
 from graphrec.distributed.saving import Parts, RankSaver, load_shards, plain
 from graphrec.nn.batch import Batch
@@ -122,12 +122,24 @@ class RankTrainer(Trainer):
         """Everything that belongs to an update but the tables, which have had theirs."""
         losses = self._whole()
         total = float(losses.total)
-        if not math.isfinite(total) or not nan_guard.finite_gradients(self.module):
-            self._stop_not_finite(self._share.batch, self._losses)
+        largest = nan_guard.largest_gradient(self._learned())
+        if not math.isfinite(total) or not largest < nan_guard.TOO_LARGE:
+            self._stop_here_or_there()
         if self.ranks.first:
             self.window.add(total, losses, *self._everything())
         self.replicas.step(self.optimizers.factor, self.optimizers.updates + 1)
         self.optimizers.step()
+
+    def _stop_here_or_there(self) -> NoReturn:
+        """The rank whose rows made the first NaN says where it came from; rank 0, if none did."""
+        bad = [not bool(row.isfinite().all()) for row in self._numbers]
+        rank = bad.index(True) if any(bad) else 0
+        if rank != self.ranks.rank:
+            raise Consequence(f"rank {rank} tells it")
+        folder, step = self.run_folder.folder, self.position.step + 1
+        # No replay: the lookups of this batch are done, and only all ranks together repeat them.
+        batch = self._share.batch
+        raise nan_guard.not_finite(self.module, self.graph, batch, self._losses, step, folder)
 
     def _tell(self, losses: Losses, predictions: Mapping[str, Tensor], share: Share) -> None:
         """Start sending what the others need: numbers to all, predictions to rank 0."""
