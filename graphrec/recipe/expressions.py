@@ -21,6 +21,7 @@ __all__ = [
     "Compare",
     "Expression",
     "ExpressionError",
+    "ExpressionShapeError",
     "Name",
     "Negative",
     "Number",
@@ -35,12 +36,20 @@ _COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
 
 
 class ExpressionError(ValueError):
-    """What is wrong, and at which 0-based column of the text."""
+    """What is wrong in how it is written, and at which 0-based column of the text."""
+
+    code = "GR207"
 
     def __init__(self, message: str, column: int = 0, help: str = "") -> None:
         super().__init__(message)
         self.column = column
         self.help = help
+
+
+class ExpressionShapeError(ExpressionError):
+    """What is wrong with the shapes of what is named."""
+
+    code = "GR505"
 
 
 @dataclass(frozen=True)
@@ -281,7 +290,7 @@ def _form(node: ast.expr) -> str:
 def infer(term: Term, shapes: Mapping[str, Shape]) -> Shape:
     """Shape of a term, given the shape of every reference; a bare number has shape [].
 
-    Raises ExpressionError naming both shapes where operands do not fit.
+    Raises ExpressionShapeError naming both shapes where operands do not fit.
     """
     if isinstance(term, Name):
         return shapes[term.ref]
@@ -295,11 +304,11 @@ def infer(term: Term, shapes: Mapping[str, Shape]) -> Shape:
     args = [infer(arg, shapes) for arg in term.args]
     for arg in args:
         if arg.rank == 0 and term.function not in ("where", "clip"):
-            raise ExpressionError(f"{term.function} needs tensors, got a number", term.column)
+            raise ExpressionShapeError(f"{term.function} needs tensors, got a number", term.column)
     try:
         return _FUNCTIONS[term.function].infer(args, term)
     except ShapeError as error:
-        raise ExpressionError(f"{term.function} {error}", term.column) from None
+        raise ExpressionShapeError(f"{term.function} {error}", term.column) from None
 
 
 def _broadcast(left: Shape, right: Shape, what: str, column: int) -> Shape:
@@ -307,7 +316,7 @@ def _broadcast(left: Shape, right: Shape, what: str, column: int) -> Shape:
         return right if left.rank == 0 else left
     if left.dims[:-1] == right.dims[:-1] and 1 in (left.dims[-1], right.dims[-1]):
         return right if left.dims[-1] == 1 else left
-    raise ExpressionError(
+    raise ExpressionShapeError(
         f"{what} needs equal shapes, a number or a width of 1, got {left} and {right}", column
     )
 
