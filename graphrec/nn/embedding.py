@@ -69,6 +69,8 @@ class Embeddings(PiecewiseModule):
         for vectors in self.dense_groups:
             for name, shape in vectors.shapes.items():
                 self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        # Cast with the module, whatever its tables are stored as: the type that layers compute in.
+        self.register_buffer("computes", torch.empty(0), persistent=False)
         self._layout = Layout.of(self.table_groups, self.dense_groups, self._dense)
         self._parts: dict[frozenset[str], Layout] = {}
         if is_drawn_later():  # large tables are drawn once: `initialize` follows
@@ -107,6 +109,7 @@ class Embeddings(PiecewiseModule):
         self, features: Features, partial: bool, like: EmbeddingOutputs | None
     ) -> EmbeddingOutputs:
         layout = self._layout_of(features) if partial else self._layout
+        dtype = self.get_buffer("computes").dtype
         sources: dict[str, Tensor] = {}
         lengths: dict[str, Tensor] = {}
         known = {} if like is None else like.parts
@@ -124,14 +127,16 @@ class Embeddings(PiecewiseModule):
                         parts[group.key] = self._part(packed, group, features, kernel)
                 read = gather(weight, [parts[group.key] for group in groups], kernel)
                 for group, values in zip(groups, read, strict=True):
-                    sources[group.source] = values.view(-1, len(group.lookups) * packed.dim)
+                    columns = values.view(-1, len(group.lookups) * packed.dim)
+                    sources[group.source] = columns.to(dtype)
         for column in layout.steps:
             steps = jagged(features, column.column)
-            sources[f"steps/{column.column}"] = steps.values.reshape(-1, column.width)
+            sources[f"steps/{column.column}"] = steps.values.reshape(-1, column.width).to(dtype)
             lengths[column.column] = steps.lengths
         if layout.numbers:
             numbers = [plain(features, c.column).reshape(-1, width_of(c)) for c in layout.numbers]
-            sources["raw"] = numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
+            raw = numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
+            sources["raw"] = raw.to(dtype)
         for part in layout.dense_groups:
             first, last = part.vectors.columns[0].column, part.vectors.columns[-1].column
             x = sources["raw"][:, layout.raw[first].start : layout.raw[last].stop]

@@ -24,7 +24,7 @@ from graphrec.train import counters, nan_guard
 from graphrec.train.balance import Balance
 from graphrec.train.checkpoint import Checkpoint, Position
 from graphrec.train.evaluation import Evaluator, eval_record
-from graphrec.train.losses import TaskLosses
+from graphrec.train.losses import Losses, TaskLosses
 from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, number, score_table, status
 from graphrec.train.run import Run
@@ -124,20 +124,30 @@ class Trainer:
 
     def _train(self, batch: Batch) -> bool:
         self.optimizers.zero_grad()
-        with self._autocast():
-            predictions = self.forward(batch)
-            losses = self.losses(predictions, batch)
+        predictions, losses = self._forward(batch)
         if self.balance is not None:
+            if not math.isfinite(float(losses.total.detach())):  # before weights are made of it
+                self._stop_not_finite(batch, losses)
             losses = self.balance(losses)
         total = float(losses.total.detach())
         if not math.isfinite(total):
             self._stop_not_finite(batch, losses)
         losses.total.backward()  # type: ignore[no-untyped-call]
         ready = self.optimizers.pending + 1 >= self.recipe.train.accumulate
-        if ready and not nan_guard.finite_gradients(self.module):
+        if ready and not nan_guard.largest_gradient(self._learned()) < nan_guard.TOO_LARGE:
             self._stop_not_finite(batch, losses)
         self.window.add(total, losses, predictions, batch)
         return self.optimizers.step()
+
+    def _forward(self, batch: Batch) -> tuple[dict[str, Tensor], Losses]:
+        with self._autocast():
+            predictions = self.forward(batch)
+            return predictions, self.losses(predictions, batch)
+
+    def _learned(self) -> Iterator[nn.Parameter]:
+        yield from self.module.parameters()
+        if self.balance is not None:
+            yield from self.balance.parameters()
 
     def _after_update(self, last: bool) -> bool:
         """All that belongs to an update, in this order; whether to stop."""
@@ -232,7 +242,15 @@ class Trainer:
 
     def _stop_not_finite(self, batch: Batch, losses: Any) -> None:
         folder, step = self.run_folder.folder, self.position.step + 1
-        raise nan_guard.not_finite(self.module, self.graph, batch, losses, step, folder)
+        raise nan_guard.not_finite(
+            self.module,
+            self.graph,
+            batch,
+            losses,
+            step,
+            folder,
+            lambda: self._forward(batch)[1].total,
+        )
 
     # ---- checkpoints ----------------------------------------------------------------------------
 
