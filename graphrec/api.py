@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from graphrec.blocks.library import Library, load_library
+from graphrec.compiler.passes import Pass
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.compiler.target import Purpose
 from graphrec.views.catalog import find_recipe
@@ -49,12 +50,14 @@ class Model:
         library: Library,
         allow_root: str | None,
         plugins: tuple[str, ...] = (),
+        passes: tuple[Pass, ...] = (),
     ) -> None:
         self.path = path
         self.overrides = overrides
         self.library = library
         self.allow_root = allow_root
         self.plugins = plugins
+        self.passes = passes
 
     def __repr__(self) -> str:
         changes = "".join(f", -o {override}" for override in self.overrides)
@@ -80,6 +83,7 @@ class Model:
             library=self.library,
             allow_root=self.allow_root,
             purpose=purpose,
+            extra_passes=self.passes,
         )
 
     @property
@@ -140,6 +144,11 @@ class Model:
         quiet: bool = False,
     ) -> Served:
         """Train the recipe and load the run, ready to predict; see `graphrec.train`."""
+        if self.passes:
+            raise ValueError(
+                "a run is known by its recipe, and passes of your own are in no recipe: what is"
+                " loaded again would be another model; train model.module() in a loop of your own"
+            )
         from graphrec.train.from_python import train_recipe
 
         return train_recipe(
@@ -188,11 +197,13 @@ def load(
     plugins: Iterable[str] = (),
     library: Library | None = None,
     allow_root: str | os.PathLike[str] | None = None,
+    passes: Iterable[Pass] = (),
 ) -> Model:
     """The recipe at `path`, the shipped one of that bare name, or one given as text.
 
     `overrides` are `path=value` texts as behind `-o`; `plugins` are modules with blocks of your
-    own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). Nothing is read
+    own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). `passes` are
+    functions (graph, target) -> graph of your own, run before the compiler's. Nothing is read
     before it is needed.
     """
     plugins = tuple(plugins)
@@ -200,7 +211,7 @@ def load(
     root = None if allow_root is None else os.fspath(allow_root)
     text = os.fspath(path)
     found = text if "\n" in text else find_recipe(text)
-    return Model(found, tuple(overrides), blocks, root, tuple(plugins))
+    return Model(found, tuple(overrides), blocks, root, plugins, tuple(passes))
 
 
 def fit(

@@ -131,6 +131,12 @@ def test_a_recipe_is_trained_and_evaluated(run: graphrec.Served) -> None:
         assert torch.equal(value, again.module.state_dict()[key])
 
 
+def test_passes_of_ones_own_are_not_trained() -> None:
+    model = graphrec.load(GIVEN, passes=[lambda graph, target: graph])
+    with pytest.raises(ValueError, match="passes of your own are in no recipe"):
+        model.train(quiet=True)
+
+
 def test_predictions_of_a_data_frame_are_one(run: graphrec.Served) -> None:
     pandas = pytest.importorskip("pandas")
     rows = {name: values for name, values in COLUMNS.items() if name != "click"}
