@@ -133,6 +133,8 @@ def check_recipe(
     recipe, problems = reading.recipe, list(reading.problems)
     if recipe is None:
         return Checked(reading, None, tuple(problems))
+    recipe = recipe.with_terms(library.terms)
+    reading = replace(reading, recipe=recipe)
     built = build(recipe, library, reading.broken)
     graph, lock = built.graph, None
     found = [*check_tasks(recipe, reading.broken), *built.problems]

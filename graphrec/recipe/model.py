@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from graphrec.errors import Span
 from graphrec.recipe.base import CallText, Integers, Later, Model, Positive, Texts, Vocab, as_tuple
@@ -23,6 +23,7 @@ from graphrec.recipe.features import (
     IdFeature,
     SequenceFeature,
 )
+from graphrec.recipe.terms import Terms
 from graphrec.recipe.training import Data, Export, Kernels, Train
 
 __all__ = [
@@ -286,6 +287,19 @@ class Recipe(Model):
 
     origin: Annotated[Origin | None, Field(exclude=True)] = None
     """Where every value came from; not part of the recipe."""
+
+    _terms: Terms = PrivateAttr(default_factory=Terms)
+
+    @property
+    def terms(self) -> Terms:
+        """What names of losses and metrics mean here."""
+        return self._terms
+
+    def with_terms(self, terms: Terms) -> Recipe:
+        """The same recipe, its names of losses and metrics read so."""
+        recipe = self.model_copy()
+        recipe._terms = terms
+        return recipe
 
 
 class Origin(BaseModel):
