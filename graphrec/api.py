@@ -46,8 +46,9 @@ class Model:
         self.allow_root = allow_root
 
     def __repr__(self) -> str:
-        said = "".join(f", -o {override}" for override in self.overrides)
-        return f"graphrec.Model({self.path}{said})"
+        changes = "".join(f", -o {override}" for override in self.overrides)
+        name = "a text" if "\n" in self.path else self.path
+        return f"graphrec.Model({name}{changes})"
 
     def compile(self, purpose: Purpose = "train") -> Compiled:
         """The compiled recipe; raises RecipeError with every problem found.
@@ -85,9 +86,17 @@ class Model:
         """The generated Python text."""
         return self._compiled.source.text
 
-    def module(self, rows: Mapping[str, int] | None = None) -> nn.Module:
-        """A new torch module with fresh weights; `rows` are the sizes of tables fitted to data."""
-        return self._compiled.module(rows)
+    def module(self, rows: Mapping[str, int] | None = None, *, sparse: bool = False) -> nn.Module:
+        """A new torch module with fresh weights; `rows` are the sizes of tables fitted to data.
+
+        An ordinary one: parameters are named as in `state_dict`, gradients are dense, any optimizer
+        of torch steps it. With `sparse` it is as our trainer has it: tables of a width are one
+        parameter with a sparse gradient, for torch.optim.SparseAdam or `graphrec.train`.
+        """
+        from graphrec.nn import separate
+
+        module = self._compiled.module(rows)
+        return module if sparse else separate(module)
 
     def _repr_html_(self) -> str:
         costs, remarks = measure(self._compiled) if find_spec("torch") else (None, ())
@@ -107,7 +116,7 @@ def load(
     library: Library | None = None,
     allow_root: str | os.PathLike[str] | None = None,
 ) -> Model:
-    """The recipe at `path`, or the shipped one of that bare name.
+    """The recipe at `path`, the shipped one of that bare name, or one given as text.
 
     `overrides` are `path=value` texts as behind `-o`; `plugins` are modules with blocks of your
     own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). Nothing is read
@@ -115,4 +124,6 @@ def load(
     """
     blocks = load_library(plugins) if library is None else library
     root = None if allow_root is None else os.fspath(allow_root)
-    return Model(find_recipe(os.fspath(path)), tuple(overrides), blocks, root)
+    text = os.fspath(path)
+    found = text if "\n" in text else find_recipe(text)
+    return Model(found, tuple(overrides), blocks, root)

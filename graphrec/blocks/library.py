@@ -21,9 +21,9 @@ from graphrec.blocks import PRIMITIVES
 from graphrec.blocks.base import Block
 from graphrec.errors import Problem, RecipeError
 from graphrec.recipe.loss_table import Loss
+from graphrec.recipe.measures import Measures
 from graphrec.recipe.metric_table import Metric
 from graphrec.recipe.model import Composite
-from graphrec.recipe.terms import Terms
 
 __all__ = ["BUILTIN", "ENTRY_POINTS", "Library", "Part", "load_library", "load_part", "shipped"]
 
@@ -68,7 +68,7 @@ class Library:
     primitives: Mapping[str, type[Block]]
     composites: Mapping[str, Composite] = field(default_factory=dict)
     with_shipped: bool = True
-    terms: Terms = field(default_factory=Terms)
+    measures: Measures = field(default_factory=Measures)
     """What names of losses and metrics mean."""
 
     @property
@@ -104,9 +104,9 @@ class Library:
                 primitives[name] = block
         return replace(self, primitives=primitives, composites=composites)
 
-    def with_terms(self, *terms: type[Loss] | type[Metric]) -> Library:
+    def with_measures(self, *added: type[Loss] | type[Metric]) -> Library:
         """This library and these losses and metrics; a ValueError if a name is taken."""
-        return replace(self, terms=self.terms.with_terms(*terms))
+        return replace(self, measures=self.measures.with_measures(*added))
 
     def with_plugin(self, module: str) -> Library:
         """This library and the blocks, losses and metrics a Python module defines.
@@ -139,7 +139,7 @@ class Library:
         found = list(parts)
         try:
             library = self.with_blocks(*(part for part in found if issubclass(part, Block)))
-            return library.with_terms(*(p for p in found if issubclass(p, Loss | Metric)))
+            return library.with_measures(*(p for p in found if issubclass(p, Loss | Metric)))
         except ValueError as error:
             raise _fault(asked, str(error)) from error
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -68,6 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (see the module's text)."""
     words = list(sys.argv[1:] if argv is None else argv)
     open_streams()
+    if argv is None and not sys.warnoptions:
+        # Python's warnings are for who writes the code; -W and PYTHONWARNINGS show them.
+        warnings.simplefilter("ignore")
     console = Console(json=_asks_for_json(words), quiet="--quiet" in words)
     try:
         status = _run(words, console)

@@ -33,9 +33,9 @@ def _report(
     from graphrec.blocks.base import Block
 
     if not issubclass(kind, Block):
-        from graphrec.verify.terms import check_term
+        from graphrec.verify.measures import check_measure
 
-        return check_term(kind, given, stops_gradients=args.stops_gradients)
+        return check_measure(kind, given, stops_gradients=args.stops_gradients)
     # After loading the class: a mistake in a name is told before torch is loaded.
     from graphrec.verify.block import check_block, find_examples, guessed_parameters
 
@@ -60,7 +60,7 @@ def _kind(text: str) -> Part:
 
     if ":" in text:
         return load_part(text)
-    known: dict[str, Part] = {**BUILTIN.terms.metrics, **BUILTIN.terms.losses}
+    known: dict[str, Part] = {**BUILTIN.measures.metrics, **BUILTIN.measures.losses}
     known.update(BUILTIN.primitives)
     if text not in known:
         help = suggestion(text, known) or "parts of your own are named module:Class"

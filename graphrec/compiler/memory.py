@@ -1,8 +1,9 @@
 """How much memory a model needs, from the graph alone: refused before anything is allocated.
 
-Tables are exact. Dense weights are estimated from each block's parameters and input widths: of the
-right order, and never far above what the layer has. Training keeps a gradient and the optimizer's
-state beside every weight; what passes between nodes is counted for the largest node of a batch.
+Tables are exact, and so are dense weights, which every block counts itself (one of somebody's own
+that does not say is guessed, never far above what it has). Training keeps a gradient and the
+optimizer's state beside every weight; what passes between nodes is counted for the largest node of
+a batch.
 """
 
 from __future__ import annotations
@@ -11,20 +12,18 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from math import prod
 
 from graphrec.blocks.base import Block
+from graphrec.compiler.layer_args import input_shapes
 from graphrec.errors import Problem
-from graphrec.graph import Graph, Node, Ref, Table
+from graphrec.graph import Graph, Node, Table
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.optimizer_table import OPTIMIZERS
 from graphrec.text import memory
 
 __all__ = ["ABSURD", "Size", "available", "check_memory", "parse_bytes", "sizes"]
 
-_COUNTS = ("blocks", "experts", "levels", "layers")
-"""Parameters that say how many of what the others describe."""
 _SHOWN = 8
 ABSURD = 1 << 40
 """Bytes that no single machine is asked for: 1 TiB."""
@@ -149,7 +148,8 @@ def _vectors(graph: Graph) -> Iterator[Size]:
 def _weights(graph: Graph) -> Iterator[Size]:
     for node in graph.nodes:
         if isinstance(node.op, Block) and not node.shares:
-            count = _parameters(node, node.op, graph)
+            positional, named = node.op.spread(input_shapes(graph, node))
+            count = node.op.parameters(*positional, **named)
             if count:
                 # the weights, their gradients, and two moments
                 yield Size(f"node {node.name}", f"{count:,} weights", count * 16, _path(node))
@@ -159,44 +159,6 @@ def _path(node: Node) -> str:
     if node.role in ("block", "expression"):
         return f"graph.{node.origin}"
     return node.origin if node.role == "group" else f"tasks.{node.origin.rpartition('.')[2]}"
-
-
-def _parameters(node: Node, block: Block, graph: Graph) -> int:
-    """About how many weights a block has, at least."""
-    given = block.model_dump()
-    reads = sum(_width(graph, ref) for _, ref in node.refs())
-    single = max((_width(graph, ref) for _, ref in node.refs()), default=0)
-    chains = [_chain(reads, list(_lists(value))) for value in given.values()]
-    plain = [v for k, v in given.items() if type(v) is int and k not in _COUNTS]
-    outs = [shape.dims[-1] for shape in node.outputs.values() if shape.dims]
-    most = max([*plain, 0])
-    count = max(*chains, 0) + reads * most if chains else reads * most
-    if block.block_name in ("cross_v2", "masknet", "mask_block") and not plain:
-        count += single * single
-    if block.block_name == "linear":
-        count = reads * max((d for d in outs if isinstance(d, int)), default=0)
-    times = prod(v for k in _COUNTS if type(v := given.get(k)) is int)
-    return count * times
-
-
-def _width(graph: Graph, ref: Ref) -> int:
-    last = graph.shape(ref).dims[-1]
-    return last if isinstance(last, int) else 0
-
-
-def _lists(value: object) -> Iterator[int]:
-    """The numbers of a list of widths, nested ones in order."""
-    if isinstance(value, tuple | list):
-        for item in value:
-            if type(item) is int:
-                yield item
-            else:
-                yield from _lists(item)
-
-
-def _chain(reads: int, widths: list[int]) -> int:
-    """Weights of layers of these widths, one after the other."""
-    return sum(a * b for a, b in pairwise([reads, *widths])) if widths else 0
 
 
 def _activations(graph: Graph, batch: int) -> Iterator[Size]:

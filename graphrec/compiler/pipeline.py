@@ -133,7 +133,7 @@ def check_recipe(
     recipe, problems = reading.recipe, list(reading.problems)
     if recipe is None:
         return Checked(reading, None, tuple(problems))
-    recipe = recipe.with_terms(library.terms)
+    recipe = recipe.with_measures(library.measures)
     reading = replace(reading, recipe=recipe)
     built = build(recipe, library, reading.broken)
     graph, lock = built.graph, None

@@ -1,10 +1,11 @@
-"""One CSV file with a header, streamed; every cell is read as text, only an empty one is null."""
+"""One CSV file, streamed; every cell is read as text, an empty one and `data.nulls` as null."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from graphrec.data.chunk import Array
 from graphrec.data.faults import bad_data, shown
 from graphrec.data.parquetfile import unreadable
 from graphrec.data.plan import Plan
+from graphrec.data.quotes import StrayQuote, WatchedBytes
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
 from graphrec.errors import DataError
 from graphrec.recipe.training import Data
@@ -23,6 +25,7 @@ from graphrec.recipe.training import Data
 __all__ = ["CsvFile"]
 
 _BLOCK = 4 << 20  # bytes parsed at a time: also the longest row
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)?")
 
 
 class CsvFile:
@@ -37,13 +40,18 @@ class CsvFile:
         if len(self._sep) != 1 or not self._sep.isascii():
             raise bad_data("GR710", f"data.sep: {shown(data.sep)} is not a single ASCII character")
         self._quarantine = data.bad_rows == "quarantine"
+        self._quoted, self._header = data.quote == "double", not data.columns
+        self._nulls = ["", *data.nulls]
         self._columns = list(plan.columns)
+        self._given = list(data.columns)
         try:
-            with self._open([], lambda row: "skip") as reader:
+            with self._open([], lambda row: "skip") as (reader, _):
                 self.names = list(reader.schema.names)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
             raise unreadable(self.label, fault, "CSV") from None
         self.types: dict[str, Any] = dict.fromkeys(self.names, pa.string())
+        # Without its own header a file shows its first row as names: numbers, or nothing.
+        self.headless = self._header and any(_NUMBER.fullmatch(name) for name in self.names)
 
     def units(self, number: int) -> list[Unit]:
         """The file as a whole: rows of a CSV file are found by reading it."""
@@ -57,20 +65,21 @@ class CsvFile:
         def handle(row: Any) -> str:
             if not self._quarantine:
                 return "error"
-            malformed.append(
-                -1 if row.number is None else row.number - 2
-            )  # 0-based, less the header
+            # 0-based, less the header
+            malformed.append(-1 if row.number is None else row.number - 1 - self._header)
             return "skip"
 
         start = told = 0
         try:
-            with self._open(wanted, handle) as reader:
+            with self._open(wanted, handle) as (reader, watched):
                 for block in reader:
+                    self._refuse(watched.stray)
                     lost = len(malformed) - told
                     told = len(malformed)
                     index = _positions(start, block.num_rows, malformed[-lost:]) if lost else None
                     yield from _pieces(block, self.label, start, lost, index)
                     start += block.num_rows + lost
+                self._refuse(watched.stray)
                 if len(malformed) > told:
                     lost = len(malformed) - told
                     empty = pa.RecordBatch.from_pylist(
@@ -80,21 +89,53 @@ class CsvFile:
         except (OSError, pa.ArrowException, UnicodeDecodeError) as fault:
             raise self._fault(fault) from None
 
-    def _open(self, columns: list[str], handle: Any) -> Any:
+    @contextmanager
+    def _open(self, columns: list[str], handle: Any) -> Iterator[tuple[Any, WatchedBytes]]:
+        with pa.input_stream(os.fspath(self.path), compression="detect") as plain:
+            watched = WatchedBytes(plain, self._sep, self._header)
+            try:
+                with self._reader(watched if self._quoted else plain, columns, handle) as reader:
+                    yield reader, watched
+            except pa.ArrowException:  # a stray quote is told before what follows from it
+                while self._quoted and watched.stray is None and watched.read(_BLOCK):
+                    continue
+                self._refuse(watched.stray)
+                raise
+
+    def _reader(self, file: Any, columns: list[str], handle: Any) -> Any:
         return pc_csv.open_csv(
-            os.fspath(self.path),
-            read_options=pc_csv.ReadOptions(use_threads=False, block_size=_BLOCK),
+            file,
+            read_options=pc_csv.ReadOptions(
+                use_threads=False, block_size=_BLOCK, column_names=self._given or None
+            ),
             parse_options=pc_csv.ParseOptions(
-                delimiter=self._sep, newlines_in_values=True, invalid_row_handler=handle
+                delimiter=self._sep,
+                quote_char='"' if self._quoted else False,
+                newlines_in_values=self._quoted,
+                invalid_row_handler=handle,
             ),
             convert_options=pc_csv.ConvertOptions(
                 include_columns=columns,
                 column_types=dict.fromkeys(columns, pa.string()),
-                null_values=[""],
+                null_values=self._nulls,
                 strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
+                quoted_strings_can_be_null=True,
                 check_utf8=False,  # looked at cell by cell when the column is encoded
             ),
+        )
+
+    def _refuse(self, stray: StrayQuote | None) -> None:
+        if stray is None:
+            return
+        place = f"row {stray.row}" if stray.row > 0 else "the header"
+        lines = "1 line" if stray.swallowed == 1 else f"{stray.swallowed} lines"
+        more = "" if stray.closed else " and more"
+        what = f"swallows {lines}{more}, which look like rows" if stray.swallowed else "never ends"
+        raise bad_data(
+            "GR715",
+            f"{self.label}: the quote that opens a cell in {place} (line {stray.line}) {what}",
+            "data.quote: none reads quotes as plain characters; "
+            'or write the cell in quotes, with every quote in it doubled: """5"" screen"',
         )
 
     def _fault(self, fault: Exception) -> DataError:
@@ -102,9 +143,10 @@ class CsvFile:
         if not found:
             return unreadable(self.label, fault, "CSV")
         line, expected, got = map(int, found.groups())
+        what = "the header" if self._header else "data.columns"
         return bad_data(
             "GR707",
-            f"row {line - 1} of {self.label} has {got} cells, the header has {expected}",
+            f"row {line - self._header} of {self.label} has {got} cells, {what} has {expected}",
             "repair the rows, or leave them out and count them: data.bad_rows: quarantine",
         )
 

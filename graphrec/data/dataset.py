@@ -8,6 +8,7 @@ from pathlib import Path
 from graphrec.data.faults import bad_data
 from graphrec.data.files import find_files
 from graphrec.data.filesource import FileSource, split
+from graphrec.data.partitions import partitions_of
 from graphrec.data.plan import Plan, plan
 from graphrec.data.source import Source
 from graphrec.recipe.calls import parse_call
@@ -49,8 +50,32 @@ def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
             raise bad_data("GR710", "data.split and data.eval are both given", "keep one of them")
         parts = split(train, data.split.by, _held_out(data.split.eval))
         return DataSet(*parts, train.fingerprint)
-    evaluation = open_files(recipe, data.eval, base_dir) if data.eval else None
+    if not data.eval:
+        return DataSet(train, None, train.fingerprint)
+    evaluation = open_files(recipe, data.eval, base_dir)
+    if data.overlap == "refuse" and data.train != data.eval:
+        _refuse_overlap(train, evaluation)
     return DataSet(train, evaluation, train.fingerprint)
+
+
+def _refuse_overlap(train: FileSource, evaluation: FileSource) -> None:
+    """A glob of training files that takes evaluation files in flatters every number."""
+    known = {path.resolve() for path in train.paths}
+    shared = [path for path in evaluation.paths if path.resolve() in known]
+    if not shared:
+        return
+    names = ", ".join(map(_placed, shared[:3])) + (" and more" if len(shared) > 3 else "")
+    raise bad_data(
+        "GR710",
+        f"data.train and data.eval both take {names}: the model would be scored on rows that it"
+        " was trained on",
+        "name other files, or, if it is meant so: data.overlap: allow",
+    )
+
+
+def _placed(path: Path) -> str:
+    values = ", ".join(f"{name}={value}" for name, value in partitions_of(path).items())
+    return f"{path} (partition {values})" if values else str(path)
 
 
 def _held_out(text: str) -> int:

@@ -12,26 +12,22 @@ import numpy as np
 import pyarrow as pa
 
 from graphrec.data import numbers
-from graphrec.data.cells import (
-    Lists,
-    at_row,
-    cell,
-    ids_of_steps,
-    lists_of,
-    numbers_of,
-    rows_of_steps,
-    steps_of,
-)
+from graphrec.data.cells import at_row, cell
 from graphrec.data.chunk import Array, Chunk, Ragged
 from graphrec.data.counts import Counts, count_ranges
 from graphrec.data.faults import Faults, bad_data
 from graphrec.data.fit import learn
+from graphrec.data.forms import settled_table
 from graphrec.data.hashing import combine, hash_integers, hash_texts
 from graphrec.data.learned import Learned, load, save
+from graphrec.data.lists import Lists, ids_of_steps, rows_of_steps, steps_of, values_of
 from graphrec.data.plan import Cross, Field, plan
 from graphrec.data.source import Raw, Source
+from graphrec.data.spelling import canonical_text
 from graphrec.data.targets import Targets
-from graphrec.data.value_maps import HashedRows, ListedRows, RangeRows, ValueMap, Vocabulary
+from graphrec.data.value_maps import ValueMap
+from graphrec.data.value_weights import weights_of
+from graphrec.data.vocabularies import HashedRows, Vocabulary, vocabulary_of
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 
 if TYPE_CHECKING:
@@ -127,25 +123,25 @@ class Encoder:
 
     def encode_kept(self, raw: Raw) -> tuple[Chunk, Counts, Array | None]:
         """`encode_raw`, and the index of the rows that were kept; None where all of them were."""
-        table, rows = raw.table, raw.table.num_rows
+        table, rows = settled_table(raw.table, self.recipe.data.nulls), raw.table.num_rows
         faults = Faults(raw.file, rows, raw.row, self.recipe.data.bad_rows, self._served)
         counts = Counts(read=raw.read, quarantined=raw.malformed)
         counts.skipped = raw.read - raw.malformed - rows
         chunk = Chunk(rows, {})
-        histories: dict[str, list[tuple[Field, Any, Lists]]] = {}
+        histories: dict[str, list[tuple[Field, Any]]] = {}
         for field in self.plan.fields:
             array = table.column(field.column)
             counts.cells[field.key] += rows
             counts.nulls[field.key] += array.null_count
             if field.sequence is None:
-                lists = self._lists(field, array) if field.form == "multi" else None
+                lists = values_of(field, array) if field.form == "multi" else None
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
             else:
-                lists = steps_of(field, array)
-                histories.setdefault(field.sequence.name, []).append((field, array, lists))
+                histories.setdefault(field.sequence.name, []).append((field, array))
         for history in histories.values():
-            _align(history, faults)
-            for field, array, lists in history:
+            steps = steps_of(history)
+            _align(history, steps, faults)
+            for (field, array), lists in zip(history, steps, strict=True):
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
         for cross in self.plan.crosses:
             chunk.features[cross.key] = self._cross(cross, table, faults)
@@ -178,13 +174,12 @@ class Encoder:
         if field.nested and lists is not None:
             steps = ids_of_steps(field, lists)
             row_ids = Lists(steps.values, steps.offsets[lists.offsets])
-            found = self._rows(field, array, row_ids, faults, counts)
-            return Ragged(Ragged(found, steps.offsets), lists.offsets)
-        found = self._rows(field, array, lists, faults, counts)
+            rows = self._rows(field, array, row_ids, faults, counts)
+            return Ragged(Ragged(rows, steps.offsets), lists.offsets)
+        rows = self._rows(field, array, lists, faults, counts)
         if lists is None:
-            return found
-        weights = self._weights(field, table, lists, faults) if field.weights else None
-        return Ragged(found, lists.offsets, weights)
+            return rows
+        return Ragged(rows, lists.offsets, weights_of(field, array, lists, table, faults))
 
     def _rows(
         self, field: Field, array: Any, lists: Lists | None, faults: Faults, counts: Counts
@@ -208,10 +203,10 @@ class Encoder:
             bad.append(mask)
             report(mask, why)
 
-        found = self._maps[field.key](values, field.column, note)
+        rows = self._maps[field.key](values, field.column, note)
         if isinstance(self.vocabularies[field.table], HashedRows):
-            return found
-        unseen = found == self.rows[field.table] - 1
+            return rows
+        unseen = rows == self.rows[field.table] - 1
         if values.null_count:
             unseen &= values.is_valid().to_numpy(zero_copy_only=False)
         for mask in bad:  # no value at all
@@ -220,30 +215,10 @@ class Encoder:
         counts.values[field.key] += len(values) - values.null_count
         counts.unseen[field.key] += number
         if number and feature.oov == "error":
-            rows = unseen if lists is None else rows_of_steps(unseen, lists.offsets)
+            where = unseen if lists is None else rows_of_steps(unseen, lists.offsets)
             why = f"is not in the vocabulary of feature `{feature.name}` (oov: error)"
-            faults.add(rows, field.column, why, lambda i: cell(array, i), "GR708")
-        return found
-
-    def _lists(self, field: Field, array: Any) -> Lists:
-        return lists_of(array, field.sep, field.column, single=True)
-
-    def _weights(self, field: Field, table: Any, lists: Lists, faults: Faults) -> Array:
-        column = str(field.weights)
-        array = table.column(column)
-        weights = lists_of(array, field.sep, column, single=True)
-        report = at_row(faults, array, weights.offsets, column)
-        values = numbers_of(weights.values, 1.0, column, report).astype(np.float32)
-        odd = weights.lengths != lists.lengths
-        if odd.any():
-            faults.add(
-                odd,
-                column,
-                f"has not as many weights as `{field.column}` has values",
-                lambda i: cell(array, i),
-            )
-            values = np.ones(len(lists.values), np.float32)
-        return values
+            faults.add(where, field.column, why, lambda i: cell(array, i), "GR708")
+        return rows
 
     def _cross(self, cross: Cross, table: Any, faults: Faults) -> Array:
         parts = []
@@ -268,12 +243,7 @@ class Encoder:
             self.rows[table] = (len(edges) + 1 if isinstance(edges, tuple) else edges.args[0]) + 1
             return
         assert isinstance(feature, IdFeature)
-        if feature.vocab.name == "hash":
-            self.vocabularies[table] = HashedRows(feature.vocab.args[0])
-        elif feature.vocab.name == "range":
-            self.vocabularies[table] = RangeRows(feature.vocab.args[0])
-        else:
-            self.vocabularies[table] = ListedRows(self.learned.vocabularies[table])
+        self.vocabularies[table] = vocabulary_of(feature, self.learned.vocabularies.get(table))
         self.rows[table] = self.vocabularies[table].rows
 
     def _map(self, field: Field) -> ValueMap:
@@ -282,14 +252,13 @@ class Encoder:
         default = field.feature.default
         null = vocabulary.rows - 1
         if default is not None:
-            null = int(vocabulary.texts(pa.array([str(default)]))[0])
-        truth = ("0", "1") if isinstance(vocabulary, RangeRows) else ("false", "true")
-        return ValueMap(vocabulary.texts, vocabulary.integers, null, truth)
+            null = int(vocabulary.texts(pa.array([canonical_text(str(default))]))[0])
+        return ValueMap(vocabulary.texts, vocabulary.integers, null)
 
 
 def _default_hash(field: Field) -> int:
     default = field.feature.default
-    return 0 if default is None else int(hash_texts(pa.array([str(default)]))[0])
+    return 0 if default is None else int(hash_texts(pa.array([canonical_text(str(default))]))[0])
 
 
 def _one_chunk(column: Any) -> Any:
@@ -299,10 +268,10 @@ def _one_chunk(column: Any) -> Any:
     return combined.chunk(0) if combined.num_chunks else pa.array([], combined.type)
 
 
-def _align(history: list[tuple[Field, Any, Lists]], faults: Faults) -> None:
+def _align(history: list[tuple[Field, Any]], steps: list[Lists], faults: Faults) -> None:
     """The columns of a sequence have equally many steps in every row, and share their offsets."""
-    first, _, reference = history[0]
-    for field, array, lists in history[1:]:
+    (first, _), reference = history[0], steps[0]
+    for (field, array), lists in zip(history[1:], steps[1:], strict=True):
         odd = lists.lengths != reference.lengths
         if odd.any():
             why = f"has not as many steps as `{first.column}`"

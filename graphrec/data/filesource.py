@@ -11,39 +11,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from graphrec.data.cells import kind_of
 from graphrec.data.csvfile import CsvFile
 from graphrec.data.faults import bad_data
-from graphrec.data.files import fingerprint, format_of
+from graphrec.data.files import Watch, format_of
+from graphrec.data.forms import kind_of
 from graphrec.data.parquetfile import ParquetFile
+from graphrec.data.partitions import partitions_of
 from graphrec.data.plan import Plan
 from graphrec.data.source import Raw, Unit
+from graphrec.data.split import Part, split_at
 from graphrec.errors import DataError, Problem, suggestion
 from graphrec.recipe.training import Data
 
-__all__ = ["FileSource", "Part", "split"]
-
-
-class Part:
-    """The rows of a split: those whose `column` is at least `threshold`, or the others."""
-
-    def __init__(self, column: str, threshold: Any, inside: bool, num_rows: int) -> None:
-        self.column, self.threshold, self.inside, self.num_rows = (
-            column,
-            threshold,
-            inside,
-            num_rows,
-        )
-
-    def mask(self, table: Any) -> Any:
-        """Which rows belong; nulls belong to the training part."""
-        values = table.column(self.column)
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(values.type.value_type)
-        chosen = pc.fill_null(pc.greater_equal(values, self.threshold), False)
-        return chosen if self.inside else pc.invert(chosen)
+__all__ = ["FileSource", "split"]
 
 
 class FileSource:
@@ -65,6 +46,12 @@ class FileSource:
             else CsvFile(path, plan, data)
             for path in files
         ]
+        self._columns = plan.columns
+        # What stands in the path counts where the file itself has no such column.
+        self._partitions = [
+            {n: v for n, v in partitions_of(file.path).items() if n not in file.names}
+            for file in self.files
+        ]
         self._check()
 
     @property
@@ -81,23 +68,39 @@ class FileSource:
         return sum(known) if len(known) == len(counts) else None
 
     @cached_property
+    def watch(self) -> Watch:
+        """The files as they were when first asked for."""
+        return Watch.over(self.paths)
+
+    @property
     def fingerprint(self) -> str:
-        return fingerprint(self.paths)
+        return self.watch.fingerprint
+
+    def check(self) -> None:
+        self.watch.check()
 
     def type_of(self, column: str) -> Any:
         """The Arrow type that holds the column of every file. Raises DataError where none does."""
-        fields = [pa.schema([(column, file.types[column])]) for file in self.files]
+        types = [file.types.get(column, pa.string()) for file in self.files]  # text in the path
+        fields = [pa.schema([(column, kind)]) for kind in types]
         try:
             return pa.unify_schemas(fields, promote_options="permissive").field(column).type
         except pa.ArrowException:
-            kinds = ", ".join(sorted({str(file.types[column]) for file in self.files}))
+            kinds = ", ".join(sorted(set(map(str, types))))
             raise bad_data(
                 "GR705", f"column `{column}` is {kinds} in different files: no type holds them all"
             ) from None
 
     def with_part(self, part: Part) -> FileSource:
         """The same files, cut down to one side of a split."""
-        return FileSource(self.paths, self._plan, self._data, part)
+        other = FileSource(self.paths, self._plan, self._data, part)
+        other.watch = self.watch
+        return other
+
+    @property
+    def nulls(self) -> tuple[str, ...]:
+        """Texts that mean null."""
+        return self._data.nulls
 
     def units(self) -> list[Unit]:
         units = [unit for i, file in enumerate(self.files) for unit in file.units(i)]
@@ -106,8 +109,8 @@ class FileSource:
 
     def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
         if self.part is not None and columns is not None:
-            columns = sorted({*columns, self.part.column})
-        for raw in self.files[unit.file].read(unit, columns):
+            columns = sorted({*columns, self.part.order.column})
+        for raw in self._whole(unit, columns):
             if self.part is None:
                 yield raw
                 continue
@@ -117,16 +120,36 @@ class FileSource:
             table = raw.table.filter(mask)
             yield Raw(table, raw.file, raw.start, raw.read, raw.malformed, index)
 
+    def _whole(self, unit: Unit, columns: Sequence[str] | None) -> Iterator[Raw]:
+        """The unit's rows, with the columns that stand in the file's path."""
+        file, given = self.files[unit.file], self._partitions[unit.file]
+        wanted = list(self._plan.columns if columns is None else columns)
+        beside = {name: given[name] for name in wanted if name in given}
+        if not beside:
+            yield from file.read(unit, columns)
+            return
+        inside = [name for name in wanted if name not in beside] or file.names[:1]
+        for raw in file.read(unit, inside):
+            table = raw.table
+            for name, value in beside.items():
+                table = table.append_column(
+                    name, pa.repeat(pa.scalar(value, pa.string()), table.num_rows)
+                )
+            yield replace(raw, table=table)
+
     def _check(self) -> None:
         problems = []
         first: dict[str, tuple[str, str]] = {}
-        for file in self.files:
+        for file, given in zip(self.files, self._partitions, strict=True):
+            if isinstance(file, CsvFile) and file.headless and not {*file.names} & {*self._columns}:
+                problems.append(_headless(file))
+                continue
             for column in self._plan.columns:
                 seen = file.names.count(column)
-                if seen != 1:
-                    problems.append(_missing(file.label, column, seen, file.names, self._plan))
+                if seen != 1 and column not in given:
+                    problems.append(_missing(file, column, seen, self._plan))
                     continue
-                kind = kind_of(file.types[column])
+                kind = "text" if column in given else kind_of(file.types[column])
                 known = first.setdefault(column, (kind, file.label))
                 if "nothing" in (kind, known[0]):
                     continue
@@ -144,47 +167,36 @@ class FileSource:
             raise DataError(problems)
 
 
-def _missing(label: str, column: str, seen: int, names: Sequence[str], plan: Plan) -> Problem:
+def _missing(file: ParquetFile | CsvFile, column: str, seen: int, plan: Plan) -> Problem:
     if seen:
-        message = f"{label} has {seen} columns called `{column}`"
+        message = f"{file.label} has {seen} columns called `{column}`"
         return Problem("GR703", message, path=f"data.{column}", help="give them different names")
     return Problem(
         "GR703",
-        f"{label} has no column `{column}`, which {plan.uses[column]} needs",
+        f"{file.label} has no column `{column}`, which {plan.uses[column]} needs",
         path=f"data.{column}",
-        help=suggestion(column, names),
+        help=suggestion(column, file.names),
+    )
+
+
+def _headless(file: CsvFile) -> Problem:
+    first = ", ".join(name[:20] for name in file.names[:5])
+    return Problem(
+        "GR703",
+        f"{file.label}: the first line is taken for the names of the columns, and looks like data:"
+        f" {first}",
+        path="data.columns",
+        help="of a file without a header line, give the names: data.columns: [user, item, click]",
     )
 
 
 def split(source: FileSource, column: str, last: int) -> tuple[FileSource, FileSource]:
-    """Training and evaluation part: the rows with the `last` largest values of `column` evaluate.
+    """Training and evaluation part: rows with the `last` largest values of `column` evaluate."""
 
-    One pass over that column; memory grows with its chunk only.
-    """
-    largest: Any = None
-    total = 0
-    for unit in source.units():
-        for raw in source.read(unit, [column]):
-            values = raw.table.column(column)
-            if pa.types.is_dictionary(values.type):
-                values = values.cast(values.type.value_type)
-            total += len(values)
-            counts = pc.value_counts(values.drop_null())
-            found = pa.table({"value": counts.field("values"), "rows": counts.field("counts")})
-            if largest is not None:
-                found = pa.concat_tables([largest, found], promote_options="permissive")
-            merged = found.group_by("value").aggregate([("rows", "sum")])
-            largest = merged.sort_by([("value", "descending")]).slice(0, last)
-            largest = largest.rename_columns({"rows_sum": "rows"})
-    if largest is None or largest.num_rows < last or sum(largest["rows"].to_pylist()) == total:
-        raise bad_data(
-            "GR710",
-            f"data.split: column `{column}` has too few values to hold {last} of them out",
-            "split by another column, or give the evaluation rows files of their own: data.eval",
-        )
-    threshold = largest["value"][last - 1]
-    inside = sum(largest["rows"].to_pylist())
-    return (
-        source.with_part(Part(column, threshold, False, total - inside)),
-        source.with_part(Part(column, threshold, True, inside)),
-    )
+    def arrays() -> Iterator[Any]:
+        for unit in source.units():
+            for raw in source.read(unit, [column]):
+                yield raw.table.column(column)
+
+    training, evaluation = split_at(arrays, column, last, source.nulls)
+    return source.with_part(training), source.with_part(evaluation)

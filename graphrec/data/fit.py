@@ -11,24 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from graphrec.data.cells import (
-    at_row,
-    ids_of_steps,
-    kind_of,
-    lists_of,
-    numbers_of,
-    plain,
-    steps_of,
-    valid_utf8,
-)
+from graphrec.data.cells import at_row, numbers_of
 from graphrec.data.chunk import Array
-from graphrec.data.faults import Faults, bad_data
+from graphrec.data.faults import Faults
 from graphrec.data.files import vocabulary_file
+from graphrec.data.forms import kind_of, plain, settled_table, valid_utf8
 from graphrec.data.learned import Learned
+from graphrec.data.lists import ids_of_steps, steps_of, values_of
 from graphrec.data.numbers import Scale, vectors
 from graphrec.data.plan import Field, plan
 from graphrec.data.quantiles import quantile_edges
 from graphrec.data.source import Raw, Source
+from graphrec.data.spelling import canonical_text, canonical_texts, texts_of_times
+from graphrec.data.value_maps import not_single
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 
 __all__ = ["EXACT", "learn"]
@@ -52,13 +47,14 @@ def learn(recipe: Recipe, source: Source) -> Learned:
         else:
             samples[f.key] = _Sample(zlib.crc32(f.key.encode()))
     for raw in _rows(source, sorted({f.column for f in fields})):
-        faults = Faults(raw.file, raw.table.num_rows, raw.row, recipe.data.bad_rows)
-        found = _values(fields, raw.table, faults)
+        table = settled_table(raw.table, recipe.data.nulls)
+        faults = Faults(raw.file, table.num_rows, raw.row, recipe.data.bad_rows)
+        lessons = _values(fields, table, faults)
         keep = faults.keep()
         if keep is not None:  # what is in quarantined rows teaches nothing
             good = Faults(raw.file, len(keep), raw.row)
-            found = _values(fields, raw.table.take(pa.array(keep)), good)
-        for f, (values, counts) in zip(fields, found, strict=True):
+            lessons = _values(fields, table.take(pa.array(keep)), good)
+        for f, (values, counts) in zip(fields, lessons, strict=True):
             if isinstance(f.feature, IdFeature):
                 counters[str(f.table)].add(values, counts)
             elif isinstance(f.feature, DenseFeature):
@@ -89,8 +85,10 @@ def _given(recipe: Recipe) -> Learned:
                 learned.vocabularies[str(f.table)] = vocabulary_file(feature)
         elif isinstance(feature, DenseFeature) and feature.stats is not None:
             first, second = (np.full(feature.width, x, np.float64) for x in feature.stats)
-            span = second if feature.transform == "zscore" else second - first
-            learned.scales[f.stats] = (first, 1.0 / np.where(span == 0, 1.0, span))
+            zscore = feature.transform == "zscore"
+            span = second if zscore else second - first
+            mean = first if zscore else (first + second) / 2
+            learned.scales[f.stats] = Scale(first, 1.0 / np.where(span == 0, 1.0, span), mean)
     return learned
 
 
@@ -113,69 +111,77 @@ def _rows(source: Source, columns: list[str]) -> Iterator[Raw]:
 
 def _values(fields: list[Field], table: Any, faults: Faults) -> list[tuple[Any, Array | None]]:
     """What each field adds: distinct values and their counts, or numbers (and None)."""
-    found: list[tuple[Any, Array | None]] = []
+    lessons: list[tuple[Any, Array | None]] = []
     for f in fields:
         array = table.column(f.column)
         if isinstance(f.feature, IdFeature):
-            found.append(_counted(f, array))
+            lessons.append(_counted(f, array))
         elif isinstance(f.feature, DenseFeature):
-            found.append((vectors(f, array, faults), None))
+            null = np.full(f.feature.width, np.nan)
+            lessons.append((vectors(f, array, faults, null), None))
         else:
-            found.append((_known_numbers(f, array, faults), None))
-    return found
+            lessons.append((_known_numbers(f, array, faults), None))
+    return lessons
 
 
 def _counted(f: Field, array: Any) -> tuple[Any, Array]:
     """Distinct values of a column and how often each occurs; nulls count for the default."""
     if f.sequence is not None:
-        lists = steps_of(f, array)
+        (lists,) = steps_of([(f, array)])
         array = ids_of_steps(f, lists).values if f.nested else lists.values
     elif f.form == "multi":
-        array = lists_of(array, f.sep, f.column, single=True).values
+        array = values_of(f, array).values
     default = f.feature.default
+    if kind_of(array.type) not in ("text", "numbers", "truth values", "times", "bytes", "nothing"):
+        raise not_single(kind_of(array.type), f.column)
     if pt.is_dictionary(array.type):
         codes = array.indices.drop_null().to_numpy(zero_copy_only=False)
         counts = np.bincount(codes, minlength=len(array.dictionary))
         values = array.dictionary.filter(pa.array(counts > 0))
         counts = counts[counts > 0]
     else:
-        found = pc.value_counts(array.drop_null())
-        values, counts = found.field("values"), found.field("counts").to_numpy(zero_copy_only=False)
-    values, counts = _as_texts(values, counts, f.column)
+        pairs = pc.value_counts(array.drop_null())
+        values, counts = pairs.field("values"), pairs.field("counts").to_numpy(zero_copy_only=False)
+    values, counts = _as_texts(values, counts)
     if array.null_count and default is not None:
-        values = pa.concat_arrays([values, pa.array([str(default)], pa.large_string())])
+        spelled = canonical_text(str(default))
+        values = pa.concat_arrays([values, pa.array([spelled], pa.large_string())])
         counts = np.append(counts, array.null_count)
     return values, counts
 
 
-def _as_texts(values: Any, counts: Array, column: str) -> tuple[Any, Array]:
-    """Distinct values as text; those that are no ids are left to the encoder to refuse."""
+def _as_texts(values: Any, counts: Array) -> tuple[Any, Array]:
+    """Distinct values in their one spelling; those that are no ids are left to the encoder."""
     kind = kind_of(values.type)
     if kind == "numbers" and pt.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False)
         whole = (np.abs(numbers) < 2.0**63) & (np.floor(numbers) == numbers)
         values, counts = pa.array(numbers[whole].astype(np.int64)), counts[whole]
+    elif kind == "truth values":
+        values = values.cast(pa.int8())
+    elif kind == "times":
+        values = texts_of_times(values)
     elif kind == "bytes":
         values = values.cast(pa.binary()).view(pa.string())
-    elif kind.startswith("lists"):
-        raise bad_data(
-            "GR704",
-            f"column `{column}` holds {kind}, but single ids are needed",
-            "say how lists are pooled: pool: sum | mean",
-        )
-    return values.cast(pa.large_string()), counts
+    texts = values.cast(pa.large_string())
+    valid = valid_utf8(texts)
+    if valid is not None:
+        texts, counts = texts.filter(pa.array(valid)), counts[valid]
+    texts = canonical_texts(texts)
+    if pt.is_decimal(values.type):
+        whole = pc.invert(pc.match_substring(texts, ".")).to_numpy(zero_copy_only=False)
+        texts, counts = texts.filter(pa.array(whole)), counts[whole]
+    return texts, counts
 
 
 def _known_numbers(f: Field, array: Any, faults: Faults) -> Array:
     feature = f.feature
     assert isinstance(feature, BucketFeature)
-    lists = lists_of(array, f.sep, f.column, single=True) if f.form == "multi" else None
+    lists = values_of(f, array) if f.form == "multi" else None
     values = plain(array if lists is None else lists.values)
-    if feature.default is None:
-        valid = values.is_valid().to_numpy(zero_copy_only=False)
     report = at_row(faults, array, lists.offsets if lists else None, f.column)
-    numbers = numbers_of(values, feature.default or 0.0, f.column, report)
-    return (numbers if feature.default is not None else numbers[valid]).astype(np.float64)
+    numbers = numbers_of(values, np.nan, f.column, report).astype(np.float64)
+    return numbers[~np.isnan(numbers)]
 
 
 class _Values:
@@ -189,9 +195,7 @@ class _Values:
         self._size = 0
 
     def add(self, values: Any, counts: Array | None) -> None:
-        valid = valid_utf8(values)
-        table = pa.table({"value": values, "count": pa.array(counts, pa.int64())})
-        self._pending.append(table if valid is None else table.filter(pa.array(valid)))
+        self._pending.append(pa.table({"value": values, "count": pa.array(counts, pa.int64())}))
         self._size += len(values)
         if self._size > max(1 << 20, 2 * self._merged.num_rows):
             self._merge()
@@ -212,34 +216,41 @@ class _Values:
 
 
 class _Moments:
-    """Mean, variance and extremes of columns in one pass (Chan, Golub and LeVeque, 1979)."""
+    """Mean, variance and extremes of columns in one pass (Chan, Golub and LeVeque, 1979).
+
+    What is not known (NaN) counts for nothing.
+    """
 
     def __init__(self, width: int) -> None:
-        self.count = 0
+        self.count = np.zeros(width)
         self.mean, self.spread = np.zeros(width), np.zeros(width)
         self.low, self.high = np.full(width, np.inf), np.full(width, -np.inf)
 
     def add(self, values: Array) -> None:
-        if len(values) == 0:
-            return
         values = values.astype(np.float64)
-        count, mean = len(values), values.mean(axis=0)
-        spread = ((values - mean) ** 2).sum(axis=0)
-        total, delta = self.count + count, mean - self.mean
-        self.spread += spread + delta**2 * self.count * count / total
-        self.mean += delta * count / total
+        known = ~np.isnan(values)
+        count = known.sum(axis=0).astype(np.float64)
+        if not count.any():
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = np.where(known, values, 0.0).sum(axis=0) / np.maximum(count, 1.0)
+            spread = (np.where(known, values - mean, 0.0) ** 2).sum(axis=0)
+            total, delta = self.count + count, mean - self.mean
+            whole = np.maximum(total, 1.0)
+            self.spread += spread + delta**2 * self.count * count / whole
+            self.mean += delta * count / whole
         self.count = total
-        self.low = np.minimum(self.low, values.min(axis=0))
-        self.high = np.maximum(self.high, values.max(axis=0))
+        self.low = np.minimum(self.low, np.where(known, values, np.inf).min(axis=0))
+        self.high = np.maximum(self.high, np.where(known, values, -np.inf).max(axis=0))
 
     def scale(self, transform: str) -> Scale:
-        if self.count == 0:
-            return np.zeros_like(self.mean), np.ones_like(self.mean)
+        known = self.count > 0
         if transform == "zscore":
-            shift, span = self.mean, np.sqrt(self.spread / self.count)
+            shift, span = self.mean, np.sqrt(self.spread / np.maximum(self.count, 1.0))
         else:
-            shift, span = self.low, self.high - self.low
-        return shift, 1.0 / np.where(span == 0, 1.0, span)
+            shift = np.where(known, self.low, 0.0)
+            span = np.where(known, self.high, 0.0) - shift
+        return Scale(shift, 1.0 / np.where(known & (span != 0), span, 1.0), self.mean)
 
 
 class _Sample:

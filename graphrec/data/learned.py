@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 from graphrec.data.chunk import Array
 from graphrec.data.numbers import Scale
 from graphrec.data.plan import plan
+from graphrec.data.spelling import canonical_texts
 from graphrec.errors import CheckpointError, Problem
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 
 __all__ = ["Learned", "load", "save"]
 
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass
@@ -46,8 +47,8 @@ def save(learned: Learned, folder: Path) -> None:
         "version": _VERSION,
         "edges": {name: edges.tolist() for name, edges in sorted(learned.edges.items())},
         "scales": {
-            name: [shift.tolist(), factor.tolist()]
-            for name, (shift, factor) in sorted(learned.scales.items())
+            name: [part.tolist() for part in scale]
+            for name, scale in sorted(learned.scales.items())
         },
     }
     with (folder / "stats.json").open("w", encoding="utf-8") as text:
@@ -61,12 +62,13 @@ def load(recipe: Recipe, folder: Path) -> Learned:
     path = folder / "stats.json"
     try:
         stats = json.loads(path.read_text(encoding="utf-8"))
-        if stats["version"] != _VERSION:
-            raise ValueError(f"version {stats['version']}, understood here: {_VERSION}")
+        if stats["version"] not in (1, _VERSION):
+            raise ValueError(f"version {stats['version']}, understood here: 1 to {_VERSION}")
         learned = Learned(
             edges={name: np.array(e, np.float64) for name, e in stats["edges"].items()},
             scales={
-                n: (np.array(a, float), np.array(b, float)) for n, (a, b) in stats["scales"].items()
+                name: _scale(*(np.array(part, float) for part in parts))
+                for name, parts in stats["scales"].items()
             },
         )
         for f in plan(recipe).fields:
@@ -75,7 +77,8 @@ def load(recipe: Recipe, folder: Path) -> Learned:
                 path = _file(folder / "vocab", str(f.table))
                 if str(f.table) not in learned.vocabularies:
                     values = pq.read_table(path)["value"].combine_chunks()
-                    learned.vocabularies[str(f.table)] = values
+                    old = stats["version"] == 1
+                    learned.vocabularies[str(f.table)] = _spelled(values) if old else values
         path = folder / "stats.json"
         for f in plan(recipe).fields:
             if isinstance(f.feature, BucketFeature):
@@ -93,6 +96,17 @@ def load(recipe: Recipe, folder: Path) -> Learned:
         )
         raise CheckpointError(Problem("GR805", f"{path} can't be used: {said}")) from None
     return learned
+
+
+def _scale(shift: Array, factor: Array, mean: Array | None = None) -> Scale:
+    """Version 1 had no mean: null was 0 before the transform."""
+    return Scale(shift, factor, np.zeros_like(shift) if mean is None else mean)
+
+
+def _spelled(values: Any) -> Any:
+    """Values of version 1 in their one spelling, where they stay different."""
+    spelled = canonical_texts(values)
+    return spelled if len(spelled.unique()) == len(values) else values
 
 
 def _file(vocab: Path, table: str) -> Path:

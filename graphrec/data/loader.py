@@ -18,6 +18,7 @@ from graphrec.data.encoder import Encoder
 from graphrec.data.faults import bad_data
 from graphrec.data.remarks import check_limits
 from graphrec.data.source import CHUNK_ROWS, Source, Unit
+from graphrec.errors import DataError
 from graphrec.recipe.model import Recipe
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Loader:
         Close the iterator to stop the threads early. Raises DataError for bad data and for an epoch
         without rows.
         """
+        self.source.check()
         batches = self._batches(number, start_row)
         if self.workers:
             first = batches
@@ -89,7 +91,11 @@ class Loader:
             try:
                 while True:
                     before = time.perf_counter()
-                    item = next(batches, None)
+                    try:
+                        item = next(batches, None)
+                    except DataError:
+                        self.source.check()  # rows that changed are the better reason
+                        raise
                     self.wait_seconds += time.perf_counter() - before
                     if item is None:
                         break
@@ -103,6 +109,7 @@ class Loader:
                 self.counts.skipped += self.counts.read - done
         if not handed and not start_row:
             raise bad_data("GR712", f"{self.source.name}: no rows are left to use")
+        self.source.check()
         check_limits(self.encoder.recipe, self.counts, self.source.name)
 
     def _batches(

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from graphrec.data.cells import Lists, at_row, kind_of, lists_of, numbers_of
+from graphrec.data.cells import at_row, numbers_of
 from graphrec.data.chunk import Array, Ragged
 from graphrec.data.faults import Faults
+from graphrec.data.forms import kind_of
+from graphrec.data.lists import Lists, lists_of
 from graphrec.data.plan import Field
 from graphrec.recipe.model import BucketFeature, DenseFeature
 
 __all__ = ["Scale", "cut", "dense", "transform", "vectors"]
 
-Scale = tuple[Array, Array]
-"""Shift and factor, [width] each: (x - shift) * factor."""
+
+class Scale(NamedTuple):
+    """(x - shift) * factor, and the `mean` that stands for null; [width] each."""
+
+    shift: Array
+    factor: Array
+    mean: Array
 
 
 def dense(
@@ -24,11 +31,12 @@ def dense(
     """A dense column, transformed: float32 [B, width], or Ragged [T, width] in a sequence."""
     feature = field.feature
     assert isinstance(feature, DenseFeature)
+    null = _null(feature, scale)
     if lists is None or field.nested:
-        values = vectors(field, array, faults, lists)
+        values = vectors(field, array, faults, null, lists)
     else:
         report = at_row(faults, array, lists.offsets, field.column)
-        values = numbers_of(lists.values, feature.default, field.column, report)[:, None]
+        values = numbers_of(lists.values, float(null[0]), field.column, report)[:, None]
     result = transform(values, feature.transform, scale)
     large = np.logical_not(np.isfinite(result).all(axis=-1))
     if large.any():
@@ -38,8 +46,17 @@ def dense(
     return result if lists is None else Ragged(result, lists.offsets)
 
 
-def vectors(field: Field, array: Any, faults: Faults, steps: Lists | None = None) -> Array:
-    """Numbers [B, width] with nulls replaced by the default, not yet transformed.
+def _null(feature: DenseFeature, scale: Scale | None) -> Array:
+    """What stands for null [width], before the transform."""
+    if feature.default is not None:
+        return np.full(feature.width, feature.default)
+    return np.zeros(feature.width) if scale is None else scale.mean
+
+
+def vectors(
+    field: Field, array: Any, faults: Faults, null: Array, steps: Lists | None = None
+) -> Array:
+    """Numbers [B, width], not yet transformed, with `null` [width] for those that are not there.
 
     With `steps`, the column's lists, a vector for each of them: [T, width].
     """
@@ -50,22 +67,28 @@ def vectors(field: Field, array: Any, faults: Faults, steps: Lists | None = None
     is_list = kind_of(cells.type).startswith("lists")
     if width == 1 and not is_list and sep is None:
         report = at_row(faults, array, None, column)
-        return numbers_of(cells, feature.default, column, report)[:, None]
-    lists = lists_of(cells, sep, column, single=width == 1)
+        return numbers_of(cells, float(null[0]), column, report)[:, None]
+    lists = lists_of(cells, sep, column, single=width == 1, nulls=field.nulls)
     rows = lists.offsets if steps is None else lists.offsets[steps.offsets]
-    flat = numbers_of(lists.values, feature.default, column, at_row(faults, array, rows, column))
+    report = at_row(faults, array, rows, column)
+    flat = numbers_of(lists.values, np.nan, column, report)
     lengths = lists.lengths
     full = lengths == width
     if full.all():
-        return flat.reshape(len(lengths), width)
+        return _filled(flat.reshape(len(lengths), width), null)
     valid = cells.is_valid().to_numpy(zero_copy_only=False)
     if sep is not None and width == 1:
         valid &= lengths > 0
     report = at_row(faults, array, None if steps is None else steps.offsets, column)
     report(~full & valid, f"has not {width} numbers")
-    values = np.full((len(lengths), width), feature.default, flat.dtype)
+    values = np.full((len(lengths), width), np.nan, flat.dtype)
     values[full] = flat[np.repeat(full, lengths)].reshape(-1, width)
-    return values
+    return _filled(values, null)
+
+
+def _filled(values: Array, null: Array) -> Array:
+    missing = np.isnan(values)
+    return np.where(missing, null.astype(values.dtype), values) if missing.any() else values
 
 
 def transform(values: Array, name: str, scale: Scale | None) -> Array:
@@ -74,11 +97,11 @@ def transform(values: Array, name: str, scale: Scale | None) -> Array:
     >>> transform(np.array([[-1.0], [0.0]]), "log1p", None).round(3).tolist()
     [[-0.6930000185966492], [0.0]]
     """
-    if name == "log1p":
-        values = np.copysign(np.log1p(np.abs(values)), values)
-    elif scale is not None:
-        values = (values - scale[0]) * scale[1]
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
+        if name == "log1p":
+            values = np.copysign(np.log1p(np.abs(values)), values)
+        elif scale is not None:
+            values = (values - scale.shift) * scale.factor
         return values.astype(np.float32)
 
 
@@ -93,7 +116,7 @@ def cut(
     numbers = numbers_of(
         values, 0.0 if feature.default is None else feature.default, field.column, report
     )
-    found = np.searchsorted(edges, numbers.astype(np.float64), side="right").astype(np.int32)
+    buckets = np.searchsorted(edges, numbers.astype(np.float64), side="right").astype(np.int32)
     if feature.default is None and values.null_count:
-        found[values.is_null().to_numpy(zero_copy_only=False)] = rows - 1
-    return found
+        buckets[values.is_null().to_numpy(zero_copy_only=False)] = rows - 1
+    return buckets

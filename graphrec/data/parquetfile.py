@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from graphrec.data.faults import bad_data
+from graphrec.data.forms import is_list
 from graphrec.data.plan import Plan
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
 from graphrec.errors import DataError
@@ -40,21 +41,24 @@ class ParquetFile:
         self._columns = [c for c in plan.columns if c in self.types]
         # Texts come as dictionaries: what is done per value is then done once per distinct value.
         texts = {c for c in self._columns if c in plan.ids() and _is_text(self.types[c])}
-        self._texts = sorted(texts - self._mostly_distinct())
+        self._texts = sorted(texts - self._not_dictionaries())
 
-    def _mostly_distinct(self) -> set[str]:
-        """Columns too large for indices into one dictionary page: their writers gave it up.
+    def _not_dictionaries(self) -> set[str]:
+        """Columns that Arrow should not hand out as dictionaries.
 
-        Arrow would build the dictionary of a whole row group, and hand it out with every chunk.
+        Those too large for indices into one dictionary page: their writers gave it up, and Arrow
+        would build the dictionary of a whole row group, and hand it out with every chunk. And those
+        of delta encodings, for which it has no such decoder.
         """
-        found: set[str] = set()
+        columns: set[str] = set()
         for number in range(self._footer.num_row_groups):
             group = self._footer.row_group(number)
             for leaf in range(group.num_columns):
                 column = group.column(leaf)
-                if column.total_uncompressed_size > _INDEX * column.num_values + _DICTIONARY:
-                    found.add(column.path_in_schema)
-        return found
+                large = column.total_uncompressed_size > _INDEX * column.num_values + _DICTIONARY
+                if large or any(name.startswith("DELTA") for name in column.encodings):
+                    columns.add(column.path_in_schema)
+        return columns
 
     def units(self, number: int) -> list[Unit]:
         """Row groups; small neighbours are read together."""
@@ -74,6 +78,9 @@ class ParquetFile:
         """The unit's rows; raises DataError where the file is damaged."""
         start = unit.start
         wanted = self._columns if columns is None else list(columns)
+        # Arrow can't join the dictionaries inside lists of several row groups.
+        apart = any(_has_inner_dictionary(self.types[c]) for c in wanted)
+        parts = [[part] for part in unit.parts] if apart else [list(unit.parts)]
         try:
             with pq.ParquetFile(
                 self.path,
@@ -81,13 +88,14 @@ class ParquetFile:
                 read_dictionary=[c for c in self._texts if c in wanted],
                 pre_buffer=False,
                 buffer_size=_BUFFER,
+                page_checksum_verification=True,
             ) as file:
-                batches = file.iter_batches(
-                    CHUNK_ROWS, row_groups=list(unit.parts), columns=wanted, use_threads=False
-                )
-                for table in batches:
-                    yield Raw(table, self.label, start, table.num_rows)
-                    start += table.num_rows
+                for some in parts:
+                    for table in file.iter_batches(
+                        CHUNK_ROWS, row_groups=some, columns=wanted, use_threads=False
+                    ):
+                        yield Raw(table, self.label, start, table.num_rows)
+                        start += table.num_rows
         except (OSError, pa.ArrowException) as fault:
             raise unreadable(f"{self.label} (after row {start})", fault, "Parquet") from None
 
@@ -102,6 +110,10 @@ def unreadable(place: str, fault: Exception, form: str) -> DataError:
         f"{place}: can't be read as {form}: {said}",
         "is it complete? write or copy it again",
     )
+
+
+def _has_inner_dictionary(kind: Any) -> bool:
+    return is_list(kind) and pa.types.is_dictionary(kind.value_type)
 
 
 def _is_text(kind: Any) -> bool:

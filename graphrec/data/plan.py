@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from graphrec.recipe.model import (
@@ -17,7 +17,10 @@ from graphrec.recipe.model import (
 )
 from graphrec.recipe.tasks import grouping_columns
 
-__all__ = ["Cross", "Field", "Plan", "plan"]
+__all__ = ["INSIDE", "Cross", "Field", "Plan", "plan"]
+
+INSIDE = "inside"
+"""`weights: inside`: no column, but a part of every value."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +38,30 @@ class Field:
     table: str | None = None
     sequence: SequenceFeature | None = None
     sep: str | None = None
+    nulls: tuple[str, ...] = ()
 
     @property
     def weights(self) -> str | None:
         """Column of the values' weights."""
-        return (
-            self.feature.weights
-            if isinstance(self.feature, IdFeature) and not self.sequence
-            else None
-        )
+        written = self._weights
+        return None if written == INSIDE else written
+
+    @property
+    def inside(self) -> bool:
+        """Whether every value carries its weight: `17:0.35`."""
+        return self._weights == INSIDE
+
+    @property
+    def _weights(self) -> str | None:
+        single = self.sequence is None and isinstance(self.feature, IdFeature)
+        return self.feature.weights if single else None  # type: ignore[union-attr]
+
+    @property
+    def pad(self) -> int | float | str | None:
+        """The value that fills up lists and is none."""
+        if self.sequence is not None:
+            return self.sequence.pad
+        return self.feature.pad if isinstance(self.feature, IdFeature) else None
 
     @property
     def nested(self) -> bool:
@@ -100,13 +118,13 @@ class Plan:
 
     def ids(self) -> frozenset[str]:
         """Columns that are read as text from CSV and as dictionaries from Parquet."""
-        found = {f.column for f in self.fields if isinstance(f.feature, IdFeature)}
-        return frozenset(found | set(self.groups.values()))
+        ids = {f.column for f in self.fields if isinstance(f.feature, IdFeature)}
+        return frozenset(ids | set(self.groups.values()))
 
 
 def plan(recipe: Recipe) -> Plan:
     """What the recipe needs of its data."""
-    fields = {f.key: f for f in _fields(recipe)}
+    fields = {f.key: replace(f, nulls=recipe.data.nulls) for f in _fields(recipe)}
     crosses = tuple(
         Cross(name, tuple(fields[part] for part in f.of), f.share or name, f.vocab.args[0])
         for name, f in sorted(recipe.features.items())
@@ -136,7 +154,7 @@ def plan(recipe: Recipe) -> Plan:
 
 
 def _fields(recipe: Recipe) -> list[Field]:
-    found = []
+    fields = []
     for name, feature in sorted(recipe.features.items()):
         if isinstance(feature, SequenceFeature):
             for base in sorted(feature.of):
@@ -146,16 +164,18 @@ def _fields(recipe: Recipe) -> list[Field]:
                 table = None if isinstance(part, DenseFeature) else (part.share or base)
                 if table and not feature.share:
                     table = f"{name}__{base}"
-                found.append(
+                fields.append(
                     Field(f"{name}.{base}", column, part, "sequence", table, feature, feature.sep)
                 )
         elif isinstance(feature, DenseFeature):
-            found.append(Field(name, feature.column or name, feature, sep=feature.sep))
+            fields.append(Field(name, feature.column or name, feature, sep=feature.sep))
         elif not isinstance(feature, CrossFeature):
             form: Literal["single", "multi"] = "multi" if feature.pool else "single"
             table = feature.share or name
-            found.append(Field(name, feature.column or name, feature, form, table, sep=feature.sep))
-    return found
+            fields.append(
+                Field(name, feature.column or name, feature, form, table, sep=feature.sep)
+            )
+    return fields
 
 
 def _beside(recipe: Recipe) -> tuple[dict[str, str], dict[str, str]]:

@@ -59,6 +59,9 @@ class Source(Protocol):
     def fingerprint(self) -> str:
         """Hexadecimal digest that changes with the data."""
 
+    def check(self) -> None:
+        """Raise DataError where the rows are not those any more that were opened."""
+
     def units(self) -> list[Unit]:
         """The parts, in the order of the data."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from graphrec.data.cells import at_row, numbers_of
+from graphrec.data.cells import at_row, narrowed, numbers_of
 from graphrec.data.chunk import NULL_KEY, Array, Chunk
 from graphrec.data.counts import Counts, widen
 from graphrec.data.faults import Faults
@@ -18,6 +17,8 @@ from graphrec.recipe.model import Task
 
 __all__ = ["Targets"]
 
+_MISSING = " (a label that is not known is null)"
+_HALVES = " (not known: write null; of labels -1 and 1: label: {column: ..., above: 0})"
 _STRETCH = 1000  # rows of one class in a row: by chance only where the other class is rare
 
 
@@ -56,8 +57,8 @@ class Targets:
             else:
                 array = table.column(column)
                 report = at_row(faults, array, None, column)
-                values = numbers_of(array, 0.0, column, report).astype(np.float32)
-                chunk.columns[key] = _with_nulls(values, array)
+                values = numbers_of(array, np.nan, column, report, nan_is_null=True)
+                chunk.columns[key] = narrowed(values, report)
 
     def count(self, chunk: Chunk, counts: Counts) -> None:
         """Count labels that are missing, rows that teach, and rows in stretches of one class."""
@@ -87,38 +88,27 @@ class Targets:
 
 
 def _label(task: Task, array: Any, faults: Faults) -> Array:
+    """Labels [B]: float32 with NaN, or int64 classes with -1, where there is none."""
     assert task.label is not None
     column = task.label.column
     report = at_row(faults, array, None, column)
-    values = numbers_of(array, 0.0, column, report)
-    valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
+    values = numbers_of(array, np.nan, column, report, nan_is_null=True)
+    known = ~np.isnan(values)
     if task.kind == "multiclass":
         classes = task.classes or 0
         legal = (values == np.floor(values)) & (values >= 0) & (values < classes)
-        _refuse(legal, valid, f"is no class 0..{classes - 1}", report)
-        labels = np.where(legal, values, 0).astype(np.int64)
-        return labels if valid is None else np.where(valid, labels, -1)
+        help_text = "" if not (known & (values == -1)).any() else _MISSING
+        report(known & ~legal, f"is no class 0..{classes - 1}{help_text}")
+        return np.where(known & legal, values, -1).astype(np.int64)
     if task.label.above is not None:
-        values = values > task.label.above
+        values = np.where(known, values > task.label.above, np.nan)
     if task.label.transform == "log1p":
-        values = np.sign(values) * np.log1p(np.abs(values))
+        values = np.copysign(np.log1p(np.abs(values)), values)
     if task.kind == "binary":
-        _refuse((values == 0) | (values == 1), valid, "is neither 0 nor 1", report)
-    return _with_nulls(values.astype(np.float32), array)
-
-
-def _refuse(
-    legal: Array, valid: Array | None, why: str, report: Callable[[Array, str], None]
-) -> None:
-    if not legal.all():
-        report(~legal if valid is None else ~legal & valid, why)
-
-
-def _with_nulls(values: Array, array: Any) -> Array:
-    if not array.null_count:
-        return values
-    valid = array.is_valid().to_numpy(zero_copy_only=False)
-    return np.where(valid, values, np.float32(np.nan))
+        bad = known & (values != 0) & (values != 1)
+        help_text = _HALVES if (known & (values == -1)).any() else ""
+        report(bad, f"is neither 0 nor 1{help_text}")
+    return narrowed(values, report)
 
 
 def _weights(array: Any, column: str, faults: Faults) -> Array:
@@ -127,4 +117,4 @@ def _weights(array: Any, column: str, faults: Faults) -> Array:
     report(values < 0, "is a negative weight")
     if array.null_count:
         report(array.is_null().to_numpy(zero_copy_only=False), "is no weight")
-    return values.astype(np.float32)
+    return narrowed(values, report)

@@ -1,131 +1,47 @@
-"""Values -> table rows: `hash(N)`, integers 0..N-1, and listed values (`file`, `fit`).
-
-Every table has one row more than it has known values: the last one is for unseen values and null.
-"""
+"""Functions of single values, applied to whole Arrow columns of any kind."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from decimal import Decimal
-from typing import Any, Protocol
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.types as pt
 
-from graphrec.data.cells import kind_of, valid_utf8
+from graphrec.data.cells import Report
 from graphrec.data.chunk import Array
 from graphrec.data.faults import bad_data
-from graphrec.data.hashing import hash_integers, hash_texts
+from graphrec.data.forms import kind_of, valid_utf8
+from graphrec.data.spelling import canonical_texts, texts_of_times
+from graphrec.errors import DataError
 
-__all__ = ["HashedRows", "ListedRows", "RangeRows", "ValueMap", "Vocabulary", "canonical_integers"]
+__all__ = ["ValueMap", "not_single"]
 
-_INTEGER = r"^(0|-?[1-9][0-9]{0,18})$"
-_LEAST, _MOST = (pa.scalar(Decimal(bound), pa.decimal128(38, 0)) for bound in (-(2**63), 2**63 - 1))
-_DENSE = 1 << 22  # integers spread over less than this are looked up in a plain array
-
-
-class Vocabulary(Protocol):
-    """What a table's rows stand for; `rows` counts the last row too. -1 marks an illegal value."""
-
-    rows: int
-
-    def texts(self, values: Any) -> Array:
-        """Rows [T] of texts without nulls."""
-
-    def integers(self, values: Array) -> Array:
-        """Rows [T] of integers."""
+_KEPT = 1 << 18  # values of dictionaries that a map remembers, besides the latest
 
 
-class HashedRows:
-    """`hash(N)`: values share rows by nature; nothing is unseen."""
-
-    def __init__(self, size: int) -> None:
-        self.size, self.rows = size, size + 1
-
-    def texts(self, values: Any) -> Array:
-        return _narrow(hash_texts(values) % np.uint64(self.size), self.rows)
-
-    def integers(self, values: Array) -> Array:
-        return _narrow(hash_integers(values) % np.uint64(self.size), self.rows)
-
-
-class RangeRows:
-    """Integers 0..N-1 are rows themselves; others go to the last row."""
-
-    def __init__(self, size: int) -> None:
-        self.size, self.rows = size, size + 1
-
-    def texts(self, values: Any) -> Array:
-        written = pc.match_substring_regex(values, r"^-?[0-9]+$")
-        short = pc.match_substring_regex(values, r"^-?0*[0-9]{1,18}$")
-        rows = self.integers(_integers(pc.if_else(short, values, "-1")))
-        rows[~written.to_numpy(zero_copy_only=False)] = -1
-        return rows
-
-    def integers(self, values: Array) -> Array:
-        inside = (values >= 0) & (values < self.size)
-        return _narrow(np.where(inside, values, self.size), self.rows)
+def not_single(kind: str, column: str) -> DataError:
+    """The error for a column that holds no single ids."""
+    help_text = ""
+    if kind.startswith("lists"):
+        help_text = "say how lists are pooled: pool: sum | mean"
+    elif kind == "maps":
+        help_text = "pool: sum, weights: inside reads the keys as ids and the values as weights"
+    return bad_data(
+        "GR704", f"column `{column}` holds {kind}, but single ids are needed", help_text
+    )
 
 
-class ListedRows:
-    """The values of a list (`file`, `fit`); others go to the last row."""
+@dataclass
+class _Dictionary:
+    """Results for the values of a dictionary, one more for null; and cells without a meaning."""
 
-    def __init__(self, values: Any) -> None:
-        self.values = values
-        self.rows = len(values) + 1
-        hashes = hash_texts(values)
-        self._order = np.argsort(hashes, kind="stable")
-        self._hashes = hashes[self._order]
-        if len(values) and bool((self._hashes[1:] == self._hashes[:-1]).any()):
-            raise bad_data("GR120", "two values of a vocabulary have the same 64-bit hash")
-        numbers, rows = canonical_integers(values)
-        order = np.argsort(numbers, kind="stable")
-        self._numbers, self._number_rows = numbers[order], rows[order]
-        self._low = int(self._numbers[0]) if len(numbers) else 0
-        span = int(self._numbers[-1]) - self._low + 1 if len(numbers) else 0
-        self._direct: Array | None = None
-        if 0 < span <= max(_DENSE, 4 * len(numbers)):
-            self._direct = np.full(span, len(values), np.int32)
-            self._direct[self._numbers - self._low] = self._number_rows
-
-    def texts(self, values: Any) -> Array:
-        unseen = self.rows - 1
-        if unseen == 0 or len(values) == 0:
-            return np.full(len(values), unseen, np.int32)
-        hashes = hash_texts(values)
-        place = np.minimum(np.searchsorted(self._hashes, hashes), unseen - 1)
-        rows = self._order[place]
-        # Equal hashes are not proof: an unseen value must never land on a known value's row.
-        same = pc.equal(self.values.take(pa.array(rows)), values.cast(self.values.type))
-        return _narrow(np.where(same.to_numpy(zero_copy_only=False), rows, unseen), self.rows)
-
-    def integers(self, values: Array) -> Array:
-        unseen = self.rows - 1
-        if len(self._numbers) == 0:
-            return np.full(len(values), unseen, np.int32)
-        if self._direct is not None:
-            place = values - self._low
-            outside = (place < 0) | (place >= len(self._direct)) | (values < self._low)
-            if not outside.any():
-                return self._direct.take(place)
-            return np.where(
-                outside, np.int32(unseen), self._direct.take(np.where(outside, 0, place))
-            )
-        place = np.minimum(np.searchsorted(self._numbers, values), len(self._numbers) - 1)
-        found = self._numbers.take(place) == values
-        return _narrow(np.where(found, self._number_rows.take(place), unseen), self.rows)
-
-
-def canonical_integers(texts: Any) -> tuple[Array, Array]:
-    """The texts that are integers as Arrow writes them, as numbers, and their positions."""
-    known = pc.match_substring_regex(texts, _INTEGER).to_numpy(zero_copy_only=False)
-    places = np.flatnonzero(known)
-    numbers = texts.take(pa.array(places)).cast(pa.decimal128(38, 0))
-    fits = pc.and_(pc.greater_equal(numbers, _LEAST), pc.less_equal(numbers, _MOST))
-    places = places[fits.to_numpy(zero_copy_only=False)]
-    return numbers.filter(fits).cast(pa.int64()).to_numpy(zero_copy_only=False), places
+    values: Any
+    results: Array
+    bad: dict[str, Array]
 
 
 class ValueMap:
@@ -140,12 +56,11 @@ class ValueMap:
         texts: Callable[[Any], Array],
         integers: Callable[[Array], Array],
         null: int,
-        truth: Sequence[str] = ("false", "true"),
     ) -> None:
-        self._texts, self._integers, self._null, self._truth = texts, integers, null, truth
-        self._last: tuple[Any, Array, dict[str, Array]] | None = None
+        self._texts, self._integers, self._null = texts, integers, null
+        self._known: list[_Dictionary] = []
 
-    def __call__(self, array: Any, column: str, faults: Callable[[Array, str], None]) -> Array:
+    def __call__(self, array: Any, column: str, faults: Report) -> Array:
         """Results [T]; cells without a meaning are reported and come back as null does."""
         kind = kind_of(array.type)
         if kind == "nothing":
@@ -157,36 +72,32 @@ class ValueMap:
         if kind == "numbers":
             return self._of_numbers(array, column, faults)
         if kind == "truth values":
-            texts = pa.array(self._truth)
-            codes = array.cast(pa.int8())
-            return self(pa.DictionaryArray.from_arrays(codes, texts), column, faults)
-        if kind in ("times", "bytes"):
-            array = array.cast(pa.string() if kind == "times" else pa.binary())
-            array = array if kind == "times" else array.view(pa.string())
+            return self._of_numbers(array.cast(pa.int8()), column, faults)
+        if kind == "times":
+            array = texts_of_times(array)
+        elif kind == "bytes":
+            array = array.cast(pa.binary()).view(pa.string())
         elif kind != "text":
-            raise bad_data(
-                "GR704",
-                f"column `{column}` holds {kind}, but single ids are needed",
-                "say how lists are pooled: pool: sum | mean" if kind.startswith("lists") else "",
-            )
+            raise not_single(kind, column)
         return self._of_texts(array, faults)
 
-    def _of_texts(self, array: Any, faults: Callable[[Array, str], None]) -> Array:
+    def _of_texts(self, array: Any, faults: Report) -> Array:
         if not pt.is_string(array.type) and not pt.is_large_string(array.type):
             array = array.cast(pa.string())
         good = valid_utf8(array)
         if good is not None:
             faults(~good, "is not valid UTF-8")
             array = pc.if_else(pa.array(good), array, pa.scalar(None, array.type))
+        array = canonical_texts(array)
         if not array.null_count:
             return self._checked(self._texts(array), faults, None)
         valid = array.is_valid().to_numpy(zero_copy_only=False)
         return self._checked(self._spread(self._texts(array.drop_null()), valid), faults, valid)
 
-    def _of_numbers(self, array: Any, column: str, faults: Callable[[Array, str], None]) -> Array:
+    def _of_numbers(self, array: Any, column: str, faults: Report) -> Array:
         valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
         if pt.is_decimal(array.type):
-            return self(array.cast(pa.string()), column, faults)
+            return self(_whole(array, faults), column, faults)
         if pt.is_uint64(array.type) and (pc.max(array).as_py() or 0) >= 1 << 63:
             return self(array.cast(pa.string()), column, faults)
         if array.null_count:
@@ -202,35 +113,41 @@ class ValueMap:
         results = self._integers(values.astype(np.int64, copy=False))
         return results if valid is None or valid.all() else np.where(valid, results, self._null)
 
-    def _by_dictionary(
-        self, array: Any, column: str, faults: Callable[[Array, str], None]
-    ) -> Array:
-        last = self._last
-        if last is None or not last[0].equals(array.dictionary):
-            bad: dict[str, Array] = {}
-            results = self(array.dictionary, column, lambda mask, why: bad.update({why: mask}))
-            extended = np.append(results, np.array([self._null], results.dtype))
-            last = (array.dictionary, extended, bad)
-            self._last = last
+    def _by_dictionary(self, array: Any, column: str, faults: Report) -> Array:
+        known = self._dictionary(array.dictionary, column, faults)
         codes = array.indices
         if codes.null_count:
-            codes = pc.fill_null(codes.cast(pa.int64()), len(last[0]))
+            codes = pc.fill_null(codes.cast(pa.int64()), len(array.dictionary))
         codes = codes.to_numpy(zero_copy_only=False)
-        for why, mask in last[2].items():
+        for why, mask in known.bad.items():
             marked = np.append(mask, False)[codes]
             if marked.any():
                 faults(marked, why)
-        found: Array = last[1].take(codes)
-        return found
+        results: Array = known.results.take(codes)
+        return results
+
+    def _dictionary(self, values: Any, column: str, faults: Report) -> _Dictionary:
+        """What was computed for a dictionary; several files are read in turn."""
+        for known in self._known:
+            if known.values is values or known.values.equals(values):
+                return known
+        bad: dict[str, Array] = {}
+        results = self(values, column, lambda mask, why: bad.update({why: mask}))
+        known = _Dictionary(values, np.append(results, np.array([self._null], results.dtype)), bad)
+        kept, size = [known], len(values)
+        for other in self._known:
+            size += len(other.values)
+            if size <= _KEPT:
+                kept.append(other)
+        self._known = kept
+        return known
 
     def _spread(self, results: Array, valid: Array) -> Array:
         full = np.full(len(valid), self._null, results.dtype)
         full[valid] = results
         return full
 
-    def _checked(
-        self, results: Array, faults: Callable[[Array, str], None], valid: Array | None
-    ) -> Array:
+    def _checked(self, results: Array, faults: Report, valid: Array | None) -> Array:
         if results.dtype.kind != "i" or not (bad := results == -1).any():
             return results
         if valid is not None:
@@ -239,10 +156,10 @@ class ValueMap:
         return np.where(bad, self._null, results)
 
 
-def _integers(texts: Any) -> Array:
-    values: Array = pc.cast(texts, pa.int64()).to_numpy(zero_copy_only=False)
-    return values
-
-
-def _narrow(rows: Array, count: int) -> Array:
-    return rows.astype(np.int32 if count <= 1 << 31 else np.int64)
+def _whole(decimals: Any, faults: Report) -> Any:
+    """Decimals as texts; those that are no whole numbers are reported, and null."""
+    texts = canonical_texts(decimals.cast(pa.string()))
+    part = pc.fill_null(pc.match_substring(texts, "."), False)
+    if pc.any(part).as_py():
+        faults(part.to_numpy(zero_copy_only=False), "is not a whole number, but an id")
+    return pc.if_else(part, pa.scalar(None, texts.type), texts)

@@ -15,49 +15,50 @@ from graphrec.nn.gather import Part, gather
 from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import KERNELS, RowKernel, choose
 from graphrec.nn.parameter_slice import PiecewiseModule
+from graphrec.nn.seeding import is_drawn_later
 from graphrec.nn.table_group import DenseGroup, TableGroup, dense_groups, table_groups
-from graphrec.nn.tables import Column, Dense, Table, sized
+from graphrec.nn.tables import Column, Dense, Table, declared, sized
 
 __all__ = ["Embeddings"]
 
 
 class Embeddings(PiecewiseModule):
-    """Embedding tables and the columns that read them.
+    """Embedding tables and the columns that read them; lookups may declare their tables.
 
     `rows` gives the number of rows of tables declared with `FIT`. Parameters are packed
     (`named_parameters` shows `packed_16`, one tensor for all trainable tables of width 16), but
     `state_dict` has one tensor a table, `<table>.weight` [rows, dim], `<column>.weight`
     [width, dim] for the learned vectors of numbers, and `<column>.w`, `.m`, `.meta` for AutoDis.
     Gradients of packed tables are sparse. `kernel` (`auto`, `native`, `fbgemm`, `torch`) says what
-    runs on the CPU, here and in the tables' optimizer; see `graphrec.nn.native.choose`. With
-    `draw=False` weights are whatever memory held, until `reset` (which `initialize` calls).
+    runs on the CPU, here and in the tables' optimizer; see `graphrec.nn.native.choose`.
 
-    >>> shop = Embeddings([Table("item", rows=11, dim=2)], [Lookup("bought", table="item")])
-    >>> shop({"bought": torch.tensor([1, 10, 1])}).concat(["bought"]).shape, list(shop.state_dict())
-    (torch.Size([3, 2]), ['item.weight'])
+    >>> shop = Embeddings([Lookup("item", rows=11, dim=2), Lookup("bought", table="item")])
+    >>> embedded = shop({"item": torch.tensor([1, 10]), "bought": torch.tensor([3, 3])})
+    >>> embedded.concat().shape, embedded.concat(["item"]).shape, list(shop.state_dict())
+    (torch.Size([2, 4]), torch.Size([2, 2]), ['item.weight'])
     """
 
     def __init__(
         self,
-        tables: Sequence[Table],
-        lookups: Sequence[Column],
+        columns: Sequence[Table | Column],
+        lookups: Sequence[Column] = (),
         rows: Mapping[str, int] | None = None,
         *,
         kernel: str = "auto",
-        draw: bool = True,
     ) -> None:
         super().__init__()
         if kernel not in KERNELS:
             raise ValueError(f"kernel `{kernel}` of tables is none of {', '.join(KERNELS)}")
         self.kernel = kernel
-        columns = sorted(lookups, key=lambda lookup: lookup.column)
-        self.table_groups: list[TableGroup] = table_groups(sized(tables, rows), columns)
-        self.dense_groups: list[DenseGroup] = dense_groups(columns)
+        tables, every = declared((*columns, *lookups))
+        every.sort(key=lambda column: column.column)
+        self.table_groups: list[TableGroup] = table_groups(sized(tables, rows), every)
+        self.dense_groups: list[DenseGroup] = dense_groups(every)
         self.pieces = tuple(p for packed in self.table_groups for p in packed.pieces)
         self.pieces += tuple(p for vectors in self.dense_groups for p in vectors.pieces)
-        _check(columns, [piece.key for piece in self.pieces])
-        self._columns = [column.column for column in columns]
-        self._dense = [c for c in columns if isinstance(c, Dense) and c.dim is None]
+        _check(every, [piece.key for piece in self.pieces])
+        self._columns = [column.column for column in every]
+        self._dense = [c for c in every if isinstance(c, Dense) and c.dim is None]
         for packed in self.table_groups:
             weight = in_huge_pages(torch.empty(packed.rows, packed.dim, dtype=packed.dtype))
             self.register_parameter(
@@ -68,12 +69,14 @@ class Embeddings(PiecewiseModule):
         for vectors in self.dense_groups:
             for name, shape in vectors.shapes.items():
                 self.register_parameter(name, nn.Parameter(torch.empty(shape)))
+        # Cast with the module, whatever its tables are stored as: the type that layers compute in.
+        self.register_buffer("computes", torch.empty(0), persistent=False)
         self._layout = Layout.of(self.table_groups, self.dense_groups, self._dense)
         self._parts: dict[frozenset[str], Layout] = {}
-        if draw:
-            self.reset_parameters()
-        else:
+        if is_drawn_later():  # large tables are drawn once: `initialize` follows
             self._fill_bounds()
+        else:
+            self.reset_parameters()
 
     def reset(self, seed: int) -> None:
         """Draw new weights: each table from `seed` and its own name, whatever else is declared."""
@@ -106,6 +109,7 @@ class Embeddings(PiecewiseModule):
         self, features: Features, partial: bool, like: EmbeddingOutputs | None
     ) -> EmbeddingOutputs:
         layout = self._layout_of(features) if partial else self._layout
+        dtype = self.get_buffer("computes").dtype
         sources: dict[str, Tensor] = {}
         lengths: dict[str, Tensor] = {}
         known = {} if like is None else like.parts
@@ -123,14 +127,16 @@ class Embeddings(PiecewiseModule):
                         parts[group.key] = self._part(packed, group, features, kernel)
                 read = gather(weight, [parts[group.key] for group in groups], kernel)
                 for group, values in zip(groups, read, strict=True):
-                    sources[group.source] = values.view(-1, len(group.lookups) * packed.dim)
+                    columns = values.view(-1, len(group.lookups) * packed.dim)
+                    sources[group.source] = columns.to(dtype)
         for column in layout.steps:
             steps = jagged(features, column.column)
-            sources[f"steps/{column.column}"] = steps.values.reshape(-1, column.width)
+            sources[f"steps/{column.column}"] = steps.values.reshape(-1, column.width).to(dtype)
             lengths[column.column] = steps.lengths
         if layout.numbers:
             numbers = [plain(features, c.column).reshape(-1, width_of(c)) for c in layout.numbers]
-            sources["raw"] = numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
+            raw = numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
+            sources["raw"] = raw.to(dtype)
         for part in layout.dense_groups:
             first, last = part.vectors.columns[0].column, part.vectors.columns[-1].column
             x = sources["raw"][:, layout.raw[first].start : layout.raw[last].stop]

@@ -3,11 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import nn
 
-__all__ = ["initialize"]
+__all__ = ["drawn_later", "initialize", "is_drawn_later"]
+
+_DRAWN_LATER = ContextVar("graphrec_drawn_later", default=False)
+
+
+@contextmanager
+def drawn_later() -> Iterator[None]:
+    """Tables made inside hold whatever memory held, until `initialize`: it draws them anyway.
+
+    For whoever makes a generated module: twice the numbers of a large table take seconds.
+    """
+    token = _DRAWN_LATER.set(True)
+    try:
+        yield
+    finally:
+        _DRAWN_LATER.reset(token)
+
+
+def is_drawn_later() -> bool:
+    """Whether this runs inside `drawn_later`."""
+    return _DRAWN_LATER.get()
 
 
 def initialize(module: nn.Module, seed: int) -> None:

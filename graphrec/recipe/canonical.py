@@ -19,7 +19,7 @@ __all__ = ["canonical", "recipe_hash"]
 
 
 def canonical(recipe: Recipe, *, origin: bool = False) -> str:
-    """The recipe in YAML, one spelling for everything, maps ordered by name.
+    """The recipe in YAML, one spelling for everything, maps but `graph` ordered by name.
 
     Read again it gives the same recipe. With `origin`, every value is followed by `# file:line`.
     """
@@ -45,8 +45,17 @@ def recipe_hash(recipe: Recipe) -> str:
         vocab = str(feature.get("vocab", ""))
         if vocab.startswith("file("):
             feature["vocab"] = f"file({_relative(vocab[5:-1], root)})"
+        if feature["type"] == "dense":
+            feature["default"] = _dense_default(feature)
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _dense_default(feature: Mapping[str, Any]) -> Any:
+    """0 was the default of numbers once: what is not said counts as it did, a said 0 apart."""
+    default = feature["default"]
+    scaled = feature["transform"] in ("zscore", "minmax")
+    return 0.0 if default is None else "0" if default == 0 and scaled else default
 
 
 def _drop_unhashed(value: Any, plain: Any) -> None:

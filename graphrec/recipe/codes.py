@@ -112,6 +112,8 @@ CODES: Mapping[str, str] = {
     "GR711": "lists are needed",
     "GR712": "no rows are left",
     "GR713": "more unseen values or lost rows than allowed",
+    "GR714": "the data changed while it was used",
+    "GR715": "a quote that swallows rows",
     "GR720": "the loss is not finite",
     "GR721": "evaluation data is needed",
     "GR730": "a folder of scores that can't be used",

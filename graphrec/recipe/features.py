@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from graphrec.recipe.base import CallText, Model, Positive, Texts, Vocab, as_call, as_tuple
+from graphrec.recipe.base import CallText, Later, Model, Positive, Texts, Vocab, as_call, as_tuple
 from graphrec.recipe.calls import Call
 
 __all__ = [
@@ -57,7 +57,9 @@ class IdFeature(_Looked):
     vocab: Vocab
     """Rows as integers 0..N-1 (an integer), hash(N), file(path), fit or fit(min_count=k)."""
     weights: str | None = None
-    """Column of per-value weights for pooling."""
+    """Column of per-value weights for pooling; `inside`: every value carries its own, 17:0.35."""
+    pad: Annotated[int | float | str | None, Later()] = None
+    """Value that fills up lists: it is no value."""
     default: int | str | None = None
     """Value used where the column is null."""
     oov: Literal["bucket", "error"] = "bucket"
@@ -112,8 +114,8 @@ class DenseFeature(_Feature):
     """Applied before the model; statistics come from the training data unless given."""
     stats: Annotated[tuple[float, float], BeforeValidator(as_tuple)] | None = None
     """(mean, standard deviation) for zscore, (minimum, maximum) for minmax."""
-    default: float = 0.0
-    """Value used where the column is null, before the transform."""
+    default: float | None = None
+    """Value where the column is null, before the transform; else the mean (zscore, minmax) or 0."""
     dim: Positive | None = None
     """With dim the number scales a learned vector, so that it can be crossed like an embedding."""
     autodis: AutoDis | None = None
@@ -138,6 +140,8 @@ class SequenceFeature(_Feature):
     """false gives the history tables of its own."""
     sep: str | None = None
     """Separator of text columns."""
+    pad: Annotated[int | float | str | None, Later()] = None
+    """Value that fills up histories: a step that holds it in every column is no step."""
 
 
 Feature = Annotated[

@@ -23,7 +23,7 @@ from graphrec.recipe.features import (
     IdFeature,
     SequenceFeature,
 )
-from graphrec.recipe.terms import Terms
+from graphrec.recipe.measures import Measures
 from graphrec.recipe.training import Data, Export, Kernels, Train
 
 __all__ = [
@@ -288,17 +288,17 @@ class Recipe(Model):
     origin: Annotated[Origin | None, Field(exclude=True)] = None
     """Where every value came from; not part of the recipe."""
 
-    _terms: Terms = PrivateAttr(default_factory=Terms)
+    _measures: Measures = PrivateAttr(default_factory=Measures)
 
     @property
-    def terms(self) -> Terms:
+    def measures(self) -> Measures:
         """What names of losses and metrics mean here."""
-        return self._terms
+        return self._measures
 
-    def with_terms(self, terms: Terms) -> Recipe:
+    def with_measures(self, measures: Measures) -> Recipe:
         """The same recipe, its names of losses and metrics read so."""
         recipe = self.model_copy()
-        recipe._terms = terms
+        recipe._measures = measures
         return recipe
 
 

@@ -49,6 +49,9 @@ def _wrong(path: str, message: str, help: str = "") -> Problem:
     return Problem("GR202", message, path=path, help=help)
 
 
+_QUANTILES = 100_000
+
+
 # ---- features ---------------------------------------------------------------------------------
 
 
@@ -70,6 +73,8 @@ def _id(feature: IdFeature, path: str) -> Iterator[Problem]:
     yield from _looked(feature, path)
     if feature.weights is not None and feature.pool is None:
         yield _clash(f"{path}.weights", "`weights` needs `pool`: they weigh the values of one row")
+    if feature.pad is not None and feature.pool is None:
+        yield _clash(f"{path}.pad", "`pad` needs `pool`: it fills up lists of values", "pool: sum")
 
 
 def _bucket(feature: BucketFeature, path: str) -> Iterator[Problem]:
@@ -80,6 +85,9 @@ def _bucket(feature: BucketFeature, path: str) -> Iterator[Problem]:
         if edges.name != "quantile" or type(count) is not int or count < 2:
             what = f"expected ascending numbers or quantile(N) with N >= 2, got `{edges}`"
             yield _wrong(f"{path}.edges", what)
+        elif count > _QUANTILES:
+            what = f"expected quantile(N) with N up to {_QUANTILES:,}, got `{edges}`"
+            yield _wrong(f"{path}.edges", what, "few rows tell more buckets than that apart")
     elif not edges:
         yield _wrong(f"{path}.edges", "expected one edge or more, got none")
     else:

@@ -1,34 +1,107 @@
-"""What names of losses and metrics mean in a recipe: those of the tables, and those of plugins."""
+"""An expression as a tree of terms, and what is wrong with one."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-from graphrec.recipe.loss_table import LOSSES, Loss
-from graphrec.recipe.metric_table import METRICS, Metric
+__all__ = [
+    "Apply",
+    "Arithmetic",
+    "Compare",
+    "Expression",
+    "ExpressionError",
+    "Name",
+    "Negative",
+    "Number",
+    "Term",
+]
 
-__all__ = ["Terms"]
+
+class ExpressionError(ValueError):
+    """What is wrong, and at which 0-based column of the text."""
+
+    def __init__(self, message: str, column: int = 0, help: str = "") -> None:
+        super().__init__(message)
+        self.column = column
+        self.help = help
 
 
 @dataclass(frozen=True)
-class Terms:
-    """Losses and metrics by name."""
+class Name:
+    """A reference as written: `deep`, `all.linear`."""
 
-    losses: Mapping[str, type[Loss]] = field(default_factory=lambda: LOSSES)
-    metrics: Mapping[str, type[Metric]] = field(default_factory=lambda: METRICS)
+    ref: str
+    column: int = 0
 
-    def with_terms(self, *added: type[Loss] | type[Metric]) -> Terms:
-        """These and others; a ValueError if a name is taken by another one."""
-        losses, metrics = dict(self.losses), dict(self.metrics)
-        for term in added:
-            if issubclass(term, Loss):
-                if losses.setdefault(term.name, term) is not term:
-                    raise ValueError(
-                        f"there already is a loss `{term.name}`: give yours another name"
-                    )
-            elif metrics.setdefault(term.name, term) is not term:
-                raise ValueError(
-                    f"there already is a metric `{term.name}`: give yours another name"
-                )
-        return replace(self, losses=losses, metrics=metrics)
+
+@dataclass(frozen=True)
+class Number:
+    """A literal number."""
+
+    value: int | float
+
+
+@dataclass(frozen=True)
+class Negative:
+    """Unary minus."""
+
+    operand: Term
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """One of `+ - * /`."""
+
+    operator: str
+    left: Term
+    right: Term
+    column: int = 0
+
+
+@dataclass(frozen=True)
+class Compare:
+    """A comparison; only as the first argument of `where`."""
+
+    operator: str
+    left: Term
+    right: Term
+    column: int = 0
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A weight-free function; `sizes` are its integer arguments (`slice`, `reshape`)."""
+
+    function: str
+    args: tuple[Term, ...]
+    sizes: tuple[int, ...] = ()
+    column: int = 0
+
+
+Term = Name | Number | Negative | Arithmetic | Compare | Apply
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A parsed expression: its text and its tree."""
+
+    text: str
+    tree: Term
+
+    def names(self) -> tuple[Name, ...]:
+        """Every reference, in the order written."""
+        return tuple(_names(self.tree))
+
+
+def _names(term: Term) -> Iterator[Name]:
+    if isinstance(term, Name):
+        yield term
+    elif isinstance(term, Negative):
+        yield from _names(term.operand)
+    elif isinstance(term, (Arithmetic, Compare)):
+        yield from _names(term.left)
+        yield from _names(term.right)
+    elif isinstance(term, Apply):
+        for arg in term.args:
+            yield from _names(arg)

@@ -69,6 +69,12 @@ class Data(Model):
     """Guessed from the suffix unless said."""
     sep: str = ","
     """Separator of CSV columns."""
+    quote: Annotated[Literal["double", "none"], Later()] = "double"
+    """CSV cells may stand in double quotes; none: a quote is a character like any other."""
+    columns: Annotated[Paths, Later()] = ()
+    """Names of the columns of CSV files without a header line."""
+    nulls: Annotated[Paths, Later()] = ("\\N", "NULL")
+    """Texts that mean null wherever they are a whole cell; an empty text always does."""
     split: Split | None = None
     """Cut evaluation rows out of the training files."""
     workers: Annotated[int, Field(ge=0)] = 1
@@ -79,6 +85,8 @@ class Data(Model):
     """What happens to rows that can't be read."""
     limits: Annotated[Limits, Later()] = Limits()
     """Shares of unseen values and of rows left out beyond which a run ends with an error."""
+    overlap: Annotated[Literal["refuse", "allow"], Later()] = "refuse"
+    """Whether globs may take the same files for training and for evaluation."""
     synthetic: Positive | None = None
     """Generate this many rows for the recipe's own features and tasks instead of reading files."""
 

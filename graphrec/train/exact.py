@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 __all__ = [
     "Array",
     "auc",
-    "auc_terms",
+    "auc_measures",
     "binned_auc",
     "concordant",
     "grouped_auc",
@@ -30,11 +30,11 @@ def auc(score: Array, label: Array, weight: Array | None = None) -> float | None
 
     A label between counts as that much of a positive row and the rest of a negative one.
     """
-    wins, positive, negative = auc_terms(score, label, weight)
+    wins, positive, negative = auc_measures(score, label, weight)
     return float(wins / (positive * negative)) if positive > 0 and negative > 0 else None
 
 
-def auc_terms(
+def auc_measures(
     score: Array, label: Array, weight: Array | None = None, below: float = 0.0
 ) -> tuple[float, float, float]:
     """Weight of pairs in order, of positives and of negatives.

@@ -22,6 +22,7 @@ from graphrec.train.device import find_device
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.process import keep_freed_memory
 from graphrec.train.progress import Console, Progress, clock, score_table
+from graphrec.train.remarks import as_json, remarks_text, training_remarks
 from graphrec.train.report import write_report
 from graphrec.train.resume import identity_of, learned_encoder, newest_checkpoint, write_folder
 from graphrec.train.run import Run, command_line, open_run
@@ -30,7 +31,8 @@ from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
-from graphrec.train.trainer import Trainer, best_checkpoint
+from graphrec.train.trainer import Trainer
+from graphrec.train.watched import best_checkpoint
 
 __all__ = ["train"]
 
@@ -109,8 +111,9 @@ def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
 def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
     run, recipe, position = trainer.run_folder, trainer.recipe, trainer.position
     best = best_checkpoint(recipe, run.checkpoints)
-    write_report(trainer, best, command)
-    run.finish()
+    remarks = training_remarks(trainer)
+    write_report(trainer, best, command, remarks)
+    run.finish(remarks=as_json(remarks))
     lines = [
         f"trained {position.trained:,} rows in {position.step:,} steps, {clock(position.seconds)}"
     ]
@@ -123,6 +126,8 @@ def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
     if trainer.eval_loader is not None:
         lines.append(f"evaluate  {command_line(['graphrec', 'evaluate', str(run.folder)])}")
     console.result("\n".join(lines))
+    if remarks:
+        console.remark(remarks_text(remarks))
 
 
 # ---- setting up ---------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,7 +84,7 @@ class Optimizers:
                 if parameter.grad is not None:
                     parameter.grad.mul_(1.0 / self.pending)
         if self._train.clip is not None:
-            nn.utils.clip_grad_norm_(self._pieces, self._train.clip)
+            clip_gradients(self._pieces, self._train.clip)
         if self.dense is not None:
             for group, base in zip(self.dense.groups, self._rates, strict=True):
                 group.lr = base * rate
@@ -152,6 +152,20 @@ class Optimizers:
             for piece in table.pieces
             for slot, values in table.rows.slots.items()
         }
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
+    """Scale gradients so that their common norm is at most `limit`.
+
+    As `torch.nn.utils.clip_grad_norm_`, with sums in float64: in float32 the norm of finite
+    gradients may be infinite, and would make all of them 0.
+    """
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if grads:
+        norms = [torch.linalg.vector_norm(grad, dtype=torch.float64) for grad in grads]
+        scale = (limit / (torch.linalg.vector_norm(torch.stack(norms)) + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(grads, scale.to(grads[0].dtype))
 
 
 def make_optimizers(

@@ -29,7 +29,7 @@ def auc(rows: Rows) -> float | None:
             won = ups * (below + downs / 2)
         else:
             part = rows.select(partial(_between, low=low, high=high))
-            won, ups, downs = exact.auc_terms(
+            won, ups, downs = exact.auc_measures(
                 part["score"], part["label"], part.get("weight"), below
             )
         wins, positive, below = wins + won, positive + ups, below + downs

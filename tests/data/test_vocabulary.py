@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from graphrec.data.value_maps import HashedRows, ListedRows, RangeRows, ValueMap, canonical_integers
+from graphrec.data.value_maps import ValueMap
+from graphrec.data.vocabularies import HashedRows, ListedRows, RangeRows, canonical_integers
 
 
 def listed(*values: object) -> ListedRows:

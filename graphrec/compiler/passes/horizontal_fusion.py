@@ -8,7 +8,8 @@ from dataclasses import replace
 from graphrec.blocks.base import Block, Kernel
 from graphrec.compiler.layer_args import layer_inputs
 from graphrec.compiler.target import Target
-from graphrec.graph import Graph, KernelChoice, Node, Ref
+from graphrec.graph import Graph, KernelChoice, Node
+from graphrec.shapes import SPLIT
 
 __all__ = ["siblings"]
 
@@ -19,6 +20,8 @@ def siblings(graph: Graph, target: Target) -> Graph:
     A family has one block with one set of settings, equal input shapes, and no path from one member
     to another. A node without siblings runs alone, on torch.
     """
+    if graph.scoring is not None:
+        graph = replace(graph, scoring=siblings(graph.scoring, target))
     depths = _depths(graph)
     families: dict[Hashable, list[str]] = {}
     chosen: dict[str, KernelChoice] = {}
@@ -51,15 +54,18 @@ def _misfit(graph: Graph, node: Node) -> str:
     """Why the node can't be stacked, whatever stands beside it."""
     if list(node.outputs) != [""]:
         return "has several outputs"
-    odd = [shape for shape in layer_inputs(graph, node) if shape.rank != 2 or shape.is_jagged]
+    odd = [
+        shape
+        for shape in layer_inputs(graph, node)
+        if shape.rank != 2 or shape.is_jagged or shape.dims[0] == SPLIT
+    ]
     return f"reads {odd[0]}; vectors [B, D] are stacked" if odd else ""
 
 
 def _family(graph: Graph, node: Node, depth: int) -> Hashable:
     assert isinstance(node.op, Block) and node.kernel is not None
     shapes = layer_inputs(graph, node)
-    side = graph.sides.get(Ref(node.name), "")
-    return type(node.op), node.op.model_dump_json(), node.kernel.chosen, shapes, depth, side
+    return type(node.op), node.op.model_dump_json(), node.kernel.chosen, shapes, depth
 
 
 def _chosen(node: Node, names: tuple[str, ...]) -> KernelChoice:

@@ -27,6 +27,7 @@ _METRICS = {
     "mean_absolute_error": "mae",
     "mean_squared_error": "mse",
     "multiclass_auc": "multiclass_auc",
+    "root_mean_squared_error": "rmse",
     "normalized_entropy": "normalized_entropy",
     "xauc": "xauc",
 }

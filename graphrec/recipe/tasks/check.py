@@ -64,7 +64,7 @@ def _check_task(recipe: Recipe, name: str, task: Task) -> Iterator[Problem]:
 
 
 def _check_losses(path: str, recipe: Recipe, task: Task, wanted: Form) -> Iterator[Problem]:
-    losses = recipe.terms.losses
+    losses = recipe.measures.losses
     for name, given in task.loss.items():
         place = f"{path}.loss.{name}"
         if name not in losses:
@@ -90,7 +90,7 @@ def _check_losses(path: str, recipe: Recipe, task: Task, wanted: Form) -> Iterat
 
 
 def _check_classes(path: str, recipe: Recipe, task: Task, wanted: Form) -> Iterator[Problem]:
-    place, losses = f"{path}.classes", recipe.terms.losses
+    place, losses = f"{path}.classes", recipe.measures.losses
     pairs = [name for name in task.loss if name in losses and losses[name].two_classes]
     if wanted != "softmax":
         if task.classes not in (None, 1):
@@ -112,7 +112,7 @@ def _check_classes(path: str, recipe: Recipe, task: Task, wanted: Form) -> Itera
 def _check_metric(
     place: str, call: Call, recipe: Recipe, name: str, *, training: bool
 ) -> Iterator[Problem]:
-    metrics, task, wanted = recipe.terms.metrics, recipe.tasks[name], form_of(recipe, name)
+    metrics, task, wanted = recipe.measures.metrics, recipe.tasks[name], form_of(recipe, name)
     known = sorted(n for n, m in metrics.items() if m.decays or not training)
     if call.name not in known:
         kind = "training metric" if training else "metric"
@@ -219,7 +219,7 @@ def _check_selection(recipe: Recipe, wrong: Set[str]) -> Iterator[Problem]:
     if train.early_stop is not None:
         asked["train.early_stop.metric"] = train.early_stop.metric
     for path, wanted in asked.items():
-        if wanted is None or _rests_on(wanted, wrong, recipe.terms.metrics):
+        if wanted is None or _rests_on(wanted, wrong, recipe.measures.metrics):
             continue
         if not selection(recipe, wanted)[0]:
             known = [

@@ -50,7 +50,7 @@ def form_of(recipe: Recipe, task: str) -> Form:
 
 def own_form(recipe: Recipe, task: str) -> Form:
     """How the task's own head predicts, from its kind and losses, whatever relations make of it."""
-    return _form(recipe.tasks[task], recipe.terms.losses)
+    return _form(recipe.tasks[task], recipe.measures.losses)
 
 
 def has_two_outcomes(recipe: Recipe, task: str) -> bool:
@@ -76,12 +76,12 @@ def has_inside(task: Task) -> bool:
 
 def loss_parameters(recipe: Recipe, name: str, given: Mapping[str, object]) -> Loss:
     """The checked parameters of a loss."""
-    return recipe.terms.losses[name].model_validate(dict(given))
+    return recipe.measures.losses[name].model_validate(dict(given))
 
 
 def metric_parameters(recipe: Recipe, call: Call) -> Metric:
     """The checked parameters of a metric; ValueError when the arguments do not fit."""
-    return read_metric(call, recipe.terms.metrics)
+    return read_metric(call, recipe.measures.metrics)
 
 
 def read_metric(call: Call, metrics: Mapping[str, type[Metric]]) -> Metric:
@@ -139,5 +139,5 @@ def selection(recipe: Recipe, wanted: str) -> tuple[list[str], bool]:
     if not chosen:
         losses = [key(task, "loss") for task in recipe.tasks if wanted == key(task, "loss")]
         return losses, False
-    declared = recipe.terms.metrics.get(chosen[0][1].name)
+    declared = recipe.measures.metrics.get(chosen[0][1].name)
     return [k for k, _ in chosen], declared is not None and declared.higher

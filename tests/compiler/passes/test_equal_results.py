@@ -15,7 +15,6 @@ from graphrec.blocks.base import Block
 from graphrec.compiler.codegen import Source, lower
 from graphrec.compiler.loader import load
 from graphrec.compiler.passes import PASSES
-from graphrec.compiler.passes.cse import WEIGHTLESS
 from graphrec.compiler.pipeline import check_recipe
 from graphrec.compiler.target import Target
 from graphrec.graph import Graph, Lookup
@@ -155,8 +154,11 @@ def test_shared_layers_are_equal_unless_each_use_has_its_own_life(
     assert_equal(before, after, train=False)
 
 
-@pytest.mark.parametrize("block", WEIGHTLESS, ids=lambda block: block.block_name)
-def test_weightless_blocks_have_no_state(block: type[Block]) -> None:
+PURE = [block for block in PRIMITIVES if block.is_pure]
+
+
+@pytest.mark.parametrize("block", PURE, ids=lambda block: block.block_name)
+def test_pure_blocks_have_no_state(block: type[Block]) -> None:
     assert block in PRIMITIVES
     needed = {name: 3 for name, f in block.model_fields.items() if f.is_required()}
     module, _, name = str(block.kernels["torch"]).partition(":")

@@ -167,6 +167,10 @@ RUN: dict[str, Any] = {
     "data.workers": "data.workers=-1",
     "data.shuffle": "data.shuffle=0",
     "data.bad_rows": ("data.train=bad.csv", "data.bad_rows=quarantine"),
+    "data.quote": ("data.train=quoted.csv", "data.quote=none"),
+    "data.columns": "data.columns=[user, item]",
+    "data.nulls": "data.nulls=['1']",
+    "data.overlap": ("data.train=[rows.csv, more.csv];data.eval=more.csv", "data.overlap=allow"),
     "data.limits.unseen": ("features.user.vocab=2", "data.limits.unseen=0.01"),
     "data.limits.quarantined": (
         "data.train=bad.csv;data.bad_rows=quarantine",
@@ -245,6 +249,7 @@ RUN: dict[str, Any] = {
     "features.id.side": ("data.synthetic=200", "features.user.side=user"),
     "features.id.sep": "features.tags.sep=';'",
     "features.id.weights": "features.tags.weights=null",
+    "features.id.pad": "features.tags.pad=3",
     "features.id.default": "features.user.default=3",
     "features.id.oov": "features.user.oov=error",
     "features.bucket.column": "features.age.column=stay",
@@ -262,6 +267,7 @@ RUN: dict[str, Any] = {
     "features.dense.sep": "features.vector.sep=';'",
     "features.sequence.column": "features.past.column=hist",
     "features.sequence.max_len": "features.past.max_len=1",
+    "features.sequence.pad": "features.past.pad=3",
     "features.sequence.keep": "features.past.keep=first",
     "features.sequence.columns": "features.past.columns={item: other}",
     "features.sequence.sep": "features.past.sep=';'",
@@ -332,12 +338,12 @@ def folder(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The recipe and three files of rows: some to train on, some to evaluate, one with a bad cell."""
+    """The recipe and four files of rows: some to train on, some to evaluate, two with a bad cell."""
     tmp_path = tmp_path_factory.mktemp("settings")
     rng = random.Random(1)
     columns = ("user", "item", "tags", "tag_weights", "price", "soft", "vector", "age", "history")
     columns += ("hist", "click", "buy", "stay", "stay2", "row_weight")
-    for name, rows in (("rows", ROWS), ("more", 40), ("bad", 40)):
+    for name, rows in (("rows", ROWS), ("more", 40), ("bad", 40), ("quoted", 40)):
         lines = [",".join(columns)]
         for number in range(rows):
             tags = [str(rng.randrange(9)) for _ in range(2)]
@@ -354,6 +360,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             values += [1 + rng.randrange(3)]
             if name == "bad" and number == 5:
                 values[4] = "dear"
+            if name == "quoted" and number == 5:
+                values[4] = '"1'
             lines.append(",".join(map(str, values)))
         (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
     (tmp_path / "recipe.yaml").write_text(RECIPE)
@@ -425,4 +433,4 @@ def test_settings_of_the_run(leaf: str, folder: Path, capsys: pytest.CaptureFixt
     second = run(after, folder, capsys)
     assert first != second, leaf
     # what both say is fine by itself, except where the point is that it is not
-    assert first["status"] == 0 or leaf == "data.bad_rows", first
+    assert first["status"] == 0 or leaf in ("data.bad_rows", "data.quote", "data.overlap"), first

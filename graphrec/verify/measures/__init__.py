@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from graphrec.verify.terms.term_report import check_term
+from graphrec.verify.measures.measure_report import check_measure
 
-__all__ = ["check_term"]
+__all__ = ["check_measure"]

@@ -13,7 +13,7 @@ from graphrec.nn.batch import Batch
 from graphrec.recipe.tasks import loss_parameters
 from graphrec.train.losses import TaskLosses, group_numbers
 from graphrec.verify.block.verdict import Skipped, Unfit, reported
-from graphrec.verify.terms.rows_for_terms import ROWS, Case, taken
+from graphrec.verify.measures.measured_rows import ROWS, Case, taken
 
 __all__ = ["LOSS_CHECKS"]
 
@@ -79,7 +79,7 @@ def check_weights(case: Case) -> None:
     weights = {"t": batch.weights["t"] * 8}
     scaled = Batch({}, batch.labels, weights, batch.columns)
     _same(_total(case, output, scaled, sample_weight="w"), base, "scaled weights change the loss")
-    if case.term.group:
+    if case.measure.group:
         raise Skipped("rows of a group meet each other, whatever their weight")
     half = torch.arange(ROWS) % 2 == 0
     zeros = {"t": torch.where(half, batch.weights["t"], torch.zeros(ROWS))}
@@ -94,7 +94,7 @@ def check_weights(case: Case) -> None:
 
 def check_space(case: Case) -> None:
     """With a space the loss is the mean over the rows inside."""
-    if case.term.group:
+    if case.measure.group:
         raise Skipped("rows of a group meet each other, inside and outside")
     output, batch = case.output(), case.batch()
     inside = torch.from_numpy(batch.columns["inside"] > 0).nonzero().view(-1)
@@ -118,7 +118,7 @@ LOSS_CHECKS: Mapping[str, Callable[[Case], None]] = {
 
 def _rows(case: Case, output: Tensor, batch: Batch) -> Tensor:
     """The function that the loss names, on all rows."""
-    declared = loss_parameters(case.recipe(), case.term.name, case.given)
+    declared = loss_parameters(case.recipe(), case.measure.name, case.given)
     path = declared.rows_of_prob if case.form == "prob" else declared.rows
     module, _, name = path.partition(":")
 
@@ -136,7 +136,7 @@ def _rows(case: Case, output: Tensor, batch: Batch) -> Tensor:
 
 def _total(case: Case, output: Tensor, batch: Batch, **task: object) -> Tensor:
     losses = TaskLosses(case.recipe(**task))(case.predictions(output), batch)
-    key = case.term.name + ("_t" if case.form == "prob" else "")
+    key = case.measure.name + ("_t" if case.form == "prob" else "")
     return losses.parts[key]
 
 

@@ -13,7 +13,7 @@ from graphrec.nn.batch import Batch
 from graphrec.train.evaluation import LabelledRows
 from graphrec.train.metrics import make_metric
 from graphrec.verify.block.verdict import Skipped, Unfit, reported
-from graphrec.verify.terms.rows_for_terms import ROWS, Case, taken
+from graphrec.verify.measures.measured_rows import ROWS, Case, taken
 
 __all__ = ["METRIC_CHECKS"]
 
@@ -62,9 +62,9 @@ def check_merging(case: Case) -> None:
 
 def check_weights(case: Case) -> None:
     """With `weighted`, rows of weight 0 count for nothing, and scaled weights change nothing."""
-    if "weighted" not in case.term.model_fields:
+    if "weighted" not in case.measure.model_fields:
         raise Skipped("it has no parameter `weighted`")
-    weighted = Case(case.term, {**case.given, "weighted": True}, case.form, case.classes)
+    weighted = Case(case.measure, {**case.given, "weighted": True}, case.form, case.classes)
     batch = weighted.batch()
     value = _value(weighted, [range(ROWS)])
     scaled = Batch({}, batch.labels, {"t": batch.weights["t"] * 4}, batch.columns)
@@ -94,8 +94,8 @@ def _metric(case: Case) -> Any:
     recipe = case.recipe()
     (call,) = recipe.tasks["t"].metrics
     return reported(
-        f"making {case.term.computes}",  # type: ignore[union-attr]
-        lambda: make_metric(call, recipe.terms.metrics, logits=True),
+        f"making {case.measure.computes}",  # type: ignore[union-attr]
+        lambda: make_metric(call, recipe.measures.metrics, logits=True),
     )
 
 
@@ -105,7 +105,7 @@ def _update(case: Case, metric: Any, batch: Batch, rows: Iterable[int]) -> None:
     (call,) = recipe.tasks["t"].metrics
     predictions = case.predictions(case.output()[at])
     labelled = LabelledRows(recipe, "t", predictions, part)
-    column = case.given.get(case.term.group) if case.term.group else None
+    column = case.given.get(case.measure.group) if case.measure.group else None
     group = part.columns[column] if column else None
     arguments: tuple[Tensor, ...] = (labelled.read_by(call), labelled.label, part.weights["t"])
     reported("update", lambda: metric.update(*arguments, group))

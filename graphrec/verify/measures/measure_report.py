@@ -13,14 +13,14 @@ from graphrec.recipe.metric_table import Metric
 from graphrec.verify.block.block_checks import undocumented
 from graphrec.verify.block.conformance_report import Finding, Report
 from graphrec.verify.block.verdict import Skipped, Unfit
-from graphrec.verify.terms.loss_checks import LOSS_CHECKS
-from graphrec.verify.terms.metric_checks import METRIC_CHECKS
-from graphrec.verify.terms.rows_for_terms import Case, cases
+from graphrec.verify.measures.loss_checks import LOSS_CHECKS
+from graphrec.verify.measures.measured_rows import Case, cases
+from graphrec.verify.measures.metric_checks import METRIC_CHECKS
 
-__all__ = ["check_term"]
+__all__ = ["check_measure"]
 
 
-def check_term(
+def check_measure(
     term: type[Loss] | type[Metric], given: Mapping[str, Any], *, stops_gradients: bool = False
 ) -> Report:
     """Run every check on a loss or metric; any exception of its code is a finding.

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from graphrec.nn.batch import Batch
 from graphrec.recipe.loss_table import Form, Loss
+from graphrec.recipe.measures import Measures
 from graphrec.recipe.metric_table import Metric
 from graphrec.recipe.model import Recipe
-from graphrec.recipe.terms import Terms
 
 __all__ = ["ROWS", "Case", "cases"]
 
@@ -26,7 +26,7 @@ _KINDS = {"binary": "binary", "prob": "binary", "softmax": "multiclass", "regres
 class Case:
     """A task `t` with a loss or metric, predicted as `form`; a weight and a space at every row."""
 
-    term: type[Loss] | type[Metric]
+    measure: type[Loss] | type[Metric]
     given: Mapping[str, Any]
     form: Form
     classes: int
@@ -40,10 +40,10 @@ class Case:
         # The probability of another task, which has no loss: the same numbers as `prob`.
         own |= {"prob": "other.prob"} if self.form == "prob" else {"in": "x"}
         usual = {"softmax": "softmax", "regression": "l2"}.get(self.form, "bce")
-        if issubclass(self.term, Loss):
-            own |= {"loss": {self.term.name: dict(self.given)}, "metrics": []}
+        if issubclass(self.measure, Loss):
+            own |= {"loss": {self.measure.name: dict(self.given)}, "metrics": []}
         else:
-            own |= {"loss": {usual: {}}, "metrics": [_written(self.term, self.given)]}
+            own |= {"loss": {usual: {}}, "metrics": [_written(self.measure, self.given)]}
         tasks = {"t": {**own, **task}}
         if self.form == "prob":
             tasks["other"] = {"in": "x", "loss": {}, "metrics": []}
@@ -51,9 +51,13 @@ class Case:
         recipe = Recipe.model_validate(
             {"graphrec": 1, "name": "term", "features": features, "tasks": tasks}
         )
-        terms = Terms()
-        known = {**terms.losses, **terms.metrics}.get(self.term.name)
-        return recipe if known is self.term else recipe.with_terms(terms.with_terms(self.term))
+        builtin = Measures()
+        known = {**builtin.losses, **builtin.metrics}.get(self.measure.name)
+        return (
+            recipe
+            if known is self.measure
+            else recipe.with_measures(builtin.with_measures(self.measure))
+        )
 
     def output(self, rows: int = ROWS, seed: int = 0) -> Tensor:
         """Predictions as the loss reads them: logits, values or probabilities, float64."""
@@ -86,7 +90,7 @@ class Case:
         columns: dict[str, Any] = {"inside": draw.integers(0, 2, rows).astype(np.float32)}
         columns |= {
             str(name): draw.integers(0, _GROUPS, rows)
-            for name in [self.given.get(self.term.group)]
+            for name in [self.given.get(self.measure.group)]
             if name
         }
         return Batch({}, {"t": label}, {"t": weight}, columns)

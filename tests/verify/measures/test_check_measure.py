@@ -16,7 +16,7 @@ from graphrec.recipe.loss_table import LOSSES, Loss
 from graphrec.recipe.metric_table import METRICS, Metric
 from graphrec.train import evaluate, train
 from graphrec.verify.block.block_checks import undocumented
-from graphrec.verify.terms import check_term
+from graphrec.verify.measures import check_measure
 
 DETACHED = {"focal"}
 """A factor of theirs has no gradient, on purpose."""
@@ -24,14 +24,14 @@ DETACHED = {"focal"}
 
 @pytest.mark.parametrize("name", LOSSES)
 def test_losses_conform(name: str) -> None:
-    report = check_term(LOSSES[name], {}, stops_gradients=name in DETACHED)
+    report = check_measure(LOSSES[name], {}, stops_gradients=name in DETACHED)
     assert report.passed, report.as_text()
-    assert check_term(LOSSES[name], {}).passed == (name not in DETACHED)
+    assert check_measure(LOSSES[name], {}).passed == (name not in DETACHED)
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_metrics_conform(name: str) -> None:
-    report = check_term(METRICS[name], {})
+    report = check_measure(METRICS[name], {})
     assert report.passed, report.as_text()
 
 
@@ -169,7 +169,7 @@ def test_a_plugins_loss_and_metric_train_and_evaluate(plugin: str) -> None:
     assert [r["click.brier"] for r in records if r["kind"] == "train"][-1] > 0
     assert evaluate(run.folder, library=library)["click.brier"] == last["click.brier"]
     module = sys.modules[plugin]
-    added = BUILTIN.with_terms(module.Tilted, module.Brier)
+    added = BUILTIN.with_measures(module.Tilted, module.Brier)
     assert not check_recipe(RECIPE, library=added).errors
     assert issubclass(module.Tilted, graphrec.Loss) and issubclass(module.Brier, graphrec.Metric)
 
@@ -187,7 +187,7 @@ def test_a_plugins_loss_and_metric_train_and_evaluate(plugin: str) -> None:
         ),
     ],
 )
-def test_mistakes_with_terms_of_a_plugin(plugin: str, change, code: str, said: str) -> None:
+def test_mistakes_with_measures_of_a_plugin(plugin: str, change, code: str, said: str) -> None:
     library = BUILTIN.with_plugin(plugin)
     problems = check_recipe(RECIPE.replace(*change), library=library).errors
     assert code in [p.code for p in problems]
@@ -210,7 +210,7 @@ def test_a_name_that_is_taken_is_refused(plugin: str) -> None:
 
     for term, said in ((Auc, "a metric `auc`"), (Bce, "a loss `bce`")):
         with pytest.raises(ValueError, match=f"there already is {said}"):
-            BUILTIN.with_terms(term)
+            BUILTIN.with_measures(term)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Weights of the values of pooled features: in a column of their own, or inside the values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from graphrec.data.cells import at_row, cell, narrowed, numbers_of
+from graphrec.data.chunk import Array
+from graphrec.data.faults import Faults
+from graphrec.data.lists import Lists, given_values, lists_of
+from graphrec.data.plan import Field
+
+__all__ = ["weights_of"]
+
+
+def weights_of(field: Field, array: Any, lists: Lists, table: Any, faults: Faults) -> Array | None:
+    """Weights of the values of a pooled feature [T]."""
+    if field.inside:
+        report = at_row(faults, array, lists.offsets, field.column)
+        return narrowed(numbers_of(lists.weights, 1.0, field.column, report), report)
+    if field.weights is None:
+        return None
+    column, given = field.weights, table.column(field.weights)
+    weights = lists_of(given, field.sep, column, single=True, nulls=field.nulls)
+    # A value that is none has a weight, too.
+    every = lists_of(array, field.sep, field.column, single=True, nulls=field.nulls)
+    odd = weights.lengths != every.lengths
+    if odd.any():
+        why = f"has not as many weights as `{field.column}` has values"
+        faults.add(odd, column, why, lambda i: cell(given, i))
+        return np.ones(len(lists.values), np.float32)
+    if len(every.values) != len(lists.values):
+        weights = weights.only(given_values(field, every))
+    report = at_row(faults, given, weights.offsets, column)
+    return narrowed(numbers_of(weights.values, 1.0, column, report), report)
