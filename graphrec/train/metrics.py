@@ -61,7 +61,11 @@ def make_metric(
     declared = read_metric(call, metrics)
     module, _, name = declared.computes.partition(":")
     make: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return make(**declared.given(), **({"logits": logits} if declared.ranks else {}))
+    metric = make(**declared.given(), **({"logits": logits} if declared.ranks else {}))
+    # torchmetrics would ask all processes of a job for their rows, where rank 0 alone measures
+    # what every rank has scored.
+    metric.sync_on_compute = metric._to_sync = False
+    return metric
 
 
 # ---- sums ---------------------------------------------------------------------------------------
