@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     )
     from graphrec.graph import Graph
     from graphrec.nn.batch import Batch
+    from graphrec.recipe.loss_table import Loss
+    from graphrec.recipe.metric_table import Metric
     from graphrec.shapes import Shape, ShapeError
     from graphrec.train.inference import Served, load_run
 
@@ -50,6 +52,8 @@ __all__ = [
     "GraphrecError",
     "Kernel",
     "Library",
+    "Loss",
+    "Metric",
     "Model",
     "Names",
     "Problem",
@@ -85,6 +89,8 @@ _HOME = {
     "graph": ("Graph",),
     "nn.batch": ("Batch",),
     "blocks.library": ("BUILTIN", "Library"),
+    "recipe.loss_table": ("Loss",),
+    "recipe.metric_table": ("Metric",),
     "train.inference": ("Served", "load_run"),
     "shapes": ("Shape", "ShapeError"),
     "compiler.target": ("Target",),
