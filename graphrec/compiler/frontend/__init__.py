@@ -154,23 +154,28 @@ def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Nod
 def _order(context: Context, scope: Scope) -> list[str]:
     """Names of the recipe's nodes, each after those it reads; cycles are reported, left out."""
     graph = context.recipe.graph
-    waiting = {name: sorted(set(reads(spec)) & graph.keys()) for name, spec in graph.items()}
+    waiting = {name: set(reads(spec)) & graph.keys() for name, spec in graph.items()}
+    readers: dict[str, list[str]] = {name: [] for name in graph}
+    for name, sources in waiting.items():
+        for source in sources:
+            readers[source].append(name)
     ordered: list[str] = []
+    ready = [name for name, sources in waiting.items() if not sources]
     while waiting:
-        ready = sorted(
-            n for n, sources in waiting.items() if not any(s in waiting for s in sources)
-        )
         if not ready:
-            cycle = find_cycle(waiting)
-            assert cycle is not None
-            _report_cycle(context, cycle)
-            for name in cycle:
-                scope.values[name] = None
-                waiting.pop(name)
-            continue
-        for name in ready:
+            ready = find_cycle(waiting) or []
+            assert ready, "what is left waits for itself"
+            _report_cycle(context, ready)
+            scope.values.update(dict.fromkeys(ready))
+        else:
+            ordered.extend(sorted(ready))
+        gone, ready = ready, []
+        for name in gone:
             del waiting[name]
-        ordered.extend(ready)
+        for reader in {reader for name in gone for reader in readers[name]} & waiting.keys():
+            waiting[reader].difference_update(gone)
+            if not waiting[reader]:
+                ready.append(reader)
     return ordered
 
 
