@@ -10,14 +10,10 @@ from dataclasses import dataclass, replace
 from graphrec.blocks.library import Library
 from graphrec.compiler.frontend.context import Bundle, Context, Failed, Place
 from graphrec.compiler.frontend.feature_columns import Features
-from graphrec.compiler.frontend.heads import (
-    TaskBuilder,
-    classes_of,
-    probability_names,
-    relation_map,
-)
+from graphrec.compiler.frontend.heads import TaskBuilder
 from graphrec.compiler.frontend.modifiers import NodeBuilder
 from graphrec.compiler.frontend.scope import Scope
+from graphrec.compiler.frontend.task_relations import classes_of, probability_names, relation_map
 from graphrec.compiler.frontend.unused import report_unused
 from graphrec.errors import Problem, suggestion
 from graphrec.graph import Graph, Node, Ref, find_cycle, topological
@@ -101,7 +97,7 @@ def _judge_rest(builder: NodeBuilder, features: Features, scope: Scope) -> None:
 
 def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:
     """The outputs of the nodes to export; all of a node that has several."""
-    found: list[Ref] = []
+    refs: list[Ref] = []
     nodes = context.recipe.graph
     for number, name in enumerate(context.recipe.export.nodes):
         if name not in nodes:
@@ -115,8 +111,8 @@ def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:
             if isinstance(value, Bundle):
                 waiting = [*value.items.values(), *waiting]
             elif isinstance(value, Ref):
-                found.append(value)
-    return tuple(dict.fromkeys(found))
+                refs.append(value)
+    return tuple(dict.fromkeys(refs))
 
 
 def _as_written(recipe: Recipe, nodes: Mapping[str, Node]) -> list[Node]:
@@ -136,7 +132,7 @@ def _with_former_name(recipe: Recipe, node: Node) -> Node:
 
 def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Node]:
     """A node for each group that something reads, with the ports that are read."""
-    made = []
+    sources = []
     for name in sorted(ports):
         group = features.group(name)
         assert group is not None
@@ -144,8 +140,8 @@ def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Nod
         path = f"groups.{name}" if name in features.context.recipe.groups else f"features.{name}"
         known = name in features.context.recipe.groups or name in features.features
         span = features.context.key(path) if known else None
-        made.append(Node(name, group, {}, outputs, role="group", span=span, origin=name))
-    return made
+        sources.append(Node(name, group, {}, outputs, role="group", span=span, origin=name))
+    return sources
 
 
 # ---- order --------------------------------------------------------------------------------------
