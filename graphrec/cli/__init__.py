@@ -31,6 +31,7 @@ from graphrec.cli import (
     evaluate,
     expand,
     explain,
+    export,
     graph,
     import_,
     importance,
@@ -55,7 +56,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
     ("train", (*train.COMMANDS, *evaluate.COMMANDS, *importance.COMMANDS)),
-    ("use what was trained", predict.COMMANDS),
+    ("use what was trained", (*predict.COMMANDS, *export.COMMANDS)),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
         "what there is",

@@ -215,8 +215,8 @@ def _linear_widths(context: Context) -> dict[str, int]:
     recipe = context.recipe
     sources = {name: set(reads(spec)) for name, spec in recipe.graph.items()}
     widths: dict[str, int] = {}
-    for _, task in sorted(recipe.tasks.items()):
-        classes = classes_of(task)
+    for name, task in sorted(recipe.tasks.items()):
+        classes = classes_of(recipe, name)
         if classes == 1:
             continue
         waiting = [*reads(task.logit or ""), (task.inputs or "").partition(".")[0]]

@@ -6,15 +6,15 @@ from graphrec.compiler.frontend.context import Context
 from graphrec.errors import suggestion
 from graphrec.graph import find_cycle
 from graphrec.recipe.expressions import ExpressionError, parse_expression
-from graphrec.recipe.model import Relation, Task
-from graphrec.recipe.tasks import form
+from graphrec.recipe.model import Recipe, Relation, Task
+from graphrec.recipe.tasks import own_form
 
 __all__ = ["classes_of", "probability_names", "relation_map"]
 
 
-def classes_of(task: Task) -> int:
+def classes_of(recipe: Recipe, name: str) -> int:
     """Width of the task's logits."""
-    return (task.classes or 2) if form(task) == "softmax" else 1
+    return (recipe.tasks[name].classes or 2) if own_form(recipe, name) == "softmax" else 1
 
 
 def relation_map(context: Context) -> dict[str, tuple[int, Relation]]:
