@@ -109,6 +109,8 @@ class Features:
                 "GR311", f"groups.{name}", f"group `{name}` has no features left"
             )
         settings = group.regularize.model_dump(by_alias=True) if group.regularize else {}
+        if len(members) == 1:  # one feature alone is not chosen from: there is nothing to drop
+            settings = {}
         return Group(tuple(members), regularize=settings)
 
     def _member(self, part: str, path: str) -> Group:
