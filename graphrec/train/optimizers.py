@@ -158,14 +158,16 @@ class Optimizers:
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
     """Scale gradients so that their common norm is at most `limit`.
 
-    As `torch.nn.utils.clip_grad_norm_`, with sums in float64: in float32 the norm of finite
-    gradients may be infinite, and would make all of them 0.
+    As `torch.nn.utils.clip_grad_norm_`; but where the norm of finite gradients is infinite in
+    float32, which would make all of them 0, it is that of float64.
     """
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if grads:
-        norms = [torch.linalg.vector_norm(grad, dtype=torch.float64) for grad in grads]
-        scale = (limit / (torch.linalg.vector_norm(torch.stack(norms)) + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(grads, scale.to(grads[0].dtype))
+    norm = nn.utils.get_total_norm(grads)
+    if grads and not bool(norm.isfinite()):
+        norm = torch.stack([grad.double().norm() for grad in grads]).norm()
+    scale = (limit / (norm + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(scale.to(grad.dtype))
 
 
 def make_optimizers(

@@ -69,6 +69,7 @@ class Trainer:
         self.position = Position()
         self.reachable: Mapping[str, Mapping[str, float]] = {}
         self._bf16 = recipe.train.precision == "bf16"
+        self.gradient_norm = 0.0
         self.shared_rows: SharedRows | None = None
         self.watched = Watched(recipe)
         self._before = 0.0
@@ -134,8 +135,8 @@ class Trainer:
             self._stop_not_finite(batch, losses)
         losses.total.backward()  # type: ignore[no-untyped-call]
         ready = self.optimizers.pending + 1 >= self.recipe.train.accumulate
-        if ready and not nan_guard.largest_gradient(self._learned()) < nan_guard.TOO_LARGE:
-            self._stop_not_finite(batch, losses)
+        if ready:
+            self._check_gradients(batch, losses)
         self.window.add(total, losses, predictions, batch)
         return self.optimizers.step()
 
@@ -143,6 +144,13 @@ class Trainer:
         with self._autocast():
             predictions = self.forward(batch)
             return predictions, self.losses(predictions, batch)
+
+    def _check_gradients(self, batch: Batch, losses: Losses) -> None:
+        self.gradient_norm = nan_guard.gradient_norm(self._learned())
+        if not self.gradient_norm < nan_guard.TOO_LARGE:  # NaN is not
+            largest = nan_guard.largest_gradient(self._learned())
+            if not largest < nan_guard.TOO_LARGE:
+                self._stop_not_finite(batch, losses)
 
     def _learned(self) -> Iterator[nn.Parameter]:
         yield from self.module.parameters()
