@@ -72,14 +72,15 @@ LAYERS: dict[str, frozenset[str]] = {
     # Rows become batches; what a batch's columns mean is the recipe's business.
     "data": frozenset({"errors", "text", "shapes", "recipe", "compiler.loader", "nn"}),
     "train": frozenset(_COMPILER | _RUN | {"views", "data"}),
+    "distributed": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
     "verify": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
     # Scores, files for other programs, a server.
     "export": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
-    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train", "export"}),
+    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train", "distributed", "export"}),
     "cli": frozenset(
         _COMPILER
         | _RUN
-        | {"api", "views", "data", "train", "verify", "export"}
+        | {"api", "views", "data", "train", "distributed", "verify", "export"}
         | {"importers", "importers.tzrec", "importers.from_data"}
     ),
     "__main__": frozenset({"cli"}),

@@ -9,7 +9,13 @@ from pydantic import Field, PositiveInt
 
 from graphrec.blocks.base import Kernel
 from graphrec.blocks.counts import linear, norm
-from graphrec.blocks.parameters import Rate, Settings, expect_fields, expect_keys, expect_vector
+from graphrec.blocks.parameters import (
+    Rate,
+    Settings,
+    expect_fields,
+    expect_keys,
+    expect_vector,
+)
 from graphrec.shapes import B, Shape, ShapeError
 
 __all__ = ["Hstu"]

@@ -142,13 +142,15 @@ class Senet(Settings):
     """How much narrower than the number of fields the middle layer is."""
     bias: bool = True
     """Whether both Linears have a bias."""
+    gate: Literal["sigmoid", "relu"] = "sigmoid"
+    """What scales a field; the paper's relu can shut one out."""
 
     def infer(self, fields: Shape) -> Shape:
         expect_fields(fields)
         return fields
 
     def args(self, fields: Shape) -> dict[str, Any]:
-        return {"num_fields": fields.steps, **self.chosen("reduction", "bias")}
+        return {"num_fields": fields.steps, **self.chosen("reduction", "bias", "gate")}
 
     def parameters(self, fields: Shape) -> int:
         number, _ = expect_fields(fields)
@@ -174,6 +176,29 @@ class Bilinear(Settings):
         number, width, pairs = _pairs(fields)
         matrices = {"interaction": pairs, "all": 1, "each": number - 1}
         return matrices[self.kind] * width * width
+
+
+class Logarithmic(Settings):
+    """Products of powers of the fields, crosses of learnt orders (AFN; Cheng et al., 2020)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Logarithmic"}
+    neurons: PositiveInt
+    """How many crosses."""
+
+    def infer(self, fields: Shape) -> Shape:
+        _, width = expect_fields(fields)
+        return Shape((B, self.neurons * width))
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {"num_fields": fields.steps, "neurons": self.neurons}
+
+    def parameters(self, fields: Shape) -> int:
+        num_fields, _ = expect_fields(fields)
+        return 2 * num_fields + linear(num_fields, self.neurons) + 2 * self.neurons
+
+    def repeats(self, training: bool) -> bool:
+        """In training each application moves the norms' statistics."""
+        return not training
 
 
 class Wukong(Settings):

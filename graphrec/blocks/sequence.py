@@ -138,12 +138,12 @@ class DotAttention(Settings):
 
 
 class Pooling(Settings):
-    """Mean or sum of the steps."""
+    """Mean, sum or maximum of the steps."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Pooling"}
     is_pure: ClassVar[bool] = True
-    mode: Literal["mean", "sum"] = "mean"
-    """Mean or sum; an empty history gives zeros."""
+    mode: Literal["mean", "sum", "max"] = "mean"
+    """What is taken over the steps; an empty history gives zeros."""
 
     def infer(self, keys: Shape, mask: Shape | None = None) -> Shape:
         return Shape((B, expect_keys(keys, mask)))

@@ -34,7 +34,7 @@ def _import(args: argparse.Namespace, console: Console) -> int:
     else:
         number = len(imported.problems)
         told = f", {number} remark{'s' * (number != 1)} in its head" if number else ""
-        beside = f"; beside it {', '.join(imported.files)}" if imported.files else ""
+        beside = f"; vocab_list in {', '.join(imported.files)} beside it" if imported.files else ""
         console.remark(f"wrote {args.output}{told}{beside}; now: graphrec check {args.output}")
     return 0
 

@@ -76,7 +76,7 @@ def load(source: Source, path: Path | None = None) -> type[nn.Module]:
     """
     check_source(source)
     file = write(source, path or _scratch() / source.digest / "model.py")
-    name = f"graphrec_generated_{source.digest}"
+    name = _module_name(source)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -84,7 +84,27 @@ def load(source: Source, path: Path | None = None) -> type[nn.Module]:
     spec.loader.exec_module(module)
     generated: type[nn.Module] = getattr(module, source.class_name)
     _explain_calls(generated, source, str(file))
+    generated.__reduce_ex__ = _reduced(source)  # type: ignore[method-assign]
     return generated
+
+
+def _reduced(source: Source) -> Any:
+    """How an instance is pickled: where its class is not known, the source makes it again."""
+
+    def reduce(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
+        return _new, (source,), self.__getstate__()  # type: ignore[no-untyped-call]
+
+    return reduce
+
+
+def _new(source: Source) -> nn.Module:
+    known = getattr(sys.modules.get(_module_name(source)), source.class_name, None)
+    generated: type[nn.Module] = known or load(source)
+    return generated.__new__(generated)
+
+
+def _module_name(source: Source) -> str:
+    return f"graphrec_generated_{source.digest}"
 
 
 def _scratch() -> Path:

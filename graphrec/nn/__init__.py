@@ -28,8 +28,12 @@ from graphrec.nn.interaction import (
     SENet,
     WuKong,
 )
+from graphrec.nn.logarithmic import Logarithmic
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
+from graphrec.nn.normalize import BatchNormalization, DropoutLayer, LayerNormalization
+from graphrec.nn.parameter_slice import pack, separate
 from graphrec.nn.prepare import prepare
+from graphrec.nn.recurrent import AUGRU, GRU
 from graphrec.nn.regularize import VariationalDropout
 from graphrec.nn.renames import renamed
 from graphrec.nn.seeding import initialize
@@ -45,6 +49,12 @@ from graphrec.nn.split import Split
 from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table, first_order
 
 __all__ = [
+    "AUGRU",
+    "BatchNormalization",
+    "DropoutLayer",
+    "GRU",
+    "LayerNormalization",
+    "Logarithmic",
     "HSTU",
     "AITM",
     "AttentionScores",
@@ -93,6 +103,8 @@ __all__ = [
     "first_order",
     "functions",
     "initialize",
+    "pack",
     "prepare",
     "renamed",
+    "separate",
 ]

@@ -40,13 +40,13 @@ def initialize(module: nn.Module, seed: int) -> None:
     `reset_parameters()` runs on it and everything in it.
     """
     for name, child in module.named_children():
-        if any(p.is_meta for p in child.parameters()):
-            continue
         digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
         own = int.from_bytes(digest[:8], "big") >> 1
         reset = getattr(child, "reset", None)
         if callable(reset):
-            reset(own)
+            reset(own)  # leaves alone what has no memory
+            continue
+        if any(p.is_meta for p in child.parameters()):
             continue
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(own)

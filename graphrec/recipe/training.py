@@ -194,6 +194,11 @@ class Balance(Model):
 Device = Literal["auto", "cpu", "cuda"]
 """Where a model runs: `auto` is CUDA where there is some, else the CPU."""
 
+Sharding = Literal[
+    "auto", "table_wise", "row_wise", "column_wise", "table_row_wise", "data_parallel"
+]
+"""torchrec's ways to divide a table; `auto` lets its planner choose."""
+
 
 class Train(Model):
     """How to train."""
@@ -236,6 +241,8 @@ class Train(Model):
     """Run folder; default runs/<name>."""
     groups: dict[str, ParameterGroup] = {}
     """Settings by glob of node names."""
+    shard: dict[str, Sharding] = {}
+    """On many processes: how a table is divided among them, by its name; `*` is every other one."""
 
     @property
     def sparse_rate(self) -> float:

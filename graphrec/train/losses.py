@@ -58,12 +58,24 @@ class TaskLosses:
         """Part keys by task and loss name: `{"ctr": {"bce": "bce_ctr"}}`."""
         return {task.name: {loss: loss + task.suffix for loss in task.rows} for task in self._tasks}
 
-    def __call__(self, predictions: Mapping[str, Tensor], batch: Batch) -> Losses:
+    def norms(self, batch: Batch) -> Tensor:
+        """Sum of the row weights of every task in a batch [tasks]: what its loss is divided by."""
+        return (
+            torch.stack([task.norm(batch) for task in self._tasks])
+            if self._tasks
+            else torch.zeros(0)
+        )
+
+    def __call__(
+        self, predictions: Mapping[str, Tensor], batch: Batch, norms: Tensor | None = None
+    ) -> Losses:
+        """The losses; `norms` are those of the whole batch where this is a part of it."""
         parts: dict[str, Tensor] = {}
         mass: dict[str, Tensor] = {}
         missing: dict[str, Tensor] = {}
-        for task in self._tasks:
-            task.add(predictions, batch, parts, mass, missing)
+        for number, task in enumerate(self._tasks):
+            norm = None if norms is None else norms[number]
+            task.add(predictions, batch, parts, mass, missing, norm)
         for key, value in predictions.items():
             if key.endswith(PENALTY) and value.dim() == 0:
                 parts[key] = value
@@ -100,6 +112,7 @@ class _TaskLoss:
         parts: dict[str, Tensor],
         mass: dict[str, Tensor],
         missing: dict[str, Tensor],
+        norm: Tensor | None,
     ) -> None:
         output = predictions[self.source].float()
         label = batch.labels[self.name].to(output.device)
@@ -107,7 +120,7 @@ class _TaskLoss:
         label = torch.where(known, label, torch.zeros_like(label))
         label = label.long() if self.classes else label.to(output.dtype)
         weight = self._weight(batch, known, output)
-        norm = weight.sum()
+        norm = weight.sum() if norm is None else norm.to(weight)
         # A sum that is 0, NaN or infinite makes every w_i = nz(a_i / mean(a)) vanish.
         scale = torch.where(
             (norm != 0) & norm.isfinite(), self.task.weight / norm, torch.zeros_like(norm)
@@ -121,6 +134,12 @@ class _TaskLoss:
             parts[key] = (torch.where(known, value, torch.zeros_like(value)) * weight).sum()
             mass[key] = norm.detach()
         missing[self.name] = (~known).sum()
+
+    def norm(self, batch: Batch) -> Tensor:
+        """Sum of the rows' weights, before any model has run."""
+        label = batch.labels[self.name]
+        known = label.isfinite() if label.is_floating_point() else label >= 0
+        return self._weight(batch, known, known.float()).sum()
 
     def _weight(self, batch: Batch, known: Tensor, output: Tensor) -> Tensor:
         weight = known.to(output.dtype)

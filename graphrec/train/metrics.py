@@ -38,7 +38,16 @@ __all__ = [
 ]
 
 
-class _Streaming(Metric):
+class _OwnRows(Metric):
+    """A metric of the rows it was given: torchmetrics would ask all processes of a job for theirs,
+    where rank 0 alone measures what every rank has scored.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sync_on_compute=False)
+
+
+class _Streaming(_OwnRows):
     """Sums in float64, named by the subclass."""
 
     full_state_update = False
@@ -137,7 +146,7 @@ class MeanError(_Streaming):
         return float(np.sqrt(mean)) if self.root and mean is not None else mean
 
 
-class BinnedAuc(Metric):
+class BinnedAuc(_OwnRows):
     """AUC in bounded memory: scores fall into bins between `bins` even thresholds from 0 to 1.
 
     With `logits` the scores are log-odds, and the outermost bins are cut further (`thresholds`).
@@ -164,7 +173,7 @@ class BinnedAuc(Metric):
         return exact.binned_auc(counts[1], counts[0])
 
 
-class _Stored(Metric):
+class _Stored(_OwnRows):
     """Keeps the rows."""
 
     full_state_update = False

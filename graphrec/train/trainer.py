@@ -35,7 +35,7 @@ from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.watched import Watched
 from graphrec.train.window import Window
 
-__all__ = ["Trainer"]
+__all__ = ["Trainer", "part_of"]
 
 _SAVE_EPOCHS_APART = 60.0
 """Seconds: epochs end with a checkpoint, but short ones do not spend their time on saving."""
@@ -215,10 +215,7 @@ class Trainer:
         position.evaluated = False
         loader = self.eval_loader
         loader.counts, waited = counters.Counts(), loader.wait_seconds
-        with closing(loader.epoch(0)) as batches:
-            found = self.evaluator.run(
-                self.module, self.module, batches, lambda: self.signals.received is not None
-            )
+        found = self._measure(loader)
         if found is None:
             return False
         position.evaluated = True
@@ -235,6 +232,13 @@ class Trainer:
         position.seconds = self._seconds()
         self.window.start(self.loader)
         return improved
+
+    def _measure(self, loader: Loader) -> dict[str, Any] | None:
+        """One pass over the evaluation rows; None if a signal ended it."""
+        with closing(loader.epoch(0)) as batches:
+            return self.evaluator.run(
+                self.module, self.module, batches, lambda: self.signals.received is not None
+            )
 
     def _record(self, record: dict[str, Any]) -> None:
         self.run_folder.record(record)
@@ -277,17 +281,18 @@ class Trainer:
         """Go on from a checkpoint."""
         self.module.load_state_dict(found.model())
         state = found.optim()
-        self.optimizers.load_state_dict(_part(state, "optim/"))
-        self.window.load(_part(state, "window/"))
+        self.optimizers.load_state_dict(part_of(state, "optim/"))
+        self.window.load(part_of(state, "window/"))
         if self.balance is not None:
-            self.balance.load_state_dict(_part(state, "balance/"))
+            self.balance.load_state_dict(part_of(state, "balance/"))
         torch.set_rng_state(state["random/cpu"])
         if "random/cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random/cuda"], self.device)
         self.position = found.position
 
 
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 

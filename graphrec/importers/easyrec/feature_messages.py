@@ -27,7 +27,7 @@ _KINDS = {
     "SequenceFeature": "sequence_id_feature",
     "TagFeature": "id_feature",
 }
-_NAMES = {"combiner": "pooling", "raw_input_dim": "value_dim", "kv_separator": "weighted"}
+_NAMES = {"combiner": "pooling", "raw_input_dim": "value_dim"}
 _TAKEN = (
     *("feature_name", "feature_type", "input_names", "shared_names", "separator", "min_val"),
     *("max_val", "max_seq_len", "sequence_length", "sub_feature_type", "seq_multi_sep"),
@@ -91,8 +91,9 @@ def _feature(
     for entry in rest(source, _TAKEN):
         if entry.name == "embedding_dim" and entry.value == 0:
             continue
-        given = Word("true") if entry.name == "kv_separator" else entry.value
-        parts.append(Entry(_NAMES.get(entry.name, entry.name), given, entry.span))
+        if entry.name == "kv_separator":
+            parts.append(Entry("weighted", Word("true"), entry.span))
+        parts.append(Entry(_NAMES.get(entry.name, entry.name), entry.value, entry.span))
     parts += _form(source, written, kind, columns)
     default = defaults.get(columns[0]) if len(columns) == 1 else None
     if default is not None and not kind.startswith("sequence_"):

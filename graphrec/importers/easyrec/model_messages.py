@@ -17,6 +17,7 @@ from graphrec.importers.easyrec.message_parts import (
     text,
     value,
 )
+from graphrec.importers.easyrec.name_ranges import expanded
 from graphrec.importers.easyrec.perceptron_messages import perceptron_message
 from graphrec.importers.easyrec.train_messages import data_message, train_message
 from graphrec.importers.tzrec.section import Notes
@@ -64,6 +65,7 @@ def is_easyrec(config: Message) -> bool:
 
 def translated(config: Message, notes: Notes) -> Message:
     """The TorchEasyRec config of the same meaning; raises RecipeError (GR131) for other models."""
+    config = expanded(config)
     model = nested(config, "model_config")
     if model is None:
         raise RecipeError(

@@ -55,7 +55,7 @@ def _wide(parts: Parts) -> str:
         parts.model.remark("wide_init_fn", what)
     dim = parts.model.integer("wide_embedding_dim", 4)
     if dim != 1:
-        what = f"wide_embedding_dim {dim}: only the sum of a wide vector is read, so .linear has 1"
+        what = f"wide vectors of width {dim}: only their sum is read, so .linear has 1"
         parts.builder.notes.add(parts.model.place("wide_embedding_dim"), what)
     return f"{source.group}.linear"
 
@@ -87,8 +87,7 @@ def _joined(parts: Parts, terms: Refs) -> Answer:
 
 def _deepfm(parts: Parts) -> Answer:
     wide = _wide(parts)
-    source = parts.source("fm", "deep")
-    _equal_widths(parts, source)
+    source = parts.groups.fields(parts.source("fm", "deep"), "fm")
     fm = parts.builder.node("fm", "fm", f"{source.group}.fields")
     return _joined(parts, [wide, fm])
 
@@ -237,16 +236,14 @@ def _xdeepfm(parts: Parts) -> Answer:
 
 def _fm(parts: Parts) -> Answer:
     wide = f"{parts.groups.wide('wide', parts.model).group}.linear"
-    source = parts.source("fm", "deep")
-    _equal_widths(parts, source)
+    source = parts.groups.fields(parts.source("fm", "deep"), "fm")
     fm = parts.builder.node("fm", "fm", f"{source.group}.fields")
     return _summed(parts, [wide, fm], [])
 
 
 def _autoint(parts: Parts) -> Answer:
     """Layers of self attention among the fields, each with what it reads beside it."""
-    source = parts.source()
-    _equal_widths(parts, source)
+    source = parts.groups.fields(parts.source(), "attention")
     heads = parts.model.integer("multi_head_num", 1) or 1
     width = heads * (parts.model.integer("multi_head_size") or source.dim or 1)
     layers = parts.model.integer("interacting_layer_num", 1) or 1

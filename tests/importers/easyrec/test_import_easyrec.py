@@ -127,6 +127,32 @@ def test_a_feature(feature: str, written: str, tmp_path: Path) -> None:
     assert written in imported(tmp_path, text)[0].text
 
 
+def test_ranges_of_names_are_written_out(tmp_path: Path) -> None:
+    text = config("DeepFM").replace("with_header: true", "auto_expand_input_fields: true")
+    text = text.replace(
+        'input_fields { input_name: "age" }', 'input_fields { input_name: "age[1-3]" }'
+    )
+    text = text.replace('input_names: "age"', 'input_names: "age1" shared_names: "age[2-3]"')
+    text = text.replace('feature_names: "age"', 'feature_names: "age[1-3]"')
+    found = imported(tmp_path, text)[0]
+    assert (
+        "age1..age3: 9" in found.text
+        and "columns: [clk, buy, user_id, age1, age2, age3" in " ".join(found.text.split())
+    )
+
+
+def test_fields_of_another_width_are_not_crossed_and_that_is_told(tmp_path: Path) -> None:
+    text = config("DeepFM").replace(
+        "embedding_dim: 8 num_buckets: 9", "embedding_dim: 4 num_buckets: 9"
+    )
+    found = imported(tmp_path, text)[0]
+    assert any(
+        "fm needs features of one width: of width 8, without age" in p.message
+        for p in found.problems
+    )
+    assert "in: fm_fields.fields" in found.text
+
+
 def test_training(tmp_path: Path) -> None:
     found = imported(tmp_path, config("DCN"))[0]
     train = " ".join(found.text[found.text.index("train: {") :].split())
@@ -166,3 +192,12 @@ def test_what_can_not_be_imported(old: str, new: str, message: str, tmp_path: Pa
     with pytest.raises(RecipeError) as caught:
         import_config(source)
     assert caught.value.problems[0].message == message and caught.value.problems[0].help
+
+
+def test_weights_inside_the_values(tmp_path: Path) -> None:
+    text = config("MultiTower").replace("separator: '|'", "separator: '|' kv_separator: ':'")
+    text = text.replace(
+        'feature_names: "user_id"', 'feature_names: "user_id" feature_names: "tags"'
+    )
+    found = imported(tmp_path, text)[0]
+    assert 'pool: mean, sep: "|", weights: inside}' in " ".join(found.text.split())
