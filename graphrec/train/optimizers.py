@@ -57,6 +57,8 @@ class Optimizers:
         self.table_rates: Mapping[str, tuple[float, float]] = {}
         self.updates = 0
         self.pending = 0
+        self.rate = 0.0
+        """What the schedule multiplied learning rates by in the last update."""
         self._pieces, self._train, self._total = dense_pieces, train, total
         self._parameters = [*dense_pieces, *(table.parameter for table in tables)]
         self._rates = [group.lr for group in dense.groups] if dense else []
@@ -79,7 +81,7 @@ class Optimizers:
         """
         if not self.pending:
             return False
-        rate = self.factor
+        rate = self.rate = self.factor
         if self.pending > 1:
             for parameter in self._parameters:
                 if parameter.grad is not None:
