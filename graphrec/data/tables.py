@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from graphrec.data.faults import bad_data
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
-from graphrec.errors import DataError, Problem
+from graphrec.errors import DataError, Problem, nearest
 
 __all__ = ["NoSource", "Rows", "TableSource", "as_table"]
 
@@ -22,6 +22,8 @@ Rows: TypeAlias = Sequence[Mapping[str, Any]] | Mapping[str, Any] | Any
 def as_table(rows: Rows, columns: Sequence[str] = ()) -> pa.Table:
     """The rows as an Arrow table; of no rows at all, one with these columns.
 
+    What one map has of `columns` every map must have, if only as None: a key that is left out may
+    be misspelt, and is no null.
     A missing value is None, or NaN in a data frame. Raises DataError (GR706) for a column whose
     values are of no one kind, TypeError for what is no rows.
     """
@@ -46,7 +48,24 @@ def as_table(rows: Rows, columns: Sequence[str] = ()) -> pa.Table:
     if not maps:
         return pa.table({column: pa.nulls(0) for column in columns})
     names = list(dict.fromkeys(name for row in maps for name in row))
+    _check_keys(maps, {column for column in columns if column in names})
     return pa.table({name: _column(name, [row.get(name) for row in maps]) for name in names})
+
+
+def _check_keys(maps: Sequence[Mapping[str, Any]], wanted: set[str]) -> None:
+    for number, row in enumerate(maps):
+        missing = sorted(wanted - row.keys())
+        if missing:
+            other = sorted(str(key) for key in row.keys() - wanted)
+            near = nearest(missing[0], other)
+            known = f"did you mean it by `{near}`? " if near else ""
+            problem = Problem(
+                "GR703",
+                f"row {number} of {len(maps)} has no `{missing[0]}`",
+                path=f"data.{missing[0]}",
+                help=f"{known}write None where there is no value",
+            )
+            raise DataError(problem)
 
 
 def _columns(rows: Mapping[str, Any]) -> dict[str, Any]:
