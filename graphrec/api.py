@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from graphrec.blocks.library import Library, load_library
+from graphrec.compiler.passes import Pass
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.compiler.target import Purpose
 from graphrec.views.catalog import find_recipe
@@ -38,12 +39,18 @@ class Model:
     """
 
     def __init__(
-        self, path: str, overrides: tuple[str, ...], library: Library, allow_root: str | None
+        self,
+        path: str,
+        overrides: tuple[str, ...],
+        library: Library,
+        allow_root: str | None,
+        passes: tuple[Pass, ...] = (),
     ) -> None:
         self.path = path
         self.overrides = overrides
         self.library = library
         self.allow_root = allow_root
+        self.passes = passes
 
     def __repr__(self) -> str:
         changes = "".join(f", -o {override}" for override in self.overrides)
@@ -69,6 +76,7 @@ class Model:
             library=self.library,
             allow_root=self.allow_root,
             purpose=purpose,
+            extra_passes=self.passes,
         )
 
     @property
@@ -115,15 +123,17 @@ def load(
     plugins: Iterable[str] = (),
     library: Library | None = None,
     allow_root: str | os.PathLike[str] | None = None,
+    passes: Iterable[Pass] = (),
 ) -> Model:
     """The recipe at `path`, the shipped one of that bare name, or one given as text.
 
     `overrides` are `path=value` texts as behind `-o`; `plugins` are modules with blocks of your
-    own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). Nothing is read
+    own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). `passes` are
+    functions (graph, target) -> graph of your own, run before the compiler's. Nothing is read
     before it is needed.
     """
     blocks = load_library(plugins) if library is None else library
     root = None if allow_root is None else os.fspath(allow_root)
     text = os.fspath(path)
     found = text if "\n" in text else find_recipe(text)
-    return Model(found, tuple(overrides), blocks, root)
+    return Model(found, tuple(overrides), blocks, root, tuple(passes))

@@ -28,28 +28,33 @@ _SHOWN = 8
 ABSURD = 1 << 40
 """Bytes that no single machine is asked for: 1 TiB."""
 _SHARE = 0.8
+"""Of what there is: the rest is Python's, the batches being read, and everybody else's."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True)
 class Size:
-    """A tensor (or the tensors of a node): its name, its shape in words, its bytes, its path."""
+    """A tensor (or the tensors of a node): its name, its shape in words, its bytes, its path.
+
+    `passing`: it is made anew for every batch.
+    """
 
     name: str
     shape: str
     count: int
     path: str
+    passing: bool = False
 
 
 def sizes(graph: Graph, recipe: Recipe) -> list[Size]:
     """Bytes of tables, of dense weights by node, and of the largest activation; largest first."""
-    found = [*_tables(graph, recipe), *_vectors(graph), *_weights(graph)]
+    every = [*_tables(graph, recipe), *_vectors(graph), *_weights(graph)]
     largest = max(
         _activations(graph, recipe.train.batch), key=lambda size: size.count, default=None
     )
     if largest is not None:
-        found.append(largest)
-    return sorted(found, key=lambda size: (-size.count, size.name))
+        every.append(largest)
+    return sorted(every, key=lambda size: (-size.count, size.name))
 
 
 def check_memory(graph: Graph, recipe: Recipe, bound: int | None = None) -> list[Problem]:
@@ -57,16 +62,16 @@ def check_memory(graph: Graph, recipe: Recipe, bound: int | None = None) -> list
 
     Without a bound only what no machine holds is refused: a recipe may be meant for a larger one.
     """
-    found = sizes(graph, recipe)
-    total, limit = sum(size.count for size in found), bound or ABSURD
+    largest = sizes(graph, recipe)
+    total, limit = sum(size.count for size in largest), bound or ABSURD
     if total <= limit:
         return []
-    alone = (size for size in found if size.count > limit and not size.name.startswith("output"))
-    first = next(alone, found[0])
-    rows = [(size.name, size.shape, memory(size.count)) for size in found[:_SHOWN]]
-    if len(found) > _SHOWN:
-        rest = sum(size.count for size in found[_SHOWN:])
-        rows.append((f"{len(found) - _SHOWN} more", "", memory(rest)))
+    alone = (size for size in largest if size.count > limit and not size.passing)
+    first = next(alone, largest[0])
+    rows = [(size.name, size.shape, memory(size.count)) for size in largest[:_SHOWN]]
+    if len(largest) > _SHOWN:
+        rest = sum(size.count for size in largest[_SHOWN:])
+        rows.append((f"{len(largest) - _SHOWN} more", "", memory(rest)))
     rows.append(("together", "", memory(total)))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}" for r in rows]
@@ -168,7 +173,7 @@ def _activations(graph: Graph, batch: int) -> Iterator[Size]:
             dims = [_size(dim, batch) for dim in shape.dims]
             path = "train.batch" if batch > 1_000_000 else _path(node)
             text = "[" + ", ".join(f"{d:,}" for d in dims) + "]"
-            yield Size(f"output of {node.name}", text, prod(dims) * 4, path)
+            yield Size(f"output of {node.name}", text, prod(dims) * 4, path, passing=True)
 
 
 def _size(dim: int | str, batch: int) -> int:

@@ -26,6 +26,7 @@ from graphrec.distributed.refusals import refuse
 from graphrec.distributed.replicas import Replicas
 from graphrec.distributed.saving import model_parts, optim_parts
 from graphrec.distributed.trainer import RankTrainer
+from graphrec.errors import Interrupted
 from graphrec.nn.activations import BatchNorm
 from graphrec.nn.embedding import without_tables
 from graphrec.recipe import recipe_hash
@@ -142,7 +143,7 @@ def follow(ranks: Ranks, compiled: Compiled) -> None:
             with Signals() as signals, Progress(silent, None) as progress:
                 trainer.run(progress, signals, silent)
             if signals.received is not None and not trainer.position.finished:
-                raise SystemExit(signals.status)
+                raise Interrupted(signals.status)
             return
 
 

@@ -163,10 +163,10 @@ class Graph:
 
     def side(self, node: Node) -> Side | None:
         """For inference, the side of all outputs of a node; None where sides are not settled."""
-        found = {
+        sides = {
             self.sides[ref] for port in node.outputs if (ref := Ref(node.name, port)) in self.sides
         }
-        return None if not found else found.pop() if len(found) == 1 else "both"
+        return None if not sides else sides.pop() if len(sides) == 1 else "both"
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """The same graph with other nodes, put in order."""
@@ -191,18 +191,18 @@ class Graph:
 
     def needed(self) -> set[str]:
         """Names of the nodes that some output or loss depends on."""
-        found: set[str] = set()
+        needed: set[str] = set()
         waiting = [output.ref.node for output in self.outputs]
         waiting.extend(node.name for node in self.nodes if node.is_loss)
         waiting += [ref.node for ref in self.exports]
         while waiting:
             name = waiting.pop()
-            if name not in found:
-                found.add(name)
+            if name not in needed:
+                needed.add(name)
                 node = self.by_name[name]
                 waiting.extend(ref.node for _, ref in node.refs())
                 waiting.extend([node.shares] if node.shares else [])
-        return found
+        return needed
 
 
 def topological(nodes: Iterable[Node]) -> tuple[Node, ...]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from graphrec.nn.embedding_layout import Group, Layout, width_of
 from graphrec.nn.embedding_outputs import EmbeddingOutputs
 from graphrec.nn.embedding_reader import Features, bag, embed_numbers, jagged, plain, rows_of
-from graphrec.nn.gather import Part, gather
+from graphrec.nn.gather import ByteRows, Part, byte_rows, gather
 from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import KERNELS, RowKernel, choose
 from graphrec.nn.parameter_slice import ParameterSlice, PiecewiseModule
@@ -44,6 +44,10 @@ def without_tables() -> Iterator[None]:
         yield
     finally:
         _TABLES_ON.reset(token)
+
+
+_NARROW = 8
+"""Bytes need two numbers more for each row: narrower tables would hardly be smaller."""
 
 
 class Embeddings(PiecewiseModule):
@@ -165,8 +169,8 @@ class Embeddings(PiecewiseModule):
                     lengths.update(_lengths(group, features))
                     sources[group.source] = self.body.read(group)
             elif groups:
-                weight = self.get_parameter(packed.name)
-                kernel = None if torch.compiler.is_compiling() else choose(self.kernel, weight)[0]
+                weight = self._weight(packed.name)
+                kernel = self._kernel_for(weight)
                 for group in groups:
                     lengths.update(_lengths(group, features))
                     if group.key in known:
@@ -193,6 +197,30 @@ class Embeddings(PiecewiseModule):
                 weights = [w[list(r)] for w, r in zip(weights, part.rows.values(), strict=True)]
             sources[part.vectors.name] = embed_numbers(part.vectors, weights, x)
         return EmbeddingOutputs(sources, layout.places, layout.raw, lengths, parts)
+
+    def store_as_bytes(self) -> None:
+        """Keep tables as one byte a number, for inference; narrow ones stay as they are.
+
+        In place: `state_dict` has no such tables afterwards, and nothing can be loaded into them.
+        """
+        for packed in self.table_groups:
+            if packed.dim >= _NARROW:
+                rows = byte_rows(self.get_parameter(packed.name).detach())
+                delattr(self, packed.name)
+                for part, tensor in rows._asdict().items():
+                    self.register_buffer(f"{packed.name}_{part}", tensor, persistent=False)
+        self.pieces = tuple(p for p in self.pieces if p.parameter in self._parameters)
+
+    def _weight(self, name: str) -> Tensor | ByteRows:
+        if name in self._parameters:
+            weight: Tensor = self.get_parameter(name)
+            return weight
+        return ByteRows(*(self.get_buffer(f"{name}_{part}") for part in ByteRows._fields))
+
+    def _kernel_for(self, weight: Tensor | ByteRows) -> RowKernel | None:
+        if isinstance(weight, ByteRows) or torch.compiler.is_compiling():
+            return None
+        return choose(self.kernel, weight)[0]
 
     def _layout_of(self, features: Features) -> Layout:
         """The layout of the columns that are there, made once for each set of them."""

@@ -129,6 +129,10 @@ CODES: Mapping[str, str] = {
     "GR808": "a checkpoint that does not fit",
     "GR809": "a run folder whose files do not belong together",
     "GR810": "a tensor that no checkpoint can hold",
+    # files for other programs
+    "GR820": "an exported model that differs from its run",
+    "GR821": "a format that can't be written here",
+    "GR822": "a place where nothing can be exported to",
     # many processes
     "GR901": "something that many processes can't do",
     "GR902": "a rank that can't join the others",

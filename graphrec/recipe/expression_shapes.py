@@ -10,7 +10,7 @@ from graphrec.recipe.terms import (
     Apply,
     Arithmetic,
     Compare,
-    ExpressionError,
+    ExpressionShapeError,
     Name,
     Negative,
     Number,
@@ -24,7 +24,7 @@ __all__ = ["FUNCTIONS", "infer"]
 def infer(term: Term, shapes: Mapping[str, Shape]) -> Shape:
     """Shape of a term, given the shape of every reference; a bare number has shape [].
 
-    Raises ExpressionError naming both shapes where operands do not fit.
+    Raises ExpressionShapeError naming both shapes where operands do not fit.
     """
     if isinstance(term, Name):
         return shapes[term.ref]
@@ -38,11 +38,11 @@ def infer(term: Term, shapes: Mapping[str, Shape]) -> Shape:
     args = [infer(arg, shapes) for arg in term.args]
     for arg in args:
         if arg.rank == 0 and term.function not in ("where", "clip"):
-            raise ExpressionError(f"{term.function} needs tensors, got a number", term.column)
+            raise ExpressionShapeError(f"{term.function} needs tensors, got a number", term.column)
     try:
         return FUNCTIONS[term.function].infer(args, term)
     except ShapeError as error:
-        raise ExpressionError(f"{term.function} {error}", term.column) from None
+        raise ExpressionShapeError(f"{term.function} {error}", term.column) from None
 
 
 def _broadcast(left: Shape, right: Shape, what: str, column: int) -> Shape:
@@ -50,7 +50,7 @@ def _broadcast(left: Shape, right: Shape, what: str, column: int) -> Shape:
         return right if left.rank == 0 else left
     if left.dims[:-1] == right.dims[:-1] and 1 in (left.dims[-1], right.dims[-1]):
         return right if left.dims[-1] == 1 else left
-    raise ExpressionError(
+    raise ExpressionShapeError(
         f"{what} needs equal shapes, a number or a width of 1, got {left} and {right}", column
     )
 

@@ -11,6 +11,7 @@ __all__ = [
     "Compare",
     "Expression",
     "ExpressionError",
+    "ExpressionShapeError",
     "Name",
     "Negative",
     "Number",
@@ -19,12 +20,20 @@ __all__ = [
 
 
 class ExpressionError(ValueError):
-    """What is wrong, and at which 0-based column of the text."""
+    """What is wrong in how it is written, and at which 0-based column of the text."""
+
+    code = "GR207"
 
     def __init__(self, message: str, column: int = 0, help: str = "") -> None:
         super().__init__(message)
         self.column = column
         self.help = help
+
+
+class ExpressionShapeError(ExpressionError):
+    """What is wrong with the shapes of what is named."""
+
+    code = "GR505"
 
 
 @dataclass(frozen=True)

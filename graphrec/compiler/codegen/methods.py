@@ -11,7 +11,7 @@ from graphrec.compiler.codegen.reads import Batches, read_port, store_of
 from graphrec.compiler.codegen.results import results
 from graphrec.compiler.codegen.stacks import is_follower, reserve, stack
 from graphrec.compiler.codegen.state import State, dropout
-from graphrec.compiler.codegen.terms import render
+from graphrec.compiler.codegen.steps import write_expression
 from graphrec.compiler.codegen.writer import Call, Raw
 from graphrec.compiler.layer_args import is_mask
 from graphrec.graph import Broadcast, Concat, Dropped, Graph, Group, Node, Ref, Split
@@ -98,6 +98,8 @@ def _body(state: State, graph: Graph, batches: Batches) -> None:
         if stacked:
             arguments = {m.name: _arguments(state, graph, m)[0] for m in members}
             stack(state, graph, node, arguments, _comment(node))
+        elif isinstance(node.op, Expression):
+            write_expression(state, node, _comment(node))
         else:
             value = _value(state, graph, node)
             state.statement(_targets(state, node), value, _comment(node), node.name)
@@ -138,9 +140,6 @@ def _value(state: State, graph: Graph, node: Node) -> Any:
     if isinstance(node.op, Block):
         layer = f"self.{state.attributes.take(node.shares or node.name)}"
         return Call(layer, *_arguments(state, graph, node))
-    if isinstance(node.op, Expression):
-        names = {w: state.variable(ref) for w, ref in node.inputs.items() if isinstance(ref, Ref)}
-        return render(node.op.tree, names)
     read = [Raw(state.variable(ref)) for _, ref in node.refs()]
     if isinstance(node.op, Split):
         return Call(state.use("Split"), [*read, list(node.op.layout)])

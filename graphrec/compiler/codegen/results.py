@@ -39,8 +39,10 @@ def _predict(state: State, output: Output, suffix: str) -> list[tuple[str, Any]]
         probs = Raw(state.locals.take(f"probs{suffix}"))
         softmax = Call("torch.softmax", [value, Raw("-1")])
         state.statement(probs.text, softmax, f"[B, {output.classes}]")
-        made = [("logits", value), ("probs", probs)]
-        return [*made, ("probs1", Raw(f"{probs.text}[:, 1]"))] if output.classes == 2 else made
+        entries = [("logits", value), ("probs", probs)]
+        return (
+            [*entries, ("probs1", Raw(f"{probs.text}[:, 1]"))] if output.classes == 2 else entries
+        )
     if output.form == "regression":
         return [("y", squeezed)]
     if output.form == "prob":

@@ -80,6 +80,10 @@ class State:
         self.uses_functions |= f"{FUNCTIONS}." in literal(value)
         self.writer.assign(target, value, 8, comment, owner)
 
+    def fits(self, target: str, value: Any, comment: str = "") -> bool:
+        """Whether such a statement is laid out as ruff would, without a sum over several lines."""
+        return self.writer.fits(target, value, 8, comment)
+
     def function(self, name: str, *args: Any) -> Call:
         """A call of one of graphrec's functions."""
         return Call(f"{FUNCTIONS}.{name}", args)

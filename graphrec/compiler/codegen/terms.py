@@ -25,8 +25,7 @@ def render(term: Term, names: Mapping[str, str]) -> Any:
     if isinstance(term, Negative):
         return Raw(f"-{_operand(term.operand, names, 3)}")
     if isinstance(term, Compare):
-        left, right = (literal(render(side, names)) for side in (term.left, term.right))
-        return Raw(f"{left} {term.operator} {right}")
+        return Chain((render(term.left, names), render(term.right, names)), (term.operator,))
     if isinstance(term, Arithmetic):
         return _chain(term, names)
     return _call(term, names)

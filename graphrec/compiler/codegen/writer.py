@@ -43,10 +43,10 @@ class Exploded(list[Any]):
 
 def quoted(text: str) -> str:
     """A string literal, in double quotes unless that needs more escapes."""
-    made = repr(text)
-    if made.startswith("'") and '"' not in text:
-        return '"' + made[1:-1].replace("\\'", "'") + '"'
-    return made
+    escaped = repr(text)
+    if escaped.startswith("'") and '"' not in text:
+        return '"' + escaped[1:-1].replace("\\'", "'") + '"'
+    return escaped
 
 
 def literal(value: Any) -> str:
@@ -112,12 +112,21 @@ class Writer:
         """
         head = f"{target} = " if target else ""
         note = f"  # {comment}" if comment else ""
-        if indent + len(head + literal(value) + note) <= WIDTH and not isinstance(value, Exploded):
-            self.line(head + literal(value) + note, indent, owner)
+        flat = head + literal(value)
+        if indent + len(flat + note) <= WIDTH and not isinstance(value, Exploded):
+            self.line(flat + note, indent, owner)
+            return
+        if isinstance(value, Raw) and indent + len(flat) <= WIDTH:
+            self.line(flat, indent, owner)  # a name for a name: it goes without saying
             return
         if ", " in target and indent + len(head + _opening(value)) > WIDTH:
             head = self._targets(head, indent, owner)
         self._broken(head, value, indent, owner, note)
+
+    def fits(self, target: str, value: Any, indent: int, comment: str) -> bool:
+        """Whether `assign` breaks the value at brackets only: it knows no way to break a sum."""
+        note = f"  # {comment}" if comment else ""
+        return _breaks_well(f"{target} = ", value, indent, note)
 
     def _broken(self, head: str, value: Any, indent: int, owner: str, tail: str) -> None:
         """`head value tail` over several lines: the last bracket first, then one item a line."""
@@ -140,29 +149,23 @@ class Writer:
     def _item(self, prefix: str, item: Any, indent: int, owner: str) -> None:
         """One argument or element, and a comma."""
         flat = prefix + literal(item)
-        if indent + len(flat) + 1 <= WIDTH or not _parts(item)[1]:
+        if isinstance(item, Chain) and indent + len(flat) + 1 > WIDTH:
+            *lines, last = _linked(item)
+            for text in [*lines, f"{last},"]:
+                self.line(text, indent, owner)
+        elif indent + len(flat) + 1 <= WIDTH or not _parts(item)[1]:
             self.line(flat + ",", indent, owner)
         else:
             self._broken(prefix, item, indent, owner, ",")
 
     def _broken_chain(self, head: str, chain: Chain, indent: int, owner: str, tail: str) -> None:
-        """A last call is opened if there is one operator; else one operand a line, in brackets."""
-        last = chain.operands[-1]
-        if len(chain.operands) == 2 and isinstance(last, Call) and _parts(last)[1]:
-            start = f"{head}{literal(chain.operands[0])} {chain.operators[0]} "
-            if indent + len(start + _opening(last)) <= WIDTH:
-                self._broken(start, last, indent, owner, tail)
-                return
+        """In brackets, on one line or one operand a line: operands are names here, see `fits`."""
         self.line(f"{head}(", indent, owner)
         if indent + 4 + len(literal(chain)) <= WIDTH:
             self.line(literal(chain), indent + 4, owner)
         else:
-            for prefix, value in zip(("", *chain.operators), chain.operands, strict=True):
-                link = f"{prefix} " if prefix else ""
-                if indent + 4 + len(link + literal(value)) <= WIDTH:
-                    self.line(link + literal(value), indent + 4, owner)
-                else:
-                    self._broken(link, value, indent + 4, owner, "")
+            for text in _linked(chain):
+                self.line(text, indent + 4, owner)
         self.line(")" + tail, indent, owner)
 
     def _targets(self, head: str, indent: int, owner: str) -> str:
@@ -175,6 +178,21 @@ class Writer:
     def text(self) -> str:
         """The file."""
         return "\n".join(self.lines) + "\n"
+
+
+def _breaks_well(head: str, value: Any, indent: int, tail: str) -> bool:
+    if indent + len(head + literal(value) + tail) <= WIDTH:
+        return True
+    if isinstance(value, Chain):
+        atoms = all(isinstance(operand, Raw) for operand in value.operands)
+        return tail == "," and atoms and all(len(t) + indent < WIDTH for t in _linked(value))
+    items = _parts(value)[1]
+    if not items:
+        return False
+    inside = ", ".join(prefix + literal(item) for prefix, item in items)
+    if indent + 4 + len(inside) <= WIDTH:
+        return True
+    return all(_breaks_well("", item, indent + 4, ",") for _, item in items)
 
 
 def _opening(value: Any) -> str:
@@ -198,14 +216,14 @@ def _parts(value: Any) -> tuple[str, list[tuple[str, Any]], str]:
 
 def docstring(paragraphs: Sequence[str], indent: int = 0) -> list[str]:
     """Lines of a docstring; any text is made harmless (no escapes, no quotes that could end it)."""
-    made: list[str] = []
+    lines: list[str] = []
     for i, paragraph in enumerate(paragraphs):
         clean = "".join(c if c.isprintable() else " " for c in paragraph)
         clean = clean.replace("\\", "/").replace('"', "'").strip()
         if i:
-            made.append("")
-        made.extend(textwrap.wrap(clean, WIDTH - indent - (3 if i == 0 else 0)) or [""])
-    made[0] = '"""' + made[0]
-    if len(made) == 1 and len(made[0]) + 3 + indent <= WIDTH:
-        return [made[0] + '"""']
-    return [*made, '"""']
+            lines.append("")
+        lines.extend(textwrap.wrap(clean, WIDTH - indent - (3 if i == 0 else 0)) or [""])
+    lines[0] = '"""' + lines[0]
+    if len(lines) == 1 and len(lines[0]) + 3 + indent <= WIDTH:
+        return [lines[0] + '"""']
+    return [*lines, '"""']

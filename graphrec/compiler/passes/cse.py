@@ -1,4 +1,9 @@
-"""Equal things are computed once: expressions, groups, and layers without weights."""
+"""Common subexpression elimination: equal things are computed once.
+
+Composites and `each` repeat what their author wrote once (a projection of the same group in every
+tower); written by hand one would have given it a name. Merging is by name of the node, not by its
+place, so that the order of a recipe changes no weight.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +15,10 @@ from graphrec.compiler.target import Target
 from graphrec.graph import Graph, Group, Node, Ref
 from graphrec.recipe.expressions import Apply, Arithmetic, Compare, Expression, Name, Negative, Term
 
-__all__ = ["common"]
+__all__ = ["cse"]
 
 
-def common(graph: Graph, target: Target) -> Graph:
+def cse(graph: Graph, target: Target) -> Graph:
     """Compute nodes of equal operation and equal inputs once, under the first of their names.
 
     Layers with weights are equal only where they share them, and not where dropout or batch
@@ -26,8 +31,10 @@ def common(graph: Graph, target: Target) -> Graph:
         key = _key(node, kept, target)
         family = families.setdefault(key, []) if key is not None else []
         family.append(node.name)
+        # for now the first, so that readers further on compare equal; which one stays comes below
         kept[node.name] = family[0]
     for family in families.values():
+        # the owner of shared weights has to stay: their keys in checkpoints bear its name
         weights = [name for name in family if name in owners]
         chosen = min(weights or family)
         kept.update(dict.fromkeys(family, chosen))

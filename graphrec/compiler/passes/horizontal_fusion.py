@@ -1,4 +1,9 @@
-"""Siblings that asked for it are computed together: towers of one form, one product a layer."""
+"""Horizontal fusion: towers of one form are computed together, one product a layer.
+
+Ten towers of [64, 32] are twenty small matrix products, each too small to fill a processor; side
+by side they are two. It pays for many small members only, so it is asked for (or measured by
+`graphrec bench`), never assumed.
+"""
 
 from __future__ import annotations
 
@@ -11,17 +16,18 @@ from graphrec.compiler.target import Target
 from graphrec.graph import Graph, KernelChoice, Node
 from graphrec.shapes import SPLIT
 
-__all__ = ["siblings"]
+__all__ = ["horizontal_fusion"]
 
 
-def siblings(graph: Graph, target: Target) -> Graph:
+def horizontal_fusion(graph: Graph, target: Target) -> Graph:
     """Stack the nodes whose kernel computes several at once, where they are of one family.
 
     A family has one block with one set of settings, equal input shapes, and no path from one member
-    to another. A node without siblings runs alone, on torch.
+    to another. A node that stands alone runs on torch. A scoring graph has families of its own:
+    there a layer may run for one row, or read a split value, which is no tensor to stack.
     """
     if graph.scoring is not None:
-        graph = replace(graph, scoring=siblings(graph.scoring, target))
+        graph = replace(graph, scoring=horizontal_fusion(graph.scoring, target))
     depths = _depths(graph)
     families: dict[Hashable, list[str]] = {}
     chosen: dict[str, KernelChoice] = {}

@@ -25,6 +25,7 @@ _ORDER = ("id", "pooled", "bucket", "dense")
 _SIDES = ("user", "item", "")
 _EPOCHS, _PATIENCE = 20, 2  # as many as it takes: two evaluations without gain end it
 _RARE_WEIGHT = 3  # of a label that few rows have, beside others
+_DRAWN = "split: {random: 0.1}"
 _METRICS = {"binary": "auc", "regression": "mse", "multiclass": "accuracy"}
 
 
@@ -101,19 +102,22 @@ def _data(
     said += [split] if split is not None else []
     said += [f"sep: {scalar(sample.sep)}"] if sample.sep not in (",", "\t") else []
     lines = [f"data: {{{', '.join(said)}}}"]
-    if evaluation is None and split is None:
-        lines += remark("No evaluation rows were found: name them with `eval:`, or `split:`.")
+    if split == _DRAWN:
+        lines += remark(
+            "No evaluation rows were found: a tenth is drawn. Files of their own (`eval:`), or the "
+            "newest rows, tell more of the rows to come."
+        )
     return lines
 
 
-def _split(roles: Sequence[Role], columns: Mapping[str, Profile]) -> str | None:
-    """The newest tenth of the rows evaluate, where there is a time of few values (days, say)."""
+def _split(roles: Sequence[Role], columns: Mapping[str, Profile]) -> str:
+    """The newest tenth evaluates, by a time of few values (days, say), else a tenth drawn."""
     for role in roles:
         column = columns[role.name]
         if role.why.startswith("a time") and 5 <= column.distinct <= 2000:
             last = max(1, round(0.1 * column.distinct))
             return f"split: {{by: {scalar(role.name)}, eval: last({last})}}"
-    return None
+    return _DRAWN
 
 
 class _Text:

@@ -6,8 +6,8 @@ from typing import Any
 
 from graphrec.errors import Problem, RecipeError
 from graphrec.importers.tzrec.section import Section
-from graphrec.recipe.tasks import METRICS
-from graphrec.recipe.tasks.spec import Form
+from graphrec.recipe.loss_table import Form
+from graphrec.recipe.metric_table import METRICS
 
 __all__ = ["task_body"]
 

@@ -298,9 +298,10 @@ def test_csv_with_semicolons_and_evaluation_files(tmp_path: Path) -> None:
     assert "early_stop" in text and "fm:" in text
 
 
-def test_without_evaluation_rows_it_says_so(tmp_path: Path) -> None:
+def test_without_evaluation_rows_a_tenth_is_drawn(tmp_path: Path) -> None:
     _, text = proposed(write(tmp_path, "rows.parquet", a=rng.integers(0, 9, ROWS), y=clicks()), "y")
-    assert "# No evaluation rows were found" in text and "epochs: 1" in text
+    assert "# No evaluation rows were found" in text and "split: {random: 0.1}" in text
+    assert "epochs: 20" in text
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
