@@ -124,7 +124,7 @@ def test_a_rank_that_hangs_ends_the_job(tmp_path: Path, job: Any) -> None:
     os.kill(ranks[1], signal.SIGSTOP)
     begin = time.monotonic()
     said, _ = stopped.communicate(timeout=90)
-    assert time.monotonic() - begin < 40
+    assert time.monotonic() - begin < 60
     assert stopped.returncode == 4, said
     assert "GR903" in said and "rank 1" in said and said.count("error ") == 1, said
     assert not any(map(is_alive, ranks))
