@@ -143,6 +143,7 @@ class Trainer:
     def _forward(self, batch: Batch) -> tuple[dict[str, Tensor], Losses]:
         with self._autocast():
             predictions = self.forward(batch)
+            self.losses.step = self.position.step
             return predictions, self.losses(predictions, batch)
 
     def _check_gradients(self, batch: Batch, losses: Losses) -> None:
