@@ -9,7 +9,14 @@ from graphrec.recipe.problem_text import Report
 from graphrec.recipe.recipe_files import located
 from graphrec.recipe.tree import INVALID, Tree, shown
 
-__all__ = ["open_data", "open_group", "open_task", "open_train", "with_task_defaults"]
+__all__ = [
+    "open_data",
+    "open_group",
+    "open_loss_term",
+    "open_task",
+    "open_train",
+    "with_task_defaults",
+]
 
 _BY_KIND = {
     "binary": ("bce", ("auc", "logloss")),
@@ -64,6 +71,11 @@ def _class_texts(tree: Tree) -> Tree:
     return tree.holding(
         {**tree.value, "classes": classes.holding(len(classes.value)), "label": told}
     )
+
+
+def open_loss_term(tree: Tree) -> Tree:
+    """`hint: sum(a * b)` -> `{value: sum(a * b)}`."""
+    return tree.holding({"value": tree}) if isinstance(tree.value, str) else tree
 
 
 def _loss(tree: Tree) -> Tree:
