@@ -40,6 +40,7 @@ __all__ = [
     "IdFeature",
     "LabelSpec",
     "Model",
+    "LossTerm",
     "NodeSpec",
     "Origin",
     "PairedGroup",
@@ -176,6 +177,12 @@ class Composite(Model):
 # ---- tasks ------------------------------------------------------------------------------------
 
 
+def _class_texts(value: Any) -> Any:
+    """Classes as texts, in their order; whole numbers as they are written."""
+    whole = isinstance(value, list | tuple)
+    return tuple(str(v) if type(v) is int else v for v in value) if whole else value
+
+
 class LabelSpec(Model):
     """A label column, perhaps made binary or transformed."""
 
@@ -183,6 +190,12 @@ class LabelSpec(Model):
     """Column of the data."""
     above: float | None = None
     """Binary label: value > above."""
+    below: Annotated[float | None, Later()] = None
+    """Binary label: value < below; with above, between both."""
+    soft: Annotated[bool, Later()] = False
+    """Binary label: any value from 0 to 1, a probability."""
+    classes: Annotated[Texts, BeforeValidator(_class_texts), Later()] = ()
+    """Texts of the classes 0, 1, ...; of a multiclass task they may stand as its classes."""
     transform: Literal["none", "log1p"] = "none"
     """Applied to the label."""
 
@@ -225,6 +238,8 @@ class Task(Model):
     """Evaluation metrics."""
     train_metrics: Annotated[tuple[CallText, ...], BeforeValidator(as_tuple)] = ()
     """Decayed metrics shown while training."""
+    when: Annotated[Literal["always", "train"], Later()] = "always"
+    """`train`: only learned from, not computed for inference and export."""
 
 
 _Drop = Annotated[float, Field(ge=0, lt=1)]
@@ -253,6 +268,17 @@ class Relation(Model):
     """true stops the gradient into the parents."""
 
 
+class LossTerm(Model):
+    """A further term of the loss: what the graph computes is minimised, without a label."""
+
+    value: str
+    """Expression, one number a row; also reads `<task>.logit` and `<task>.prob`."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Factor of the mean over the rows."""
+    from_step: Annotated[int, Field(ge=0)] = 0
+    """The first step at which it counts."""
+
+
 class Recipe(Model):
     """A whole recipe in canonical form."""
 
@@ -274,6 +300,8 @@ class Recipe(Model):
     """Nodes: a mapping is a block, a text an expression."""
     tasks: dict[str, Task]
     """Tasks by name."""
+    losses: Annotated[dict[str, LossTerm], Later()] = {}
+    """Further terms of the loss by name, logged under it."""
     relations: Annotated[tuple[Relation, ...], BeforeValidator(as_tuple)] = ()
     """Edges between tasks."""
     kernels: Kernels = Kernels()

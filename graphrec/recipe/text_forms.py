@@ -9,7 +9,14 @@ from graphrec.recipe.problem_text import Report
 from graphrec.recipe.recipe_files import located
 from graphrec.recipe.tree import INVALID, Tree, shown
 
-__all__ = ["open_data", "open_group", "open_task", "open_train", "with_task_defaults"]
+__all__ = [
+    "open_data",
+    "open_group",
+    "open_loss_term",
+    "open_task",
+    "open_train",
+    "with_task_defaults",
+]
 
 _BY_KIND = {
     "binary": ("bce", ("auc", "logloss")),
@@ -50,7 +57,25 @@ def open_task(tree: Tree) -> Tree:
     """`label: clk`, `space: clk`, `loss: focal` and `loss: none` in their long forms."""
     for key, form in (("label", _named("column")), ("space", _named("label")), ("loss", _loss)):
         tree = _change(tree, key, form)
-    return tree
+    return _class_texts(tree)
+
+
+def _class_texts(tree: Tree) -> Tree:
+    """`classes: [no, maybe, yes]` -> their number, and the texts beside the label's column."""
+    classes, label = tree.at("classes"), tree.at("label")
+    if classes is None or not isinstance(classes.value, list) or label is None:
+        return tree
+    if not isinstance(label.value, dict) or "classes" in label.value:
+        return tree
+    told = label.holding({**label.value, "classes": classes})
+    return tree.holding(
+        {**tree.value, "classes": classes.holding(len(classes.value)), "label": told}
+    )
+
+
+def open_loss_term(tree: Tree) -> Tree:
+    """`hint: sum(a * b)` -> `{value: sum(a * b)}`."""
+    return tree.holding({"value": tree}) if isinstance(tree.value, str) else tree
 
 
 def _loss(tree: Tree) -> Tree:

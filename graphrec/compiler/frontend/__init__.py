@@ -11,12 +11,13 @@ from graphrec.blocks.library import Library
 from graphrec.compiler.frontend.context import Bundle, Context, Failed, Place
 from graphrec.compiler.frontend.feature_columns import Features
 from graphrec.compiler.frontend.heads import TaskBuilder
+from graphrec.compiler.frontend.loss_terms import add_loss_terms
 from graphrec.compiler.frontend.modifiers import NodeBuilder
 from graphrec.compiler.frontend.scope import Scope
 from graphrec.compiler.frontend.task_relations import classes_of, probability_names, relation_map
 from graphrec.compiler.frontend.unused import report_unused
 from graphrec.errors import Problem, suggestion
-from graphrec.graph import Graph, Node, Ref, find_cycle, topological
+from graphrec.graph import Graph, Node, Output, Ref, find_cycle, topological
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import NodeSpec, Recipe
 from graphrec.shapes import Shape
@@ -64,6 +65,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
             outputs.append(heads.output(name))
         except Failed:
             continue
+    add_loss_terms(heads, scope)
     exports = (*_exports(context, scope), *heads.own_logits)
 
     sources = _sources(features, ports)
@@ -73,7 +75,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
     graph = Graph(
         name=recipe.name,
         nodes=topological((*_as_written(recipe, nodes), *sources)),
-        outputs=tuple(outputs),
+        outputs=tuple(_as_said(recipe, output) for output in outputs),
         exports=exports,
         tables=tuple(features.tables[name] for name in sorted(features.tables)),
         lookups=tuple(features.columns[name] for name in sorted(features.columns)),
@@ -128,6 +130,13 @@ def _with_former_name(recipe: Recipe, node: Node) -> Node:
     if not isinstance(spec, NodeSpec) or spec.was is None:
         return node
     return replace(node, was=spec.was + node.name[len(node.origin) :])
+
+
+def _as_said(recipe: Recipe, output: Output) -> Output:
+    """The output with what the recipe says of its task: when it is computed, how it is told."""
+    suffix = f"_{output.task}" if len(recipe.tasks) > 1 else ""
+    for_training = recipe.tasks[output.task].when == "train"
+    return replace(output, suffix=suffix, for_training=for_training)
 
 
 def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Node]:

@@ -9,7 +9,7 @@ from graphrec.recipe.model import FEATURES
 from graphrec.recipe.optimizer_table import OPTIMIZERS
 from graphrec.views.schema.definitions import ANY, TEXT, TEXTS, Schema, case, described, mapping
 
-__all__ = ["feature_models", "features", "group", "relation", "tasks", "training"]
+__all__ = ["feature_models", "features", "group", "loss_term", "relation", "tasks", "training"]
 
 _OWN = frozenset("of vocab edges column group share max_len weights width".split())  # noqa: SIM905
 """What every feature says for itself."""
@@ -109,6 +109,11 @@ def group(definitions: Schema) -> Schema:
     return {"anyOf": [TEXTS, *({"$ref": f"#/$defs/{name}"} for name in names)]}
 
 
+def loss_term() -> Schema:
+    """A term of the loss: its expression, or a map."""
+    return {"anyOf": [TEXT, {"$ref": "#/$defs/LossTerm"}]}
+
+
 def tasks(definitions: Schema) -> None:
     """Tasks with their short forms; loss and metrics may be left to the task's kind."""
     task, space = definitions["Task"], definitions["Space"]
@@ -123,6 +128,7 @@ def tasks(definitions: Schema) -> None:
         ("label", [TEXT, {"$ref": "#/$defs/LabelSpec"}]),
         ("loss", [short, losses]),
         ("space", [TEXT, {"$ref": "#/$defs/Space"}]),
+        ("classes", [{"type": "integer", "minimum": 1}, TEXTS]),
     ):
         properties[key] = described(properties[key], {"anyOf": forms})
     task.pop("required", None)
