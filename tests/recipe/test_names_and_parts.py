@@ -157,7 +157,7 @@ def test_a_composite_file(tmp_path: Path) -> None:
     assert block.block == "target_attention"
     assert block.params["hidden"].default == [64, 32]
     assert block.inputs == ("query", "keys", "mask")
-    assert block.order == ("scores", "again", "pooled")
+    assert ordered(block.graph) == ("scores", "again", "pooled")
     body = block.graph["again"]
     assert isinstance(body, dict)
     node = node_of({**body, "repeat": 3})

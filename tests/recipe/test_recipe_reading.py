@@ -14,6 +14,7 @@ import pytest
 from graphrec.blocks.base import RESERVED
 from graphrec.errors import RecipeError, render
 from graphrec.recipe import Reading, canonical, parse, read_recipe, recipe_hash
+from graphrec.recipe.composites import ordered
 from graphrec.recipe.model import NODE_WORDS, IdFeature, NodeSpec, Recipe, SequenceFeature
 from graphrec.recipe.reader import read_yaml
 
@@ -244,7 +245,7 @@ def test_settings_by_kind(read: Read, texts: Texts) -> None:
     history = recipe.features["hist"]
     assert isinstance(history, SequenceFeature)
     assert history.columns == {"vid": "h: 1"}
-    assert recipe.blocks["attend"].order == ("s", "p")
+    assert ordered(recipe.blocks["attend"].graph) == ("s", "p")
 
 
 def test_environment(read: Read, monkeypatch: pytest.MonkeyPatch, texts: Texts) -> None:
