@@ -74,7 +74,9 @@ class ParquetFile:
             rows += size
         return [*units, Unit(number, tuple(parts), start, rows)] if parts else units
 
-    def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
+    def read(
+        self, unit: Unit, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS
+    ) -> Iterator[Raw]:
         """The unit's rows; raises DataError where the file is damaged."""
         start = unit.start
         wanted = self._columns if columns is None else list(columns)
@@ -92,10 +94,11 @@ class ParquetFile:
             ) as file:
                 for some in parts:
                     for table in file.iter_batches(
-                        CHUNK_ROWS, row_groups=some, columns=wanted, use_threads=False
+                        rows, row_groups=some, columns=wanted, use_threads=False
                     ):
-                        yield Raw(table, self.label, start, table.num_rows)
-                        start += table.num_rows
+                        begin, start = start, start + table.num_rows
+                        done = (start - unit.start) / max(unit.num_rows or 0, 1)
+                        yield Raw(table, self.label, begin, table.num_rows, done=done)
         except (OSError, pa.ArrowException) as fault:
             raise unreadable(f"{self.label} (after row {start})", fault, "Parquet") from None
 
