@@ -130,8 +130,11 @@ def values_of(field: Field, array: Any) -> Lists:
 
 
 def given_values(field: Field, lists: Lists) -> Array:
-    """Which values [T] are there: neither null nor what fills up lists."""
+    """Which values [T] are there: neither null, nor empty lists, nor what fills up lists."""
     given = lists.known()
+    if kind_of(lists.values.type).startswith("lists"):
+        lengths = pc.fill_null(pc.list_value_length(lists.values), 0)
+        given = given & (lengths.to_numpy(zero_copy_only=False) > 0)
     return given if field.pad is None else given & ~_equals(lists.values, field.pad)
 
 
@@ -160,6 +163,8 @@ def _parted(field: Field, lists: Lists) -> Lists:
 def _equals(values: Any, value: int | float | str) -> Array:
     """Which values [T] are the one that fills up lists."""
     kind = kind_of(values.type)
+    if kind == "truth values":
+        values, kind = plain(values).cast(pa.int8()), "numbers"
     if kind == "numbers":
         try:
             number = float(value)
@@ -193,7 +198,7 @@ def steps_of(history: Sequence[tuple[Field, Any]]) -> list[Lists]:
     first = every[0]
     # A column without nulls and filling keeps every step.
     whole = any(
-        field.pad is None and not lists.values.null_count
+        field.pad is None and not field.nested and not lists.values.null_count
         for (field, _), lists in zip(history, every, strict=True)
     )
     if not whole and all(np.array_equal(lists.offsets, first.offsets) for lists in every[1:]):
