@@ -68,9 +68,9 @@ class Activation:
 
     `width`: the layer takes the width of its input first. `inplace`: it can overwrite its input,
     and takes `inplace=True`. `rectifies`: weights before it start He uniform, not Glorot uniform.
-    `lives`: in training each application draws numbers or moves statistics. `slope`: what the
-    kernels, which know this activation with its default parameters, compute its slope from; ""
-    where they do not know it.
+    `lives`: in training each application draws numbers or moves statistics. `learns`: one weight,
+    or one for each column, or none. `slope`: what the kernels, which know this activation with its
+    default parameters, compute its slope from; "" where they do not know it.
     """
 
     layer: str
@@ -80,6 +80,7 @@ class Activation:
     inplace: bool = False
     rectifies: bool = False
     lives: bool = False
+    learns: Literal["", "one", "each"] = ""
     slope: Literal["", "none", "input", "output"] = ""
 
 
@@ -98,6 +99,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
         width=True,
         rectifies=True,
         lives=True,
+        learns="each",
     ),
     "elu": Activation("torch.nn:ELU", "x, below 0 alpha (exp(x) - 1).", _ALPHA, rectifies=True),
     "gelu": Activation(
@@ -130,6 +132,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
         "x, below 0 a x, with one learnt a.",
         {"init": Number(0.25)},
         rectifies=True,
+        learns="one",
     ),
     "relu6": Activation("torch.nn:ReLU6", "max(x, 0), at most 6.", rectifies=True),
     "rrelu": Activation(

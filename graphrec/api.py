@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from graphrec.blocks.library import Library, load_library
+from graphrec.compiler.passes import Pass
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.compiler.target import Purpose
 from graphrec.views.catalog import find_recipe
@@ -38,16 +39,23 @@ class Model:
     """
 
     def __init__(
-        self, path: str, overrides: tuple[str, ...], library: Library, allow_root: str | None
+        self,
+        path: str,
+        overrides: tuple[str, ...],
+        library: Library,
+        allow_root: str | None,
+        passes: tuple[Pass, ...] = (),
     ) -> None:
         self.path = path
         self.overrides = overrides
         self.library = library
         self.allow_root = allow_root
+        self.passes = passes
 
     def __repr__(self) -> str:
-        said = "".join(f", -o {override}" for override in self.overrides)
-        return f"graphrec.Model({self.path}{said})"
+        changes = "".join(f", -o {override}" for override in self.overrides)
+        name = "a text" if "\n" in self.path else self.path
+        return f"graphrec.Model({name}{changes})"
 
     def compile(self, purpose: Purpose = "train") -> Compiled:
         """The compiled recipe; raises RecipeError with every problem found.
@@ -68,6 +76,7 @@ class Model:
             library=self.library,
             allow_root=self.allow_root,
             purpose=purpose,
+            extra_passes=self.passes,
         )
 
     @property
@@ -85,9 +94,17 @@ class Model:
         """The generated Python text."""
         return self._compiled.source.text
 
-    def module(self, rows: Mapping[str, int] | None = None) -> nn.Module:
-        """A new torch module with fresh weights; `rows` are the sizes of tables fitted to data."""
-        return self._compiled.module(rows)
+    def module(self, rows: Mapping[str, int] | None = None, *, sparse: bool = False) -> nn.Module:
+        """A new torch module with fresh weights; `rows` are the sizes of tables fitted to data.
+
+        An ordinary one: parameters are named as in `state_dict`, gradients are dense, any optimizer
+        of torch steps it. With `sparse` it is as our trainer has it: tables of a width are one
+        parameter with a sparse gradient, for torch.optim.SparseAdam or `graphrec.train`.
+        """
+        from graphrec.nn import separate
+
+        module = self._compiled.module(rows)
+        return module if sparse else separate(module)
 
     def _repr_html_(self) -> str:
         costs, remarks = measure(self._compiled) if find_spec("torch") else (None, ())
@@ -106,13 +123,17 @@ def load(
     plugins: Iterable[str] = (),
     library: Library | None = None,
     allow_root: str | os.PathLike[str] | None = None,
+    passes: Iterable[Pass] = (),
 ) -> Model:
-    """The recipe at `path`, or the shipped one of that bare name.
+    """The recipe at `path`, the shipped one of that bare name, or one given as text.
 
     `overrides` are `path=value` texts as behind `-o`; `plugins` are modules with blocks of your
-    own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). Nothing is read
+    own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). `passes` are
+    functions (graph, target) -> graph of your own, run before the compiler's. Nothing is read
     before it is needed.
     """
     blocks = load_library(plugins) if library is None else library
     root = None if allow_root is None else os.fspath(allow_root)
-    return Model(find_recipe(os.fspath(path)), tuple(overrides), blocks, root)
+    text = os.fspath(path)
+    found = text if "\n" in text else find_recipe(text)
+    return Model(found, tuple(overrides), blocks, root, tuple(passes))

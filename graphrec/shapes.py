@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-__all__ = ["B", "Dim", "Shape", "ShapeError", "length"]
+__all__ = ["SPLIT", "B", "Dim", "Shape", "ShapeError", "length"]
 
 Dim = int | str
 B = "B"
+SPLIT = "1|B"
+"""Rows of a value whose columns are partly of one request, partly of its candidates."""
 
 
 def length(sequence: str) -> str:
@@ -53,7 +55,7 @@ class Shape:
 
     @property
     def is_jagged(self) -> bool:
-        return any(isinstance(d, str) and d != B for d in self.dims)
+        return any(isinstance(d, str) and d not in (B, SPLIT) for d in self.dims)
 
     @property
     def steps(self) -> Dim:
@@ -73,8 +75,4 @@ class Shape:
         return self
 
     def __str__(self) -> str:
-        return (
-            "["
-            + ", ".join("L" if isinstance(d, str) and d != B else str(d) for d in self.dims)
-            + "]"
-        )
+        return "[" + ", ".join("L" if str(d).startswith("L.") else str(d) for d in self.dims) + "]"

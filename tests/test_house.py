@@ -54,6 +54,8 @@ LAYERS: dict[str, frozenset[str]] = {
     **{layer: _before(layer) for layer in ROAD},
     # The vocabularies of sizes, of mistakes and of tables for people need nothing.
     **dict.fromkeys(("errors", "text", "shapes", "activation_table"), frozenset()),
+    # Makes modules of generated code, which imports the layers.
+    "compiler.loader": frozenset({*_before("compiler.loader"), "nn"}),
     # Read without knowing a block.
     "recipe": frozenset({"errors", "text", "shapes", "activation_table"}),
     # What a name like `relu` means is data that declarations and layers share.
@@ -65,18 +67,20 @@ LAYERS: dict[str, frozenset[str]] = {
     # Configs of another system, columns of data files: both become the text of a recipe.
     "importers.tzrec": frozenset({"errors", "text", "activation_table", "recipe"}),
     "importers.from_data": frozenset({"errors", "text", "recipe", "data"}),
-    "importers": frozenset(),
+    "importers.easyrec": frozenset({"errors", "importers.tzrec"}),
+    "importers": frozenset({"errors", "recipe", "importers.tzrec", "importers.easyrec"}),
     # Rows become batches; what a batch's columns mean is the recipe's business.
     "data": frozenset({"errors", "text", "shapes", "recipe", "compiler.loader", "nn"}),
     "train": frozenset(_COMPILER | _RUN | {"views", "data"}),
+    "distributed": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
     "verify": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
     # Scores, files for other programs, a server.
     "export": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
-    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train", "export"}),
+    "api": frozenset(_COMPILER | _RUN | {"views", "data", "train", "distributed", "export"}),
     "cli": frozenset(
         _COMPILER
         | _RUN
-        | {"api", "views", "data", "train", "verify", "export"}
+        | {"api", "views", "data", "train", "distributed", "verify", "export"}
         | {"importers", "importers.tzrec", "importers.from_data"}
     ),
     "__main__": frozenset({"cli"}),

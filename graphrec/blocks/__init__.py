@@ -14,11 +14,14 @@ from graphrec.blocks.interaction import (
     Cross,
     CrossV2,
     DotInteraction,
+    Logarithmic,
     Senet,
     Wukong,
 )
 from graphrec.blocks.losses import InfoNCE
 from graphrec.blocks.multitask import AITM, PLE, FusionTower, Mmoe, RelationMLP
+from graphrec.blocks.normalize import BatchNorm, Dropout, LayerNorm
+from graphrec.blocks.recurrent import Augru, Gru
 from graphrec.blocks.sequence import (
     AttentionScores,
     Din,
@@ -34,7 +37,9 @@ __all__ = ["PRIMITIVES"]
 PRIMITIVES: tuple[type[Block], ...] = (
     AITM,
     AttentionScores,
+    Augru,
     Autodis,
+    BatchNorm,
     Bilinear,
     CIN,
     Concat,
@@ -43,12 +48,16 @@ PRIMITIVES: tuple[type[Block], ...] = (
     Din,
     DotAttention,
     DotInteraction,
+    Dropout,
     Epnet,
     FM,
     FusionTower,
+    Gru,
     Hstu,
     InfoNCE,
+    LayerNorm,
     Linear,
+    Logarithmic,
     MaskBlock,
     Masknet,
     MLP,

@@ -16,6 +16,7 @@
 Ports are the parameters of `infer`: `x: Shape` is required, `mask: Shape | None = None` optional,
 `*xs: Shape` variadic; a returned dict is a bundle of named outputs. `args` are the constructor
 arguments of the layer; they are the same for every kernel, and so are the layer's state_dict keys.
+`is_pure`, `repeats` and `parameters` tell the compiler what it may compute once and what it costs.
 Nothing here imports torch.
 """
 
@@ -29,6 +30,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PositiveInt
 
+from graphrec.blocks.counts import guess
 from graphrec.recipe.names import node_name
 from graphrec.shapes import Shape
 
@@ -148,6 +150,8 @@ class Block(BaseModel):
     """Whether the output is a term of the loss, a number (`Shape(())`): a root, as a task is."""
     is_concat: ClassVar[bool] = False
     """Whether the output is the inputs side by side, and nothing else."""
+    is_pure: ClassVar[bool] = False
+    """Whether the layer has no weights, draws nothing and counts nothing: it is a function."""
     splits: ClassVar[tuple[str, ...]] = ()
     """Ports that also take a `graphrec.nn.Split`, which their layer gives to a Linear first."""
     spreads: ClassVar[tuple[str, ...]] = ()
@@ -170,6 +174,24 @@ class Block(BaseModel):
     def args(self, *inputs: Any, **named: Any) -> dict[str, Any]:
         """Constructor arguments of the layer, for these input shapes."""
         raise TypeError(f"{type(self).__name__} must define args()")
+
+    def parameters(self, *inputs: Any, **named: Any) -> int:
+        """Number of the layer's weights, for these input shapes.
+
+        Unless a block says it, a guess from its settings; it serves to refuse models that no
+        memory holds.
+        """
+        shapes = [shape for shape in (*inputs, *named.values()) if isinstance(shape, Shape)]
+        last = [shape.dims[-1] for shape in shapes if shape.dims]
+        return guess(self.model_dump(), [width for width in last if isinstance(width, int)])
+
+    def repeats(self, training: bool) -> bool:
+        """Whether applying the layer twice to equal inputs gives the same and leaves no trace.
+
+        Dropout draws anew and batch statistics move, in training. A block that says nothing is
+        trusted only where it is pure.
+        """
+        return self.is_pure
 
     @classmethod
     def ports(cls) -> tuple[Port, ...]:

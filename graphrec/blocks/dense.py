@@ -9,6 +9,7 @@ from pydantic import PositiveInt, model_validator
 
 from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Widths
+from graphrec.blocks.counts import linear
 from graphrec.blocks.parameters import Perceptron, Settings
 from graphrec.shapes import Shape, ShapeError
 
@@ -78,6 +79,9 @@ class MLP(Perceptron):
             **self.chosen(*names),
         }
 
+    def parameters(self, x: Shape) -> int:
+        return self.perceptron(x.width, self.hidden, self.out)
+
 
 class Linear(Settings):
     """x W^T + b."""
@@ -97,18 +101,25 @@ class Linear(Settings):
     def args(self, x: Shape) -> dict[str, Any]:
         return {"in_features": x.width, "out": self.out, **self.chosen("bias")}
 
+    def parameters(self, x: Shape) -> int:
+        return linear(x.width, self.out, self.bias)
+
 
 class Concat(Settings):
     """The inputs side by side, on the last dimension."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Concat"}
     is_concat: ClassVar[bool] = True
+    is_pure: ClassVar[bool] = True
 
     def infer(self, *xs: Shape) -> Shape:
         return concatenated(xs)
 
     def args(self, *xs: Shape) -> dict[str, Any]:
         return {}
+
+    def parameters(self, *xs: Shape) -> int:
+        return 0
 
 
 def concatenated(xs: tuple[Shape, ...]) -> Shape:

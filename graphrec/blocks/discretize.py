@@ -35,3 +35,6 @@ class Autodis(Settings):
     def args(self, values: Shape) -> dict[str, Any]:
         rest = self.chosen("temperature", "skip")
         return {"num_values": values.width, "dim": self.dim, "channels": self.channels, **rest}
+
+    def parameters(self, values: Shape) -> int:
+        return values.width * self.channels * (1 + self.channels + self.dim)

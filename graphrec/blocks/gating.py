@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Widths
+from graphrec.blocks.counts import linear, norm, perceptron
 from graphrec.blocks.dense import FUSED_NORMS, WIDEST_NORM
 from graphrec.blocks.parameters import Activation, Norm, Perceptron, Rate, Settings, expect_vector
 from graphrec.shapes import Shape
@@ -19,6 +20,17 @@ __all__ = ["Epnet", "MaskBlock", "Masknet", "Ppnet"]
 def _one_of(aggregation: int | None, reduction: float | None) -> None:
     if aggregation is not None and reduction is not None:
         raise ValueError("give aggregation (a width) or reduction (a ratio), not both")
+
+
+def mask_block(width: int, mask: int, hidden: int, middle: int) -> int:
+    """Weights of a mask block with a middle layer of that width."""
+    masks = linear(mask, middle) + linear(middle, width)
+    return masks + linear(width, hidden) + norm(hidden)
+
+
+def gate(width: int, hidden: int, out: int) -> int:
+    """Weights of a gate of two Linears."""
+    return linear(width, hidden) + linear(hidden, out)
 
 
 class MaskBlock(Settings):
@@ -59,6 +71,10 @@ class MaskBlock(Settings):
             "hidden": self.hidden,
             "aggregation": self.aggregation or max(1, int(ratio * x.width)),
         }
+
+    def parameters(self, x: Shape, mask: Shape) -> int:
+        middle = self.args(x, mask)["aggregation"]
+        return mask_block(x.width, mask.width, self.hidden, middle)
 
 
 class Masknet(Perceptron):
@@ -112,6 +128,17 @@ class Masknet(Perceptron):
         rest = self.chosen(*names, "activation", "norm", "dropout", "bias")
         return {"in_features": x.width, **rest}
 
+    def parameters(self, x: Shape) -> int:
+        serial = self.mode == "serial"
+        widths = [x.width, *[self.hidden if serial else x.width] * (self.blocks - 1)]
+        ratio = 1.0 if self.reduction is None else self.reduction
+        blocks = sum(
+            mask_block(width, x.width, self.hidden, self.aggregation or max(1, int(ratio * width)))
+            for width in widths
+        )
+        width = self.hidden * (1 if serial else self.blocks)
+        return norm(x.width) + blocks + self.perceptron(width, self.top)
+
 
 class Epnet(Settings):
     """A vector scaled by a gate that reads a domain and the vector (PEPNet; Chang et al., 2023)."""
@@ -138,6 +165,9 @@ class Epnet(Settings):
     def args(self, x: Shape, domain: Shape) -> dict[str, Any]:
         rest = self.chosen("hidden", "gamma")
         return {"in_features": x.width, "domain_features": domain.width, **rest}
+
+    def parameters(self, x: Shape, domain: Shape) -> int:
+        return gate(domain.width + x.width, self.hidden, x.width)
 
 
 class Ppnet(Settings):
@@ -176,3 +206,8 @@ class Ppnet(Settings):
         names = ("hidden", "gate_hidden", "activation", "norm", "dropout", "gamma")
         rest = self.chosen(*names)
         return {"in_features": x.width, "domain_features": domain.width, **rest}
+
+    def parameters(self, x: Shape, domain: Shape) -> int:
+        reads = domain.width + x.width
+        layers = perceptron(x.width, self.hidden, self.activation, self.norm)
+        return layers + sum(gate(reads, self.gate_hidden, out) for out in self.hidden)

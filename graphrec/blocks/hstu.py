@@ -8,7 +8,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveInt
 
 from graphrec.blocks.base import Kernel
-from graphrec.blocks.parameters import Rate, Settings, expect_fields, expect_keys, expect_vector
+from graphrec.blocks.counts import linear, norm
+from graphrec.blocks.parameters import (
+    Rate,
+    Settings,
+    expect_fields,
+    expect_keys,
+    expect_vector,
+)
 from graphrec.shapes import B, Shape, ShapeError
 
 __all__ = ["Hstu"]
@@ -80,3 +87,9 @@ class Hstu(Settings):
         names = ("layers", "heads", "head_width", "value_width", "max_len", "positions")
         more = ("time_buckets", "window", "dropout", "pool")
         return {"width": keys.width, **self.chosen(*names, *more)}
+
+    def parameters(self, keys: Shape, *others: Shape | None, **named: Shape | None) -> int:
+        width, value = keys.width, self.value_width or self.head_width
+        unit = norm(width) + linear(width, 2 * self.heads * (self.head_width + value))
+        unit += norm(self.heads * value) + linear(self.heads * value, width)
+        return self.layers * (unit + (self.positions or 0) + (self.time_buckets or 0))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
 from graphrec.blocks.base import Kernel, Widths
+from graphrec.blocks.counts import linear, norm, perceptron
 from graphrec.blocks.parameters import (
     Activation,
     Norm,
@@ -35,6 +37,7 @@ class FM(Settings):
     """Sum of the products of all pairs of fields (Rendle, 2010): ((sum x)^2 - sum x^2) / 2."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:FM"}
+    is_pure: ClassVar[bool] = True
 
     def infer(self, fields: Shape) -> Shape:
         _, width = expect_fields(fields)
@@ -43,17 +46,24 @@ class FM(Settings):
     def args(self, fields: Shape) -> dict[str, Any]:
         return {}
 
+    def parameters(self, fields: Shape) -> int:
+        return 0
+
 
 class DotInteraction(Settings):
     """Inner products of all pairs of fields, row by row (DLRM; Naumov et al., 2019)."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:DotInteraction"}
+    is_pure: ClassVar[bool] = True
 
     def infer(self, fields: Shape) -> Shape:
         return Shape((B, _pairs(fields)[2]))
 
     def args(self, fields: Shape) -> dict[str, Any]:
         return {"num_fields": fields.steps}
+
+    def parameters(self, fields: Shape) -> int:
+        return 0
 
 
 class _CrossLayer(Settings):
@@ -75,6 +85,9 @@ class Cross(_CrossLayer):
     def args(self, x0: Shape, x: Shape) -> dict[str, Any]:
         return {"in_features": x.width}
 
+    def parameters(self, x0: Shape, x: Shape) -> int:
+        return 2 * x.width
+
 
 class CrossV2(_CrossLayer):
     """x0 * (W x + b) + x, one layer of DCN V2 (Wang et al., 2021); stack like cross."""
@@ -95,6 +108,11 @@ class CrossV2(_CrossLayer):
     def args(self, x0: Shape, x: Shape) -> dict[str, Any]:
         return {"in_features": x.width, **self.chosen("rank")}
 
+    def parameters(self, x0: Shape, x: Shape) -> int:
+        if self.rank is None:
+            return linear(x.width, x.width)
+        return linear(x.width, self.rank, bias=False) + linear(self.rank, x.width)
+
 
 class CIN(Settings):
     """Compressed interaction network (xDeepFM; Lian et al., 2018)."""
@@ -110,6 +128,10 @@ class CIN(Settings):
     def args(self, fields: Shape) -> dict[str, Any]:
         return {"num_fields": fields.steps, "layers": list(self.layers)}
 
+    def parameters(self, fields: Shape) -> int:
+        number, _ = expect_fields(fields)
+        return sum(linear(maps * number, out) for maps, out in pairwise([number, *self.layers]))
+
 
 class Senet(Settings):
     """Fields scaled by their importance (FiBiNET; Huang et al., 2019)."""
@@ -120,13 +142,20 @@ class Senet(Settings):
     """How much narrower than the number of fields the middle layer is."""
     bias: bool = True
     """Whether both Linears have a bias."""
+    gate: Literal["sigmoid", "relu"] = "sigmoid"
+    """What scales a field; the paper's relu can shut one out."""
 
     def infer(self, fields: Shape) -> Shape:
         expect_fields(fields)
         return fields
 
     def args(self, fields: Shape) -> dict[str, Any]:
-        return {"num_fields": fields.steps, **self.chosen("reduction", "bias")}
+        return {"num_fields": fields.steps, **self.chosen("reduction", "bias", "gate")}
+
+    def parameters(self, fields: Shape) -> int:
+        number, _ = expect_fields(fields)
+        middle = max(1, number // self.reduction)
+        return linear(number, middle, self.bias) + linear(middle, number, self.bias)
 
 
 class Bilinear(Settings):
@@ -142,6 +171,34 @@ class Bilinear(Settings):
 
     def args(self, fields: Shape) -> dict[str, Any]:
         return {"num_fields": fields.steps, "dim": fields.width, **self.chosen("kind")}
+
+    def parameters(self, fields: Shape) -> int:
+        number, width, pairs = _pairs(fields)
+        matrices = {"interaction": pairs, "all": 1, "each": number - 1}
+        return matrices[self.kind] * width * width
+
+
+class Logarithmic(Settings):
+    """Products of powers of the fields, crosses of learnt orders (AFN; Cheng et al., 2020)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Logarithmic"}
+    neurons: PositiveInt
+    """How many crosses."""
+
+    def infer(self, fields: Shape) -> Shape:
+        _, width = expect_fields(fields)
+        return Shape((B, self.neurons * width))
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {"num_fields": fields.steps, "neurons": self.neurons}
+
+    def parameters(self, fields: Shape) -> int:
+        num_fields, _ = expect_fields(fields)
+        return 2 * num_fields + linear(num_fields, self.neurons) + 2 * self.neurons
+
+    def repeats(self, training: bool) -> bool:
+        """In training each application moves the norms' statistics."""
+        return not training
 
 
 class Wukong(Settings):
@@ -171,3 +228,12 @@ class Wukong(Settings):
             "dim": fields.width,
             **self.chosen("fm_fields", "linear_fields", "rank", "hidden", "activation", "norm"),
         }
+
+    def parameters(self, fields: Shape) -> int:
+        number, width = expect_fields(fields)
+        out, crossed = self.fm_fields + self.linear_fields, number * self.rank
+        fm = norm(crossed) + perceptron(
+            crossed, self.hidden, self.activation, self.norm, out=self.fm_fields * width
+        )
+        residual = 0 if number == out else number * out
+        return number * (self.rank + self.linear_fields) + fm + residual + norm(width)

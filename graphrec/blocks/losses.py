@@ -32,3 +32,9 @@ class InfoNCE(Settings):
 
     def args(self, a: Shape, b: Shape) -> dict[str, Any]:
         return self.chosen("temperature", "weight")
+
+    def parameters(self, a: Shape, b: Shape) -> int:
+        return 0
+
+    def repeats(self, training: bool) -> bool:
+        return False  # every term of the loss counts, equal ones too

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Name, Names, Widths
+from graphrec.blocks.counts import linear, perceptron
 from graphrec.blocks.dense import concatenated
 from graphrec.blocks.parameters import (
     Activation,
@@ -83,6 +84,13 @@ class Mmoe(Perceptron):
         rest = self.chosen("experts", "hidden", *gates, "activation", "norm", "dropout", "bias")
         return {"in_features": x.width, **rest}
 
+    def parameters(self, x: Shape) -> int:
+        own = perceptron(
+            x.width, self.gate_hidden, self.gate_activation, self.gate_norm, self.gate_bias
+        )
+        gate = own + linear([x.width, *self.gate_hidden][-1], self.experts)
+        return self.experts * self.perceptron(x.width, self.hidden) + len(self.gates) * gate
+
 
 class PLE(Perceptron):
     """Experts of each task and shared ones, extracted level by level (Tang et al., 2020)."""
@@ -139,11 +147,33 @@ class PLE(Perceptron):
         rest = self.chosen(*names, "activation", "norm", "dropout", "bias")
         return {"in_features": x.width, **rest}
 
+    def parameters(self, x: Shape) -> int:
+        count, width, tasks = 0, x.width, len(self.gates)
+        for level in range(self.levels):
+            private, shared = (_count(n, level) for n in (self.private, self.shared))
+            own = _layers(self.hidden, level)
+            common = _layers(self.shared_hidden or self.hidden, level)
+            count += tasks * private * self.perceptron(width, own)
+            count += shared * self.perceptron(width, common)
+            count += tasks * linear(width, private + shared)
+            if level < self.levels - 1:
+                count += linear(width, tasks * private + shared)
+            width = own[-1]
+        return count
+
+
+def _layers(hidden: tuple[Any, ...], level: int) -> tuple[int, ...]:
+    """Layers of a level's experts."""
+    return hidden[level] if isinstance(hidden[0], tuple) else hidden
+
 
 def _last(hidden: tuple[Any, ...], level: int) -> int:
     """Width of a level's experts."""
-    widths = hidden[level] if isinstance(hidden[0], tuple) else hidden
-    return int(widths[-1])
+    return _layers(hidden, level)[-1]
+
+
+def _count(number: int | tuple[int, ...], level: int) -> int:
+    return number if isinstance(number, int) else number[level]
 
 
 class RelationMLP(Perceptron):
@@ -165,6 +195,9 @@ class RelationMLP(Perceptron):
         rest = self.chosen("activation", "norm", "dropout", "bias")
         return {"in_features": concatenated(xs).width, "hidden": list(self.hidden), **rest}
 
+    def parameters(self, *xs: Shape) -> int:
+        return self.perceptron(concatenated(xs).width, self.hidden)
+
 
 class AITM(Settings):
     """Attention between a task's tower and what its parents pass on (Xi et al., 2021)."""
@@ -182,6 +215,9 @@ class AITM(Settings):
 
     def args(self, own: Shape, *parents: Shape) -> dict[str, Any]:
         return {"in_features": own.width, "parents": len(parents)}
+
+    def parameters(self, own: Shape, *parents: Shape) -> int:
+        return (len(parents) + 3) * linear(own.width, own.width)
 
 
 class FusionTower(Perceptron):
@@ -214,3 +250,7 @@ class FusionTower(Perceptron):
             "outputs": {name: self.outputs[name] for name in sorted(self.outputs)},
             **self.chosen("hidden", "activation", "norm", "dropout", "bias"),
         }
+
+    def parameters(self, user: Shape, item: Shape) -> int:
+        head = linear([user.width, *self.hidden][-1], sum(self.outputs.values()))
+        return self.perceptron(user.width, self.hidden) + head

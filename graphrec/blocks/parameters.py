@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
 from graphrec.activation_table import ACTIVATIONS, canonical_activation
 from graphrec.blocks.base import Block
+from graphrec.blocks.counts import perceptron
 from graphrec.recipe.base import expect_one_of
 from graphrec.shapes import B, Shape, ShapeError
 
@@ -65,6 +67,20 @@ def plain(value: Any) -> Any:
 class Settings(Block):
     """A block whose layer takes parameters by the same name and with the same defaults."""
 
+    def repeats(self, training: bool) -> bool:
+        """Unless it is training with dropout, batch statistics or an activation that draws."""
+        return self.is_pure or not (training and self._has_own_life())
+
+    def _has_own_life(self) -> bool:
+        values = [getattr(self, name) for name in type(self).model_fields]
+        words = [value.partition("(")[0] for value in values if isinstance(value, str)]
+        if any(
+            word == "batch" or (word in ACTIVATIONS and ACTIVATIONS[word].lives) for word in words
+        ):
+            return True
+        rates = getattr(self, "dropout", 0.0)
+        return any(rates) if isinstance(rates, tuple) else bool(rates)
+
     def chosen(self, *names: str) -> dict[str, Any]:
         """Those of these parameters that differ from their defaults, as constructor arguments."""
         fields = type(self).model_fields
@@ -84,6 +100,11 @@ class Perceptron(Settings):
     """Norm between a layer's Linear and its activation; batch takes the Linear's bias."""
     dropout: Rates = 0.0
     """Drop probability behind a hidden layer: one number, or one per layer."""
+
+    def perceptron(self, width: int, hidden: Sequence[int], out: int | None = None) -> int:
+        """Weights of a perceptron with these settings."""
+        bias = bool(getattr(self, "bias", True))
+        return perceptron(width, hidden, self.activation, self.norm, bias, out)
 
 
 def expect_vector(x: Shape, what: str = "x") -> Shape:

@@ -13,6 +13,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Widths
+from graphrec.blocks.counts import linear, norm
 from graphrec.blocks.parameters import Perceptron, Settings, expect_keys
 from graphrec.shapes import B, Shape, ShapeError
 
@@ -54,6 +55,13 @@ class _Scored(Perceptron):
         widths = {"query_features": query.width, "key_features": keys.width}
         return {**widths, **self.chosen(*names)}
 
+    def parameters(self, query: Shape, keys: Shape, mask: Shape | None = None) -> int:
+        return self._scores(4 * keys.width)
+
+    def _scores(self, width: int) -> int:
+        """Weights of the score's MLP; its last Linear always has a bias."""
+        return self.perceptron(width, self.hidden) + linear(self.hidden[-1], 1)
+
 
 class Din(_Scored):
     """Target attention with softmax of MLP([q, s, q - s, q * s]) (DIN; Zhou et al., 2018)."""
@@ -94,6 +102,7 @@ class WeightedSum(Settings):
     """Sum over the steps of weight times value."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:WeightedSum"}
+    is_pure: ClassVar[bool] = True
     spreads: ClassVar[tuple[str, ...]] = ("values",)
 
     def infer(self, weights: Shape, values: Shape) -> Shape:
@@ -107,11 +116,15 @@ class WeightedSum(Settings):
     def args(self, weights: Shape, values: Shape) -> dict[str, Any]:
         return {}
 
+    def parameters(self, weights: Shape, values: Shape) -> int:
+        return 0
+
 
 class DotAttention(Settings):
     """Target attention with softmax of the inner products of query and steps."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:DotAttention"}
+    is_pure: ClassVar[bool] = True
     spreads: ClassVar[tuple[str, ...]] = ("keys",)
 
     def infer(self, query: Shape, keys: Shape, mask: Shape | None = None) -> Shape:
@@ -120,19 +133,26 @@ class DotAttention(Settings):
     def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
         return {}
 
+    def parameters(self, query: Shape, keys: Shape, mask: Shape | None = None) -> int:
+        return 0
+
 
 class Pooling(Settings):
-    """Mean or sum of the steps."""
+    """Mean, sum or maximum of the steps."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Pooling"}
-    mode: Literal["mean", "sum"] = "mean"
-    """Mean or sum; an empty history gives zeros."""
+    is_pure: ClassVar[bool] = True
+    mode: Literal["mean", "sum", "max"] = "mean"
+    """What is taken over the steps; an empty history gives zeros."""
 
     def infer(self, keys: Shape, mask: Shape | None = None) -> Shape:
         return Shape((B, expect_keys(keys, mask)))
 
     def args(self, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
         return self.chosen("mode")
+
+    def parameters(self, keys: Shape, mask: Shape | None = None) -> int:
+        return 0
 
 
 class SelfAttention(Settings):
@@ -184,6 +204,12 @@ class SelfAttention(Settings):
         rest = self.chosen("width", "heads", "positions", "skip", "norm", "pool")
         return {"in_features": keys.width, **rest}
 
+    def parameters(self, keys: Shape, mask: Shape | None = None) -> int:
+        width = self.width
+        count = 3 * linear(keys.width, width) + linear(width, 3 * width) + linear(width, width)
+        count += norm(width) if self.norm else 0
+        return count + (self.positions or 0) * keys.width
+
 
 class MultiWindowDin(_Scored):
     """Target attention in windows of the history, side by side with the query."""
@@ -206,3 +232,6 @@ class MultiWindowDin(_Scored):
 
     def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
         return {**super().args(query, keys, mask), **self.chosen("windows", "keep")}
+
+    def parameters(self, query: Shape, keys: Shape, mask: Shape | None = None) -> int:
+        return self._scores(3 * keys.width) + 1  # and the PReLU

@@ -3,6 +3,7 @@
     cli/COMMAND.py   one file a command, named by it (import_.py is import)
     cli/command.py   what a command is, options they share
     cli/console.py   stdout, stderr, JSON, colours
+    cli/ranks.py     train on one of many processes
 
 Thin: every command imports what it needs when it runs, so that `--help` needs argparse alone.
 Exit status: 0 fine, 2 usage or recipe, 3 data, 4 environment, 5 checkpoint, 70 a bug of graphrec,
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -29,6 +31,7 @@ from graphrec.cli import (
     evaluate,
     expand,
     explain,
+    export,
     graph,
     import_,
     importance,
@@ -43,7 +46,7 @@ from graphrec.cli import compile as compile_
 from graphrec.cli.command import Command, Parser, UsageError
 from graphrec.cli.console import Console, drop, open_streams
 
-__all__ = ["GROUPS", "main"]
+__all__ = ["GROUPS", "main", "tell"]
 
 GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("start", (*new.COMMANDS, *import_.COMMANDS)),
@@ -53,7 +56,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
     ("train", (*train.COMMANDS, *evaluate.COMMANDS, *importance.COMMANDS)),
-    ("use what was trained", predict.COMMANDS),
+    ("use what was trained", (*predict.COMMANDS, *export.COMMANDS)),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
         "what there is",
@@ -68,6 +71,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status (see the module's text)."""
     words = list(sys.argv[1:] if argv is None else argv)
     open_streams()
+    if argv is None and not sys.warnoptions:
+        # Python's warnings are for who writes the code; -W and PYTHONWARNINGS show them.
+        warnings.simplefilter("ignore")
     console = Console(json=_asks_for_json(words), quiet="--quiet" in words)
     try:
         status = _run(words, console)
@@ -80,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         drop(sys.stdout)
         return 141
     except OSError as error:  # of --help; those of commands are told where they run
-        return _failed(error, console)
+        return tell(error, console)
 
 
 def _flushed(status: int, console: Console) -> int:
@@ -91,7 +97,7 @@ def _flushed(status: int, console: Console) -> int:
         raise
     except OSError as error:
         drop(sys.stdout)
-        return _failed(OSError(error.errno, error.strerror, "standard output"), console)
+        return tell(OSError(error.errno, error.strerror, "standard output"), console)
     return status
 
 
@@ -116,7 +122,7 @@ def _run(words: list[str], console: Console) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        return _failed(error, console)
+        return tell(error, console)
 
 
 def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> UsageError:
@@ -129,7 +135,8 @@ def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> Usag
     return UsageError(f"unrecognized arguments: {' '.join(words)}{hint}", usage)
 
 
-def _failed(error: Exception, console: Console) -> int:
+def tell(error: Exception, console: Console) -> int:
+    """Print an error in its form; returns the exit status that goes with it."""
     from graphrec.errors import GraphrecError, Problem, machine_fault
 
     if isinstance(error, UsageError):

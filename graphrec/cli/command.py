@@ -27,8 +27,10 @@ __all__ = [
     "recipe_path",
     "settings_of",
     "shared_options",
+    "size",
     "target_option",
     "unknown",
+    "whole",
 ]
 
 
@@ -176,6 +178,21 @@ def positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got `{text}`")
     return number
+
+
+def size(text: str) -> int:
+    """Bytes, as an option gives them: `80GB`."""
+    from graphrec.compiler.memory import parse_bytes
+
+    try:
+        return parse_bytes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def whole(text: str) -> int:
+    """A whole number of 0 or more, as an option gives it."""
+    return 0 if text == "0" else positive(text)
 
 
 def editor_schema(output: str | None) -> str:

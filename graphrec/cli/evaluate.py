@@ -22,17 +22,20 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     from graphrec.train.process import prepare_process
 
     prepare_process()
-    from graphrec.train.evaluate_run import evaluate
+    from graphrec.train.evaluate_run import evaluate_with_remarks
+    from graphrec.train.remarks import remarks_text
 
-    record = evaluate(
+    record, remarks = evaluate_with_remarks(
         args.run, args.data or None, args.checkpoint, library=library, device=args.device or "auto"
     )
     if console.json:
         console.data(record)
-        return 0
-    from graphrec.text import aligned
+    else:
+        from graphrec.text import aligned
 
-    console.result(aligned([[key, _shown(value)] for key, value in record.items()]))
+        console.result(aligned([[key, _shown(value)] for key, value in record.items()]))
+    if remarks:
+        console.remark(remarks_text(remarks))
     return 0
 
 

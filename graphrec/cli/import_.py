@@ -13,7 +13,7 @@ __all__ = ["COMMANDS"]
 
 
 def _import(args: argparse.Namespace, console: Console) -> int:
-    from graphrec.importers.tzrec import import_config
+    from graphrec.importers.configs import import_config
 
     imported = import_config(args.config, editor_schema(args.output))
     if args.output is not None:
@@ -34,13 +34,15 @@ def _import(args: argparse.Namespace, console: Console) -> int:
     else:
         number = len(imported.problems)
         told = f", {number} remark{'s' * (number != 1)} in its head" if number else ""
-        beside = f"; beside it {', '.join(imported.files)}" if imported.files else ""
+        beside = f"; vocab_list in {', '.join(imported.files)} beside it" if imported.files else ""
         console.remark(f"wrote {args.output}{told}{beside}; now: graphrec check {args.output}")
     return 0
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("config", metavar="FILE", help="a TorchEasyRec config (protobuf text)")
+    parser.add_argument(
+        "config", metavar="FILE", help="a config of TorchEasyRec or EasyRec (protobuf text)"
+    )
     parser.add_argument(
         "-O", "--output", metavar="FILE", help="write the recipe there instead of to stdout"
     )
@@ -50,7 +52,7 @@ def _options(parser: Parser) -> None:
 COMMANDS = (
     Command(
         "import",
-        "turn a TorchEasyRec config into a recipe, and tell what has no counterpart",
+        "turn a config of TorchEasyRec or EasyRec into a recipe, and tell what has no counterpart",
         _import,
         _options,
         ("graphrec import deepfm_criteo.config -O deepfm_criteo.yaml",),

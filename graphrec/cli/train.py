@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from graphrec.cli.command import (
     Command,
     Parser,
     device_option,
+    positive,
     recipe_options,
     settings_of,
+    whole,
 )
 from graphrec.cli.console import Console, lasting_streams
 
-__all__ = ["COMMANDS"]
+if TYPE_CHECKING:
+    from graphrec.compiler.pipeline import Compiled
+    from graphrec.train.run import Run
+
+__all__ = ["COMMANDS", "compiled_for", "run_data"]
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:
-    from graphrec.compiler.memory import available
-    from graphrec.train.device import compile_for
+    from graphrec.distributed.environment import launched
     from graphrec.train.process import prepare_process
 
     prepare_process()
-    settings = settings_of(args)
-    compiled = compile_for(**{**settings, "max_memory": settings["max_memory"] or available()})
+    if launched():
+        from graphrec.cli.ranks import as_rank
+
+        return as_rank(args, console)
+    compiled = compiled_for(args, args.nproc or 1)
+    if args.nproc is not None:
+        from graphrec.distributed.launch import Launch, launch
+        from graphrec.distributed.refusals import refuse
+
+        refuse(compiled.recipe, compiled.graph, compiled.device)
+        return launch(Launch(args.nproc, args.max_restarts), args.words)
     if not console.json:
         console.problems(compiled.problems)
     from graphrec.train.loop import train
@@ -32,17 +47,53 @@ def _train(args: argparse.Namespace, console: Console) -> int:
     with lasting_streams():  # a reader that has gone, or a full log, is no reason to stop
         run = train(compiled, console=console, run_dir=args.run, command=command, plugins=plugins)
         if console.json:
-            problems = [problem.as_json() for problem in compiled.problems]
-            evaluated = [record for record in run.records if record.get("kind") == "eval"]
-            last = evaluated[-1] if evaluated else None
-            console.data({"run": str(run.folder), "eval": last, "problems": problems})
+            console.data(run_data(run, compiled))
     return 0
+
+
+def compiled_for(args: argparse.Namespace, ranks: int) -> Compiled:
+    """The recipe, compiled for the device; `ranks` share what it takes of memory."""
+    from graphrec.compiler.memory import available
+    from graphrec.train.device import compile_for
+
+    settings = settings_of(args)
+    bound = settings["max_memory"] or available() * ranks
+    return compile_for(**{**settings, "max_memory": bound})
+
+
+def run_data(run: Run, compiled: Compiled) -> dict[str, object]:
+    """What `train --format json` prints."""
+    problems = [problem.as_json() for problem in compiled.problems]
+    evaluated = [record for record in run.records if record.get("kind") == "eval"]
+    last = evaluated[-1] if evaluated else None
+    return {"run": str(run.folder), "eval": last, "problems": problems}
 
 
 def _options(parser: Parser) -> None:
     recipe_options(parser)
     device_option(parser)
     parser.add_argument("--run", metavar="DIR", help="run folder (default: runs/<name>)")
+    group = parser.add_argument_group("many processes (docs/scaling.md)")
+    group.add_argument(
+        "--nproc",
+        metavar="N",
+        type=positive,
+        help="train on N processes of this machine; over several machines use torchrun",
+    )
+    group.add_argument(
+        "--max-restarts",
+        metavar="N",
+        type=whole,
+        default=0,
+        help="how often they are started again, from the last checkpoint, when one is lost",
+    )
+    group.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=positive,
+        default=120,
+        help="end the job when one of them does not answer for so long (default: 120)",
+    )
     parser.set_defaults(usage=parser.format_usage().strip())
 
 
@@ -55,6 +106,7 @@ COMMANDS = (
         (
             "graphrec train shop -o data.synthetic=50_000",
             "graphrec train my_recipe.yaml -o data.train='logs/*.parquet' -o train.epochs=2",
+            "graphrec train shop -o data.synthetic=50_000 --nproc 2",
         ),
     ),
 )

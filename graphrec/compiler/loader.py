@@ -30,6 +30,7 @@ _NODES = (
     *(ast.Module, ast.Expr, ast.Constant, ast.Import, ast.ImportFrom, ast.alias, ast.Assign),
     *(ast.Name, ast.Load, ast.Store, ast.ClassDef, ast.FunctionDef, ast.arguments, ast.arg),
     *(ast.Return, ast.Call, ast.keyword, ast.Attribute, ast.Tuple, ast.List, ast.Dict),
+    ast.Starred,
     *(ast.Subscript, ast.Slice, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult),
     *(ast.Div, ast.Compare, ast.Gt, ast.GtE, ast.Lt, ast.LtE),
 )
@@ -75,15 +76,35 @@ def load(source: Source, path: Path | None = None) -> type[nn.Module]:
     """
     check_source(source)
     file = write(source, path or _scratch() / source.digest / "model.py")
-    name = f"graphrec_generated_{source.digest}"
+    name = _module_name(source)
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
-    made: type[nn.Module] = getattr(module, source.class_name)
-    _explain_calls(made, source, str(file))
-    return made
+    generated: type[nn.Module] = getattr(module, source.class_name)
+    _explain_calls(generated, source, str(file))
+    generated.__reduce_ex__ = _reduced(source)  # type: ignore[method-assign]
+    return generated
+
+
+def _reduced(source: Source) -> Any:
+    """How an instance is pickled: where its class is not known, the source makes it again."""
+
+    def reduce(self: nn.Module, protocol: Any) -> tuple[Any, ...]:
+        return _new, (source,), self.__getstate__()  # type: ignore[no-untyped-call]
+
+    return reduce
+
+
+def _new(source: Source) -> nn.Module:
+    known = getattr(sys.modules.get(_module_name(source)), source.class_name, None)
+    generated: type[nn.Module] = known or load(source)
+    return generated.__new__(generated)
+
+
+def _module_name(source: Source) -> str:
+    return f"graphrec_generated_{source.digest}"
 
 
 def _scratch() -> Path:
@@ -92,10 +113,23 @@ def _scratch() -> Path:
     return folder
 
 
-def _explain_calls(made: Any, source: Source, file: str) -> None:
+def _explain_calls(generated: Any, source: Source, file: str) -> None:
     """Wrap construction and calls of the generated class so that errors name their node."""
+    generated.__init__ = _drawn_once(generated.__init__)
     for name in ("__init__", "__call__", *([source.score] if source.score else [])):
-        setattr(made, name, _explained(getattr(made, name), source, file))
+        setattr(generated, name, _explained(getattr(generated, name), source, file))
+
+
+def _drawn_once(constructor: Any) -> Any:
+    """A generated constructor ends with `initialize`: tables need not draw before it does."""
+    from graphrec.nn.seeding import drawn_later
+
+    @functools.wraps(constructor)
+    def call(self: Any, *args: Any, **kwargs: Any) -> None:
+        with drawn_later():
+            constructor(self, *args, **kwargs)
+
+    return call
 
 
 def _explained(plain: Any, source: Source, file: str) -> Any:

@@ -1,8 +1,9 @@
 """How much memory a model needs, from the graph alone: refused before anything is allocated.
 
-Tables are exact. Dense weights are estimated from each block's parameters and input widths: of the
-right order, and never far above what the layer has. Training keeps a gradient and the optimizer's
-state beside every weight; what passes between nodes is counted for the largest node of a batch.
+Tables are exact, and so are dense weights, which every block counts itself (one of somebody's own
+that does not say is guessed, never far above what it has). Training keeps a gradient and the
+optimizer's state beside every weight; what passes between nodes is counted for the largest node of
+a batch.
 """
 
 from __future__ import annotations
@@ -11,46 +12,49 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from math import prod
 
 from graphrec.blocks.base import Block
+from graphrec.compiler.layer_args import input_shapes
 from graphrec.errors import Problem
-from graphrec.graph import Graph, Node, Ref, Table
+from graphrec.graph import Graph, Node, Table
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.optimizer_table import OPTIMIZERS
 from graphrec.text import memory
 
 __all__ = ["ABSURD", "Size", "available", "check_memory", "parse_bytes", "sizes"]
 
-_COUNTS = ("blocks", "experts", "levels", "layers")
-"""Parameters that say how many of what the others describe."""
 _SHOWN = 8
 ABSURD = 1 << 40
 """Bytes that no single machine is asked for: 1 TiB."""
 _SHARE = 0.8
+"""Of what there is: the rest is Python's, the batches being read, and everybody else's."""
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 @dataclass(frozen=True)
 class Size:
-    """A tensor (or the tensors of a node): its name, its shape in words, its bytes, its path."""
+    """A tensor (or the tensors of a node): its name, its shape in words, its bytes, its path.
+
+    `passing`: it is made anew for every batch.
+    """
 
     name: str
     shape: str
     count: int
     path: str
+    passing: bool = False
 
 
 def sizes(graph: Graph, recipe: Recipe) -> list[Size]:
     """Bytes of tables, of dense weights by node, and of the largest activation; largest first."""
-    found = [*_tables(graph, recipe), *_vectors(graph), *_weights(graph)]
+    every = [*_tables(graph, recipe), *_vectors(graph), *_weights(graph)]
     largest = max(
         _activations(graph, recipe.train.batch), key=lambda size: size.count, default=None
     )
     if largest is not None:
-        found.append(largest)
-    return sorted(found, key=lambda size: (-size.count, size.name))
+        every.append(largest)
+    return sorted(every, key=lambda size: (-size.count, size.name))
 
 
 def check_memory(graph: Graph, recipe: Recipe, bound: int | None = None) -> list[Problem]:
@@ -58,16 +62,16 @@ def check_memory(graph: Graph, recipe: Recipe, bound: int | None = None) -> list
 
     Without a bound only what no machine holds is refused: a recipe may be meant for a larger one.
     """
-    found = sizes(graph, recipe)
-    total, limit = sum(size.count for size in found), bound or ABSURD
+    largest = sizes(graph, recipe)
+    total, limit = sum(size.count for size in largest), bound or ABSURD
     if total <= limit:
         return []
-    alone = (size for size in found if size.count > limit and not size.name.startswith("output"))
-    first = next(alone, found[0])
-    rows = [(size.name, size.shape, memory(size.count)) for size in found[:_SHOWN]]
-    if len(found) > _SHOWN:
-        rest = sum(size.count for size in found[_SHOWN:])
-        rows.append((f"{len(found) - _SHOWN} more", "", memory(rest)))
+    alone = (size for size in largest if size.count > limit and not size.passing)
+    first = next(alone, largest[0])
+    rows = [(size.name, size.shape, memory(size.count)) for size in largest[:_SHOWN]]
+    if len(largest) > _SHOWN:
+        rest = sum(size.count for size in largest[_SHOWN:])
+        rows.append((f"{len(largest) - _SHOWN} more", "", memory(rest)))
     rows.append(("together", "", memory(total)))
     widths = [max(len(row[i]) for row in rows) for i in range(3)]
     lines = [f"{r[0]:<{widths[0]}}  {r[1]:<{widths[1]}}  {r[2]:>{widths[2]}}" for r in rows]
@@ -149,7 +153,8 @@ def _vectors(graph: Graph) -> Iterator[Size]:
 def _weights(graph: Graph) -> Iterator[Size]:
     for node in graph.nodes:
         if isinstance(node.op, Block) and not node.shares:
-            count = _parameters(node, node.op, graph)
+            positional, named = node.op.spread(input_shapes(graph, node))
+            count = node.op.parameters(*positional, **named)
             if count:
                 # the weights, their gradients, and two moments
                 yield Size(f"node {node.name}", f"{count:,} weights", count * 16, _path(node))
@@ -161,44 +166,6 @@ def _path(node: Node) -> str:
     return node.origin if node.role == "group" else f"tasks.{node.origin.rpartition('.')[2]}"
 
 
-def _parameters(node: Node, block: Block, graph: Graph) -> int:
-    """About how many weights a block has, at least."""
-    given = block.model_dump()
-    reads = sum(_width(graph, ref) for _, ref in node.refs())
-    single = max((_width(graph, ref) for _, ref in node.refs()), default=0)
-    chains = [_chain(reads, list(_lists(value))) for value in given.values()]
-    plain = [v for k, v in given.items() if type(v) is int and k not in _COUNTS]
-    outs = [shape.dims[-1] for shape in node.outputs.values() if shape.dims]
-    most = max([*plain, 0])
-    count = max(*chains, 0) + reads * most if chains else reads * most
-    if block.block_name in ("cross_v2", "masknet", "mask_block") and not plain:
-        count += single * single
-    if block.block_name == "linear":
-        count = reads * max((d for d in outs if isinstance(d, int)), default=0)
-    times = prod(v for k in _COUNTS if type(v := given.get(k)) is int)
-    return count * times
-
-
-def _width(graph: Graph, ref: Ref) -> int:
-    last = graph.shape(ref).dims[-1]
-    return last if isinstance(last, int) else 0
-
-
-def _lists(value: object) -> Iterator[int]:
-    """The numbers of a list of widths, nested ones in order."""
-    if isinstance(value, tuple | list):
-        for item in value:
-            if type(item) is int:
-                yield item
-            else:
-                yield from _lists(item)
-
-
-def _chain(reads: int, widths: list[int]) -> int:
-    """Weights of layers of these widths, one after the other."""
-    return sum(a * b for a, b in pairwise([reads, *widths])) if widths else 0
-
-
 def _activations(graph: Graph, batch: int) -> Iterator[Size]:
     """Outputs of nodes for a batch; a history counts one step, since real lengths are unknown."""
     for node in graph.nodes:
@@ -206,7 +173,7 @@ def _activations(graph: Graph, batch: int) -> Iterator[Size]:
             dims = [_size(dim, batch) for dim in shape.dims]
             path = "train.batch" if batch > 1_000_000 else _path(node)
             text = "[" + ", ".join(f"{d:,}" for d in dims) + "]"
-            yield Size(f"output of {node.name}", text, prod(dims) * 4, path)
+            yield Size(f"output of {node.name}", text, prod(dims) * 4, path, passing=True)
 
 
 def _size(dim: int | str, batch: int) -> int:

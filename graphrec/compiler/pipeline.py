@@ -93,6 +93,7 @@ def compile_recipe(
     max_memory: int | None = None,
     purpose: Purpose = "train",
     device: Device | None = None,
+    extra_passes: Sequence[passes.Pass] = (),
 ) -> Compiled:
     """Compile a recipe; RecipeError with every problem found when that can't be done.
 
@@ -102,6 +103,7 @@ def compile_recipe(
     With `purpose` "inference" the module of a recipe whose features say their `side` also has
     `score(request, candidates)`; a `target` has a purpose and a device of its own.
     `max_memory` are the bytes that training may need; without it only absurd sizes are refused.
+    `extra_passes` are functions (graph, target) -> graph of your own; they run before all others.
     """
     return check_recipe(
         path,
@@ -113,6 +115,7 @@ def compile_recipe(
         max_memory=max_memory,
         purpose=purpose,
         device=device,
+        extra_passes=extra_passes,
     ).compiled()
 
 
@@ -127,12 +130,15 @@ def check_recipe(
     max_memory: int | None = None,
     purpose: Purpose = "train",
     device: Device | None = None,
+    extra_passes: Sequence[passes.Pass] = (),
 ) -> Checked:
     """Everything but the code: all findings of all stages at once."""
     reading = parse(path, overrides, allow_root=allow_root)
     recipe, problems = reading.recipe, list(reading.problems)
     if recipe is None:
         return Checked(reading, None, tuple(problems))
+    recipe = recipe.with_measures(library.measures)
+    reading = replace(reading, recipe=recipe)
     built = build(recipe, library, reading.broken)
     graph, lock = built.graph, None
     found = [*check_tasks(recipe, reading.broken), *built.problems]
@@ -144,7 +150,7 @@ def check_recipe(
         target = replace(target, purpose=purpose)
         found += damage if graph is not None else []
     if graph is not None:
-        graph = passes.run(graph, target, trace)
+        graph = passes.run(graph, target, trace, extra_passes)
         found += check_memory(graph, recipe, max_memory)
         unknown = any(p.code == "GR604" for p in found)
         found += [p for p in _kernel_findings(recipe, graph) if not unknown]

@@ -24,7 +24,7 @@ from graphrec.recipe.model import Recipe
 if TYPE_CHECKING:
     from graphrec.nn.batch import Batch
 
-__all__ = ["Loader"]
+__all__ = ["Loader", "cuts"]
 
 Encoded = tuple[Chunk, Counts, float]
 """Some rows, what was counted in them, and the share of their unit that is done with them."""
@@ -132,7 +132,7 @@ class Loader:
                     order = np.random.default_rng([self.seed, number, 1 + place]).permutation(
                         block.num_rows
                     )
-                for start, stop in _cuts(block.num_rows, self.batch_size):
+                for start, stop in cuts(block.num_rows, self.batch_size):
                     if stop > start_row:
                         begin = max(start, start_row)
                         some = (
@@ -244,10 +244,10 @@ def _front(waiting: deque[Chunk], rows: int) -> Chunk:
     return Chunk.concat(taken)
 
 
-def _cuts(rows: int, batch: int) -> Iterator[tuple[int, int]]:
+def cuts(rows: int, batch: int) -> Iterator[tuple[int, int]]:
     """Where batches start and stop; a last batch of one row joins the one before it.
 
-    >>> list(_cuts(9, 4)), list(_cuts(1, 4))
+    >>> list(cuts(9, 4)), list(cuts(1, 4))
     ([(0, 4), (4, 9)], [(0, 1)])
     """
     starts = list(range(0, rows, batch))

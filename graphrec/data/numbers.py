@@ -14,7 +14,7 @@ from graphrec.data.lists import Lists, lists_of
 from graphrec.data.plan import Field
 from graphrec.recipe.model import BucketFeature, DenseFeature
 
-__all__ = ["Scale", "cut", "dense", "transform", "vectors"]
+__all__ = ["Scale", "cut", "dense", "null_of", "transform", "vectors"]
 
 
 class Scale(NamedTuple):
@@ -31,7 +31,7 @@ def dense(
     """A dense column, transformed: float32 [B, width], or Ragged [T, width] in a sequence."""
     feature = field.feature
     assert isinstance(feature, DenseFeature)
-    null = _null(feature, scale)
+    null = null_of(feature, scale)
     if lists is None or field.nested:
         values = vectors(field, array, faults, null, lists)
     else:
@@ -46,7 +46,7 @@ def dense(
     return result if lists is None else Ragged(result, lists.offsets)
 
 
-def _null(feature: DenseFeature, scale: Scale | None) -> Array:
+def null_of(feature: DenseFeature, scale: Scale | None) -> Array:
     """What stands for null [width], before the transform."""
     if feature.default is not None:
         return np.full(feature.width, feature.default)

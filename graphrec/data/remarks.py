@@ -30,7 +30,7 @@ _NAMED = 5  # features, or reasons, named one by one
 
 Kind = Literal[
     "quarantined", "unlabelled", "unusable", "one class", "order", "unseen", "null", "constant",
-    "large", "doubtful",
+    "large", "doubtful", "schedule", "loss", "shared", "leak", "calibration",
 ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 
 from graphrec.data.chunk import Array
 from graphrec.data.faults import bad_data
+from graphrec.data.forms import bytes_in, offsets_in
 from graphrec.data.hashing import hash_integers, hash_texts
 from graphrec.recipe.model import IdFeature
 
@@ -103,6 +104,16 @@ class ListedRows:
         if 0 < span <= max(_DENSE, 4 * len(numbers)):
             self._direct = np.full(span, len(values), np.int32)
             self._direct[self._numbers - self._low] = self._number_rows
+
+    def arrays(self) -> dict[str, Array]:
+        """The values for readers without Arrow: see `graphrec.data.row_reader.Table`."""
+        texts = self.values.cast(pa.large_string())
+        return {
+            "hashes": self._hashes,
+            "order": self._order.astype(np.int32 if self.rows < 1 << 31 else np.int64),
+            "offsets": offsets_in(texts),
+            "text": bytes_in(texts),
+        }
 
     def texts(self, values: Any) -> Array:
         unseen = self.rows - 1

@@ -1,1 +1,1 @@
-"""Recipes from elsewhere: configs of TorchEasyRec (tzrec/), columns of data files (from_data/)."""
+"""Recipes from elsewhere: configs of TorchEasyRec and EasyRec, columns of data files."""

@@ -28,8 +28,12 @@ from graphrec.nn.interaction import (
     SENet,
     WuKong,
 )
+from graphrec.nn.logarithmic import Logarithmic
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
+from graphrec.nn.normalize import BatchNormalization, DropoutLayer, LayerNormalization
+from graphrec.nn.parameter_slice import pack, separate
 from graphrec.nn.prepare import prepare
+from graphrec.nn.recurrent import AUGRU, GRU
 from graphrec.nn.regularize import VariationalDropout
 from graphrec.nn.renames import renamed
 from graphrec.nn.seeding import initialize
@@ -42,9 +46,15 @@ from graphrec.nn.sequence import (
     WeightedSum,
 )
 from graphrec.nn.split import Split
-from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table
+from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table, first_order
 
 __all__ = [
+    "AUGRU",
+    "BatchNormalization",
+    "DropoutLayer",
+    "GRU",
+    "LayerNormalization",
+    "Logarithmic",
     "HSTU",
     "AITM",
     "AttentionScores",
@@ -90,8 +100,11 @@ __all__ = [
     "WeightedSum",
     "WuKong",
     "activation",
+    "first_order",
     "functions",
     "initialize",
+    "pack",
     "prepare",
     "renamed",
+    "separate",
 ]

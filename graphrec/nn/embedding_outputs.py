@@ -1,8 +1,8 @@
-"""`EmbeddingOutputs`: all that was looked up for a batch, handed out by column names."""
+"""`EmbeddingOutputs`: all that was looked up for a batch, by names of columns and histories."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -42,36 +42,48 @@ class EmbeddingOutputs:
         self._sources, self._places, self._raw, self._lengths = sources, places, raw, lengths
         self._kept: dict[tuple[bool, tuple[str, ...]], Tensor] = {}
 
-    def concat(self, names: Iterable[str]) -> Tensor:
-        """The columns side by side, [B, sum of widths]."""
-        return self._join(self._places, tuple(names), raw=False)
+    def concat(self, names: Iterable[str] | None = None) -> Tensor:
+        """The columns side by side, [B, sum of widths]; without names all that are no history."""
+        return self._join(self._places, self._plain(self._places, names), raw=False)
 
-    def stack(self, names: Iterable[str]) -> Tensor:
+    def stack(self, names: Iterable[str] | None = None) -> Tensor:
         """The columns as fields, [B, F, D]; their widths must be equal."""
-        names = tuple(names)
-        widths = {self._place(self._places, name).stop - self._places[name].start for name in names}
-        if len(widths) != 1:
-            shown = ", ".join(f"{n}: {self._places[n].stop - self._places[n].start}" for n in names)
+        fields = self._plain(self._places, names)
+        places = {field: self._place(self._places, field) for field in fields}
+        widths = {field: place.stop - place.start for field, place in places.items()}
+        if len(set(widths.values())) != 1:
+            shown = ", ".join(f"{field}: {width}" for field, width in widths.items())
             raise ValueError(f"fields need equal widths, got {shown}")
-        return self.concat(names).reshape(-1, len(names), widths.pop())
+        return self.concat(fields).reshape(-1, len(fields), widths[fields[0]])
 
-    def values(self, names: Iterable[str]) -> Tensor:
+    def sum(self, names: Iterable[str] | None = None) -> Tensor:
+        """The sum of the columns, [B, D]; their widths must be equal."""
+        return self.stack(names).sum(1)
+
+    def values(self, names: Iterable[str] | None = None) -> Tensor:
         """The raw numbers of dense columns, [B, sum of widths]."""
-        return self._join(self._raw, tuple(names), raw=True)
+        return self._join(self._raw, self._plain(self._raw, names), raw=True)
 
-    def sequence(self, names: Iterable[str]) -> Jagged:
-        """The columns of one history side by side at every step, values [T, sum of widths]."""
-        names = tuple(names)
-        return Jagged(self.concat(names), self._steps(names))
+    def sequence(self, history: str, names: Iterable[str] | None = None) -> Jagged:
+        """A history's columns (or those of `names`) side by side, values [T, sum of widths]."""
+        columns = self._of_history(history)
+        return Jagged(self.concat(columns if names is None else names), self._lengths[columns[0]])
 
-    def length(self, names: Iterable[str]) -> Tensor:
-        """Number of steps of a history, given by its columns, [B] float."""
-        return self._steps(tuple(names)).to(torch.float32)
+    def steps(self, history: str) -> Tensor:
+        """Number of steps of a history, [B, 1] float."""
+        return self._lengths[self._of_history(history)[0]].to(torch.float32).unsqueeze(1)
 
-    def _steps(self, names: Sequence[str]) -> Tensor:
-        if not names or names[0] not in self._lengths:
-            raise ValueError(f"{', '.join(names) or 'no column'}: not columns of a history")
-        return self._lengths[names[0]]
+    def _plain(self, places: Mapping[str, Place], names: Iterable[str] | None) -> tuple[str, ...]:
+        if names is not None:
+            return tuple(names)
+        return tuple(sorted(name for name in places if name not in self._lengths))
+
+    def _of_history(self, history: str) -> tuple[str, ...]:
+        names = tuple(sorted(name for name in self._lengths if name.startswith(f"{history}.")))
+        if not names:
+            known = dict.fromkeys(name.partition(".")[0] for name in self._lengths)
+            raise ValueError(f"no history `{history}`; known here: {', '.join(known) or 'none'}")
+        return names
 
     def _place(self, places: Mapping[str, Place], name: str) -> Place:
         if name not in places:

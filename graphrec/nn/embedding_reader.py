@@ -31,7 +31,8 @@ def jagged(features: Features, column: str) -> Jagged:
     """The column as a jagged one; a plain tensor is one value a row."""
     value = _column(features, column)
     if isinstance(value, Jagged):
-        return value
+        whole = value.lengths.dtype == torch.int64
+        return value if whole else Jagged(value.values, value.lengths.long(), value.weights)
     return Jagged(value, torch.ones(value.shape[0], dtype=torch.int64, device=value.device))
 
 
@@ -52,6 +53,7 @@ def rows_of(
     An id outside its table is an IndexError: in a packed table it would be another table's row.
     """
     first, end = bounds[0], bounds[1]
+    ids = [_as_int64(column, lookup) for column, lookup in zip(ids, lookups, strict=True)]
     if kernel is not None:
         rows, wrong = kernel.rows(ids, first, end)
     else:
@@ -69,6 +71,14 @@ def rows_of(
             f"column `{lookup.column}`: id {at}, table `{lookup.table}` has {size} rows"
         )
     return rows.view(-1)
+
+
+def _as_int64(ids: Tensor, lookup: Lookup) -> Tensor:
+    if ids.dtype == torch.int64:
+        return ids
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise TypeError(f"column `{lookup.column}`: ids are whole numbers, got {ids.dtype}")
+    return ids.long()
 
 
 def bag(values: Jagged, bounds: Tensor, lookup: Lookup, kernel: RowKernel | None = None) -> Part:

@@ -16,6 +16,11 @@ from graphrec.nn.batch import Jagged
 from graphrec.nn.split import beside, one_row, rows
 
 __all__ = [
+    "abs",
+    "exp",
+    "log",
+    "spread",
+    "sqrt",
     "beside",
     "clip",
     "concat",
@@ -121,6 +126,31 @@ def log1p(x: Value) -> Value:
     """sign(x) log(1 + |x|): as of the dense features, defined for negative numbers too."""
     values = _values(x)
     return _like(x, torch.sign(values) * torch.log1p(values.abs()))
+
+
+def exp(x: Value) -> Value:
+    """e to the power of x."""
+    return _like(x, torch.exp(_values(x)))
+
+
+def log(x: Value) -> Value:
+    """Natural logarithm; of numbers above 0, see `log1p` and `clip` for others."""
+    return _like(x, torch.log(_values(x)))
+
+
+def abs(x: Value) -> Value:
+    """|x|."""
+    return _like(x, _values(x).abs())
+
+
+def sqrt(x: Value) -> Value:
+    """Square root, of numbers of at least 0."""
+    return _like(x, torch.sqrt(_values(x)))
+
+
+def spread(x: Tensor, steps: Jagged) -> Jagged:
+    """The row's vector [B, D] at each of its steps, [T, D]."""
+    return steps.replace(x.index_select(0, steps.rows()))
 
 
 def clip(x: Value, low: float, high: float) -> Value:

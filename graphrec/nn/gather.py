@@ -10,7 +10,23 @@ from torch.nn import functional
 
 from graphrec.nn.native import RowKernel
 
-__all__ = ["Part", "gather"]
+__all__ = ["ByteRows", "Part", "byte_rows", "gather"]
+
+
+class ByteRows(NamedTuple):
+    """A table [R, dim] of one byte a number: row r is `values[r] * scale[r] + shift[r]`."""
+
+    values: Tensor
+    scale: Tensor
+    shift: Tensor
+
+
+def byte_rows(weight: Tensor) -> ByteRows:
+    """The table rounded to 256 steps between the least and the largest number of each row."""
+    low, high = torch.aminmax(weight.float(), dim=1, keepdim=True)
+    scale = (high - low) / 255
+    steps = torch.where(scale == 0, 0.0, (weight.float() - low) / scale)
+    return ByteRows(steps.round().to(torch.uint8), scale, low)
 
 
 class Part(NamedTuple):
@@ -24,12 +40,16 @@ class Part(NamedTuple):
     scale: Tensor | None = None
 
 
-def gather(weight: Tensor, parts: list[Part], kernel: RowKernel | None = None) -> list[Tensor]:
+def gather(
+    weight: Tensor | ByteRows, parts: list[Part], kernel: RowKernel | None = None
+) -> list[Tensor]:
     """Read all `parts` from `weight` [R, dim]; tensors of at least float32, one for each part.
 
     The gradient of `weight` is one uncoalesced sparse tensor over the rows read, so its cost does
     not depend on R. Exported programs see plain indexing.
     """
+    if isinstance(weight, ByteRows):
+        return [_read_bytes(weight, part) for part in parts]
     if torch.is_grad_enabled() and weight.requires_grad and not torch.compiler.is_exporting():
         return list(_Gather.apply(weight, parts, kernel))  # type: ignore[no-untyped-call]
     return [_read(weight, part, kernel) for part in parts]
@@ -47,6 +67,14 @@ def _read(weight: Tensor, part: Part, kernel: RowKernel | None) -> Tensor:
     starts = part.lengths.cumsum(0) - part.lengths
     scale = None if part.scale is None else part.scale.to(weight.dtype)
     return functional.embedding_bag(rows, weight, starts, mode="sum", per_sample_weights=scale)
+
+
+def _read_bytes(table: ByteRows, part: Part) -> Tensor:
+    values, scale, shift = (tensor.index_select(0, part.rows) for tensor in table)
+    rows = torch.addcmul(shift, values.float(), scale)
+    if part.lengths is None:
+        return rows
+    return _read(rows, part._replace(rows=torch.arange(rows.shape[0], device=rows.device)), None)
 
 
 def _single(values: Tensor) -> Tensor:

@@ -176,20 +176,27 @@ class CIN(nn.Module):
 
 
 class SENet(nn.Module):
-    """Fields scaled by their importance: [B, N, D], each times sigmoid(W2 ReLU(W1 means)).
+    """Fields scaled by their importance: [B, N, D], each times gate(W2 ReLU(W1 means)).
 
-    `reduction` is how much narrower than N the middle is. Huang et al., FiBiNET, RecSys 2019.
+    `reduction` is how much narrower than N the middle is, the gate `sigmoid` or `relu` (as in the
+    paper: it can shut a field out). Huang et al., FiBiNET, RecSys 2019.
     """
 
-    def __init__(self, num_fields: int, reduction: int = 3, bias: bool = True) -> None:
+    def __init__(
+        self, num_fields: int, reduction: int = 3, bias: bool = True, gate: str = "sigmoid"
+    ) -> None:
         super().__init__()
+        if gate not in ("relu", "sigmoid"):
+            raise ValueError(f"unknown gate `{gate}`; there are relu, sigmoid")
+        self.gate = gate
         middle = max(1, num_fields // reduction)
         self.squeeze = Linear(num_fields, middle, bias)
         self.excite = Linear(middle, num_fields, bias)
 
     def forward(self, fields: Tensor) -> Tensor:
         means = fields.mean(-1)
-        scale = torch.sigmoid(self.excite(torch.relu(self.squeeze(means))))
+        scale = self.excite(torch.relu(self.squeeze(means)))
+        scale = torch.sigmoid(scale) if self.gate == "sigmoid" else torch.relu(scale)
         return fields * scale.unsqueeze(-1)
 
 

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from graphrec.nn.parameter_slice import pack
+
 __all__ = ["prepare"]
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -31,7 +33,7 @@ def prepare(module: Module, dtype: torch.dtype | None = None) -> Module:
         raise ValueError(f"`dtype` is a type of weights such as torch.bfloat16, got {dtype}")
     if any(getattr(part, "ready", None) is not None for part in module.modules()):
         raise RuntimeError("the module is already prepared")
-    module.eval().requires_grad_(False)
+    pack(module).eval().requires_grad_(False)
     with torch.no_grad():
         _walk(module, dtype)
     return module

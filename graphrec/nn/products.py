@@ -38,6 +38,8 @@ def product(
 
     What it returns is no view, and may be overwritten unless `rectified`.
     """
+    if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        x = x.to(weight.dtype)  # sums of softmaxes are float32, whatever the module was cast to
     onednn = goes_to_onednn(x, weight)
     if torch.is_grad_enabled() and (onednn or (rectified and _pays(x, weight))):
         made: Tensor = _Layer.apply(x, weight, bias, rectified)  # type: ignore[no-untyped-call]

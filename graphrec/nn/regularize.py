@@ -40,7 +40,7 @@ class VariationalDropout(nn.Module):
             kept = (1 - drop).unsqueeze(0)
             penalty = penalty if self.in_eval else penalty * 0
         spread = kept.repeat_interleave(self.get_buffer("widths"), dim=1, output_size=self.total)
-        return x * spread, penalty
+        return x * spread.to(x.dtype), penalty
 
     def noise(self, x: Tensor) -> Tensor:
         """The uniform numbers of a draw, [B, F]; a test may set its own in this place."""

@@ -221,16 +221,20 @@ class DotAttention(nn.Module):
 
 
 class Pooling(nn.Module):
-    """Sum or mean over the steps of a row, [B, D]."""
+    """Mean, sum or maximum over the steps of a row, [B, D]; without steps zeros."""
 
     def __init__(self, mode: str = "mean") -> None:
         super().__init__()
-        if mode not in ("mean", "sum"):
-            raise ValueError(f"unknown mode `{mode}`; there are mean, sum")
+        if mode not in ("mean", "sum", "max"):
+            raise ValueError(f"unknown mode `{mode}`; there are mean, sum, max")
         self.mode = mode
 
     def forward(self, keys: Tensor | Jagged) -> Tensor:
         steps = as_jagged(keys)
+        if self.mode == "max":
+            rows = steps.rows().unsqueeze(1).expand_as(steps.values)
+            least = steps.values.new_zeros(steps.num_rows, steps.values.shape[1])
+            return least.scatter_reduce(0, rows, steps.values, "amax", include_self=False)
         total = segment_sum(steps.values, steps.rows(), steps.num_rows)
         if self.mode == "sum":
             return total

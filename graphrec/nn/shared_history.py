@@ -53,17 +53,24 @@ def scores(mlp: MLP, query: Tensor, steps: Tensor, parts: tuple[Tensor, Tensor, 
         last = ScoreLayer(*out.affine(), False)
         return fused.scores(query, steps, of_query, of_product, alone, [*later, last])
     biases = F.linear(steps, of_steps, first.affine()[1])
-    turns = math.ceil(count * steps.shape[0] * first.out_features / _ELEMENTS)
-    at_once = math.ceil(steps.shape[0] / turns)
     found = []
-    parts_of = zip(torch.split(steps, at_once), torch.split(biases, at_once), strict=True)
-    for some, bias in parts_of:
+    for some, bias in _in_turns(steps, biases, count * first.out_features):
         weight = torch.addcmul(of_query, some[:, None, :width], of_product)  # [l, H, Dq]
         z = _activated(first, query, weight.flatten(0, 1), bias.flatten())
         for layer in rest:
             z = _activated(layer, z, *layer.affine())
         found.append(out(z).view(count, -1))
     return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+
+def _in_turns(steps: Tensor, biases: Tensor, numbers: int) -> list[tuple[Tensor, Tensor]]:
+    """Steps and their biases, as many at once as make `_ELEMENTS` of so many numbers a step."""
+    if torch.compiler.is_compiling():
+        return [(steps, biases)]  # a program is for any sizes: the number of turns is none of it
+    turns = math.ceil(steps.shape[0] * numbers / _ELEMENTS)
+    at_once = math.ceil(steps.shape[0] / turns)
+    pieces = zip(torch.split(steps, at_once), torch.split(biases, at_once), strict=True)
+    return list(pieces)
 
 
 def _fused(query: Tensor, layers: Sequence[Dense]) -> ScoreKernel | None:

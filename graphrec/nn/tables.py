@@ -1,17 +1,21 @@
-"""What generated code says about its embedding tables and the columns that read them.
+"""What generated code says about its columns and the embedding tables they read.
 
-TABLES = [Table("movie_id", rows=FIT, dim=16), Table("video_id", rows=1001, dim=16)]
-LOOKUPS = [Lookup("video_id", table="video_id"), Dense("price", dim=16)]
-self.embeddings = Embeddings(TABLES, LOOKUPS, rows)
+COLUMNS = [
+    Lookup("video_id", rows=1001, dim=16),  # with a table of its own
+    Lookup("seen.video_id", "video_id", sequence=True),  # a history in the same table
+    *Lookup.each("C1..C26", rows=FIT, dim=16),
+    Dense("price", dim=16),
+]
+self.embeddings = Embeddings(COLUMNS, rows=rows)
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, Self
 
 import torch
 from torch import Tensor
@@ -24,7 +28,9 @@ __all__ = [
     "Fit",
     "Lookup",
     "Table",
+    "declared",
     "fill",
+    "first_order",
     "named_generator",
     "sized",
 ]
@@ -59,22 +65,55 @@ class Table:
     dtype: Literal["fp32", "bf16"] = "fp32"
 
 
+class _Family:
+    """What has a column each: several columns of equal settings are declared at once."""
+
+    @classmethod
+    def each(cls, *names: str, **settings: Any) -> list[Self]:
+        """One for every name; `C1..C26` stands for the 26 names from C1 to C26.
+
+        >>> [column.column for column in Dense.each("price", "I1..I3", dim=8)]
+        ['price', 'I1', 'I2', 'I3']
+        """
+        return [cls(name, **settings) for written in names for name in _spelled_out(written)]  # type: ignore[call-arg]
+
+
+def _spelled_out(names: str) -> Iterator[str]:
+    ends = re.fullmatch(r"(.*?)(\d+)\.\.\1(\d+)", names)
+    if ends is None:
+        yield names
+    else:
+        yield from (f"{ends[1]}{number}" for number in range(int(ends[2]), int(ends[3]) + 1))
+
+
 @dataclass(frozen=True)
-class Lookup:
-    """A column of ids looked up in `table`.
+class Lookup(_Family):
+    """A column of ids looked up in `table`, by default the one of its own name.
 
     Single ids [B] unless it is a list: `pool` (`sum`, `mean`) makes one vector of a row's values,
-    `sequence` looks up every step of a history (with `pool`: of several ids a step).
+    `sequence` looks up every step of a history (with `pool`: of several ids a step). With `rows`
+    and `dim` it declares its table too; `init`, `trainable` and `dtype` are those of `Table`.
     """
 
     column: str
-    table: str
+    table: str = ""
     pool: Literal["sum", "mean"] | None = None
     sequence: bool = False
+    rows: int | Fit | None = None
+    dim: int | None = None
+    init: str = "normal(0.01)"
+    trainable: bool = True
+    dtype: Literal["fp32", "bf16"] = "fp32"
+
+    def __post_init__(self) -> None:
+        if not self.table:
+            object.__setattr__(self, "table", self.column)
+        if (self.rows is None) != (self.dim is None):
+            raise ValueError(f"column `{self.column}`: a table needs both `rows` and `dim`")
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(_Family):
     """A column of numbers [B, width]; with `dim` they scale learned vectors [width, dim].
 
     `sequence`: numbers of every step of a history, [T, width], always as they are.
@@ -88,7 +127,7 @@ class Dense:
 
 
 @dataclass(frozen=True)
-class AutoDis:
+class AutoDis(_Family):
     """A number [B, 1] made an embedding by soft bucketing (Guo et al., KDD 2021).
 
     h = leaky_relu(w x); softmax((m h + skip h) / temperature) weighs `channels` meta embeddings.
@@ -102,6 +141,44 @@ class AutoDis:
 
 
 Column = Lookup | Dense | AutoDis
+
+
+def declared(declarations: Iterable[Table | Column]) -> tuple[list[Table], list[Column]]:
+    """Tables and columns apart: a lookup that declares its table is both."""
+    tables: list[Table] = []
+    columns: list[Column] = []
+    for one in declarations:
+        if isinstance(one, Table):
+            tables.append(one)
+            continue
+        if isinstance(one, Lookup) and one.rows is not None and one.dim is not None:
+            tables.append(Table(one.table, one.rows, one.dim, one.init, one.trainable, one.dtype))
+            # without its table: lookups of one column in two collections are equal then
+            one = Lookup(one.column, one.table, one.pool, one.sequence)
+        columns.append(one)
+    return tables, columns
+
+
+def first_order(
+    declarations: Iterable[Table | Column], names: Iterable[str] | None = None, width: int = 1
+) -> list[Table | Column]:
+    """The same columns (or those of `names`, no histories) with `width` weights per value, 0 first.
+
+    >>> first_order([Lookup("item", rows=9, dim=16), Dense("price")])[1]
+    Dense(column='price', dim=1, width=1, sequence=False, init='zeros')
+    """
+    tables, columns = declared(declarations)
+    wanted = None if names is None else set(names)
+    found: list[Column] = []
+    for column in columns:
+        steps = not isinstance(column, AutoDis) and column.sequence
+        if not steps and (wanted is None or column.column in wanted):
+            of = column.width if isinstance(column, Dense) else 1
+            same = isinstance(column, Lookup)
+            found.append(column if same else Dense(column.column, width, of, init="zeros"))
+    read = {column.table for column in found if isinstance(column, Lookup)}
+    narrow = [replace(t, dim=width, init="zeros") for t in tables if t.name in read]
+    return [*narrow, *found]
 
 
 def sized(tables: Sequence[Table], rows: Mapping[str, int] | None) -> dict[str, tuple[Table, int]]:

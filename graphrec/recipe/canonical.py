@@ -19,7 +19,7 @@ __all__ = ["canonical", "recipe_hash"]
 
 
 def canonical(recipe: Recipe, *, origin: bool = False) -> str:
-    """The recipe in YAML, one spelling for everything, maps ordered by name.
+    """The recipe in YAML, one spelling for everything, maps but `graph` ordered by name.
 
     Read again it gives the same recipe. With `origin`, every value is followed by `# file:line`.
     """

@@ -1,7 +1,7 @@
 """Every diagnostic code with its one-line title; `graphrec explain CODE` has a page for each.
 
 GR0 command line, GR1 YAML, GR2 schema, GR3 names, GR4 graph, GR5 shapes, GR6 kernels, GR7 data,
-GR8 checkpoint.
+GR8 checkpoint, GR9 many processes.
 A code keeps its meaning for ever; a code that is no longer used is not given away again.
 """
 
@@ -129,5 +129,15 @@ CODES: Mapping[str, str] = {
     "GR808": "a checkpoint that does not fit",
     "GR809": "a run folder whose files do not belong together",
     "GR810": "a tensor that no checkpoint can hold",
+    # files for other programs
+    "GR820": "an exported model that differs from its run",
+    "GR821": "a format that can't be written here",
+    "GR822": "a place where nothing can be exported to",
+    # many processes
+    "GR901": "something that many processes can't do",
+    "GR902": "a rank that can't join the others",
+    "GR903": "a rank was ended, or hangs",
+    "GR904": "tables that can't be planned",
+    "GR905": "torchrec is needed",
 }
 """Code -> title."""

@@ -68,7 +68,14 @@ def completed(tree: Tree, report: Report) -> Tree:
         value["relations"] = expand_relations(value["relations"], report)
     if "data" in value and isinstance(value["data"].value, dict):
         value["data"] = open_data(value["data"])
-    return tree.holding(value).ordered()
+    ordered = tree.holding(value).ordered()
+    nodes = value.get("graph")
+    if nodes is None or not isinstance(nodes.value, dict):
+        return ordered
+    # Order means nothing, but generated code is read beside the recipe: nodes stay as written.
+    graph = ordered.value["graph"]
+    as_written = graph.holding({name: graph.value[name] for name in nodes.value})
+    return ordered.holding({**ordered.value, "graph": as_written})
 
 
 def _each(value: dict[str, Tree], section: str, form: Callable[[Tree], Tree]) -> None:

@@ -9,11 +9,20 @@ from __future__ import annotations
 import ast
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 
 from graphrec.errors import suggestion
-from graphrec.shapes import Dim, Shape, ShapeError
+from graphrec.recipe.expression_shapes import FUNCTIONS, infer
+from graphrec.recipe.terms import (
+    Apply,
+    Arithmetic,
+    Compare,
+    Expression,
+    ExpressionError,
+    Name,
+    Negative,
+    Number,
+    Term,
+)
 
 __all__ = [
     "Apply",
@@ -32,98 +41,6 @@ __all__ = [
 _LIMIT = 2000
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 _COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
-
-
-class ExpressionError(ValueError):
-    """What is wrong, and at which 0-based column of the text."""
-
-    def __init__(self, message: str, column: int = 0, help: str = "") -> None:
-        super().__init__(message)
-        self.column = column
-        self.help = help
-
-
-@dataclass(frozen=True)
-class Name:
-    """A reference as written: `deep`, `all.linear`."""
-
-    ref: str
-    column: int = 0
-
-
-@dataclass(frozen=True)
-class Number:
-    """A literal number."""
-
-    value: int | float
-
-
-@dataclass(frozen=True)
-class Negative:
-    """Unary minus."""
-
-    operand: Term
-
-
-@dataclass(frozen=True)
-class Arithmetic:
-    """One of `+ - * /`."""
-
-    operator: str
-    left: Term
-    right: Term
-    column: int = 0
-
-
-@dataclass(frozen=True)
-class Compare:
-    """A comparison; only as the first argument of `where`."""
-
-    operator: str
-    left: Term
-    right: Term
-    column: int = 0
-
-
-@dataclass(frozen=True)
-class Apply:
-    """A weight-free function; `sizes` are its integer arguments (`slice`, `reshape`)."""
-
-    function: str
-    args: tuple[Term, ...]
-    sizes: tuple[int, ...] = ()
-    column: int = 0
-
-
-Term = Name | Number | Negative | Arithmetic | Compare | Apply
-
-
-@dataclass(frozen=True)
-class Expression:
-    """A parsed expression: its text and its tree."""
-
-    text: str
-    tree: Term
-
-    def names(self) -> tuple[Name, ...]:
-        """Every reference, in the order written."""
-        return tuple(_names(self.tree))
-
-
-def _names(term: Term) -> Iterator[Name]:
-    if isinstance(term, Name):
-        yield term
-    elif isinstance(term, Negative):
-        yield from _names(term.operand)
-    elif isinstance(term, (Arithmetic, Compare)):
-        yield from _names(term.left)
-        yield from _names(term.right)
-    elif isinstance(term, Apply):
-        for arg in term.args:
-            yield from _names(arg)
-
-
-# ---- reading ------------------------------------------------------------------------------------
 
 
 def parse_expression(text: str) -> Expression:
@@ -175,7 +92,7 @@ def _read(node: ast.expr, shift: int) -> Term:
     raise ExpressionError(
         f"{_form(node)} can't stand in an expression",
         column,
-        "allowed: names, ports, numbers, + - * /, and " + ", ".join(sorted(_FUNCTIONS)),
+        "allowed: names, ports, numbers, + - * /, and " + ", ".join(sorted(FUNCTIONS)),
     )
 
 
@@ -204,10 +121,10 @@ def _apply(node: ast.Call, shift: int) -> Apply:
     if not isinstance(node.func, ast.Name):
         raise ExpressionError("only the functions of the language can be called", column)
     name = node.func.id
-    function = _FUNCTIONS.get(name)
+    function = FUNCTIONS.get(name)
     if function is None:
         raise ExpressionError(
-            f"no function `{name}`", column, suggestion(name, sorted(_FUNCTIONS), 20)
+            f"no function `{name}`", column, suggestion(name, sorted(FUNCTIONS), 20)
         )
     if node.keywords:
         raise ExpressionError(f"{name} takes no named arguments", column, function.usage)
@@ -273,126 +190,3 @@ def _form(node: ast.expr) -> str:
         "NamedExpr": "an assignment",
         "BinOp": "this operator",
     }.get(type(node).__name__, type(node).__name__)
-
-
-# ---- shapes -------------------------------------------------------------------------------------
-
-
-def infer(term: Term, shapes: Mapping[str, Shape]) -> Shape:
-    """Shape of a term, given the shape of every reference; a bare number has shape [].
-
-    Raises ExpressionError naming both shapes where operands do not fit.
-    """
-    if isinstance(term, Name):
-        return shapes[term.ref]
-    if isinstance(term, Number):
-        return Shape(())
-    if isinstance(term, Negative):
-        return infer(term.operand, shapes)
-    if isinstance(term, (Arithmetic, Compare)):
-        left, right = infer(term.left, shapes), infer(term.right, shapes)
-        return _broadcast(left, right, f"`{term.operator}`", term.column)
-    args = [infer(arg, shapes) for arg in term.args]
-    for arg in args:
-        if arg.rank == 0 and term.function not in ("where", "clip"):
-            raise ExpressionError(f"{term.function} needs tensors, got a number", term.column)
-    try:
-        return _FUNCTIONS[term.function].infer(args, term)
-    except ShapeError as error:
-        raise ExpressionError(f"{term.function} {error}", term.column) from None
-
-
-def _broadcast(left: Shape, right: Shape, what: str, column: int) -> Shape:
-    if left.rank == 0 or right.rank == 0 or left.dims == right.dims:
-        return right if left.rank == 0 else left
-    if left.dims[:-1] == right.dims[:-1] and 1 in (left.dims[-1], right.dims[-1]):
-        return right if left.dims[-1] == 1 else left
-    raise ExpressionError(
-        f"{what} needs equal shapes, a number or a width of 1, got {left} and {right}", column
-    )
-
-
-def _elementwise(args: list[Shape], term: Apply) -> Shape:
-    return args[0]
-
-
-def _reduce(args: list[Shape], term: Apply) -> Shape:
-    return args[0].resize(1)
-
-
-def _pair(args: list[Shape], term: Apply) -> Shape:
-    left, right = args
-    if left.dims != right.dims:
-        raise ShapeError(f"needs two equal shapes, got {left} and {right}")
-    return left.resize(1)
-
-
-def _concat(args: list[Shape], term: Apply) -> Shape:
-    for arg in args[1:]:
-        if arg.dims[:-1] != args[0].dims[:-1]:
-            raise ShapeError(
-                f"needs shapes that differ in the last dimension only, got {args[0]} and {arg}"
-            )
-    return args[0].resize(sum(arg.width for arg in args))
-
-
-def _stack(args: list[Shape], term: Apply) -> Shape:
-    for arg in args:
-        if arg.rank != 2 or arg.dims != args[0].dims:
-            raise ShapeError(f"needs equal shapes [B, D], got {args[0]} and {arg}")
-    return Shape((args[0].dims[0], len(args), args[0].dims[1]))
-
-
-def _slice(args: list[Shape], term: Apply) -> Shape:
-    start, stop = term.sizes
-    if not 0 <= start < stop <= args[0].width:
-        raise ShapeError(f"{start}:{stop} is outside of {args[0]}")
-    return args[0].resize(stop - start)
-
-
-def _reshape(args: list[Shape], term: Apply) -> Shape:
-    dims: tuple[Dim, ...] = args[0].dims[1:]
-    if not all(isinstance(d, int) for d in dims) or args[0].rank < 2:
-        raise ShapeError(f"needs fixed sizes behind B, got {args[0]}")
-    if math.prod(int(d) for d in dims) != math.prod(term.sizes) or 0 in term.sizes:
-        raise ShapeError(f"can't turn {args[0]} into [B, {', '.join(map(str, term.sizes))}]")
-    return Shape(("B", *term.sizes), args[0].dtype)
-
-
-def _clip(args: list[Shape], term: Apply) -> Shape:
-    if args[1].rank or args[2].rank or not args[0].rank:
-        raise ShapeError("needs a tensor and two numbers: clip(x, low, high)")
-    return args[0]
-
-
-def _where(args: list[Shape], term: Apply) -> Shape:
-    picked = _broadcast(args[1], args[2], "where", term.column)
-    return _broadcast(args[0], picked, "where", term.column)
-
-
-@dataclass(frozen=True)
-class _Function:
-    """Number of tensor arguments (high 0: unlimited), its shape, whether sizes follow."""
-
-    tensors: tuple[int, int]
-    infer: Callable[[list[Shape], Apply], Shape]
-    usage: str
-    sizes: bool = False
-
-
-def _unary(name: str, rule: Callable[[list[Shape], Apply], Shape] = _elementwise) -> _Function:
-    return _Function((1, 1), rule, f"{name}(x)")
-
-
-_FUNCTIONS: Mapping[str, _Function] = {
-    **{n: _unary(n) for n in ("sigmoid", "tanh", "relu", "softmax", "log1p", "detach")},
-    **{n: _unary(n, _reduce) for n in ("sum", "mean", "max")},
-    "dot": _Function((2, 2), _pair, "dot(a, b)"),
-    "cos": _Function((2, 2), _pair, "cos(a, b)"),
-    "concat": _Function((1, 0), _concat, "concat(a, b, ...)"),
-    "stack": _Function((1, 0), _stack, "stack(a, b, ...)"),
-    "clip": _Function((3, 3), _clip, "clip(x, low, high)"),
-    "where": _Function((3, 3), _where, "where(a > b, x, y)"),
-    "slice": _Function((1, 1), _slice, "slice(x, start, stop)", sizes=True),
-    "reshape": _Function((1, 1), _reshape, "reshape(x, [N, D])", sizes=True),
-}

@@ -30,12 +30,13 @@ def foreign_tool(text: str) -> str:
     'RecBole'
     """
     head = text[: 1 << 20]
-    if _RECIPE.search(head) or _OWN_KEYS.search(head):
+    if _RECIPE.search(head):
         return "graphrec"
     for tool, marks in _MARKS.items():
-        if all(re.search(mark, head, re.MULTILINE) for mark in marks):
+        known = importable(tool) or not _OWN_KEYS.search(head)
+        if known and all(re.search(mark, head, re.MULTILINE) for mark in marks):
             return tool
-    return ""
+    return "graphrec" if _OWN_KEYS.search(head) else ""
 
 
 def importable(tool: str) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from graphrec.errors import Span
 from graphrec.recipe.base import CallText, Integers, Later, Model, Positive, Texts, Vocab, as_tuple
@@ -23,6 +23,7 @@ from graphrec.recipe.features import (
     IdFeature,
     SequenceFeature,
 )
+from graphrec.recipe.measures import Measures
 from graphrec.recipe.training import Data, Export, Kernels, Train
 
 __all__ = [
@@ -286,6 +287,19 @@ class Recipe(Model):
 
     origin: Annotated[Origin | None, Field(exclude=True)] = None
     """Where every value came from; not part of the recipe."""
+
+    _measures: Measures = PrivateAttr(default_factory=Measures)
+
+    @property
+    def measures(self) -> Measures:
+        """What names of losses and metrics mean here."""
+        return self._measures
+
+    def with_measures(self, measures: Measures) -> Recipe:
+        """The same recipe, its names of losses and metrics read so."""
+        recipe = self.model_copy()
+        recipe._measures = measures
+        return recipe
 
 
 class Origin(BaseModel):

@@ -43,10 +43,12 @@ Paths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
 class Split(Model):
     """Cut evaluation rows out of the training files."""
 
-    by: str
+    by: str | None = None
     """Column whose values decide."""
-    eval: str
+    eval: str | None = None
     """last(N): the rows with the N largest values of the column."""
+    random: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Later()] = None
+    """Share of the rows, drawn by chance; with `by`: of its values, each with all its rows."""
 
 
 class Limits(Model):
@@ -194,6 +196,11 @@ class Balance(Model):
 Device = Literal["auto", "cpu", "cuda"]
 """Where a model runs: `auto` is CUDA where there is some, else the CPU."""
 
+Sharding = Literal[
+    "auto", "table_wise", "row_wise", "column_wise", "table_row_wise", "data_parallel"
+]
+"""torchrec's ways to divide a table; `auto` lets its planner choose."""
+
 
 class Train(Model):
     """How to train."""
@@ -236,6 +243,8 @@ class Train(Model):
     """Run folder; default runs/<name>."""
     groups: dict[str, ParameterGroup] = {}
     """Settings by glob of node names."""
+    shard: dict[str, Sharding] = {}
+    """On many processes: how a table is divided among them, by its name; `*` is every other one."""
 
     @property
     def sparse_rate(self) -> float:

@@ -55,7 +55,7 @@ class Validator:
             features=features,
             groups=self.parts("groups", self.group),
             blocks=self.parts("blocks", self.composite),
-            graph=self.parts("graph", self.node),
+            graph=self.parts("graph", self.node, by_name=False),
             tasks=self.parts("tasks", self.task),
             relations=tuple(self.relations()),
             kernels=self.section("kernels", Kernels),
@@ -75,8 +75,13 @@ class Validator:
             self.report(Problem("GR202", what, found.span, key, "put quotes around it"))
         return ""
 
-    def parts(self, section: str, read: Callable[[str, Tree, str], Any]) -> dict[str, Any]:
-        """The named parts of a section, ordered by name."""
+    def parts(
+        self, section: str, read: Callable[[str, Tree, str], Any], by_name: bool = True
+    ) -> dict[str, Any]:
+        """The named parts of a section, ordered by name, or else as they are written.
+
+        Nodes stay as written: generated code follows them, so that it reads as the recipe does.
+        """
         found = self.tree.at(section)
         if found is None:
             return {}
@@ -87,7 +92,7 @@ class Validator:
             self.report.breaks(section)
             return {}
         made = {}
-        for name in sorted(found.value):
+        for name in sorted(found.value) if by_name else found.value:
             path = f"{section}.{name}"
             part = None
             if found.value[name].value is not INVALID:

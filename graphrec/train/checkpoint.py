@@ -2,6 +2,7 @@
 
     model.safetensors   the module's state_dict
     optim.safetensors   optimizers, random state, decayed metrics
+    model-00001-of-00004.safetensors, optim-...   parts of tables, where four processes trained
     manifest.json       step, position in the data, progress, sha256 of each file, of the run's own
                         files (`run_files`: recipe, vocabularies, statistics), and of itself
 
@@ -16,7 +17,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -24,6 +25,7 @@ from typing import Any, TypeGuard
 from torch import Tensor
 
 from graphrec.errors import CheckpointError, EnvironmentFault, Problem
+from graphrec.train.slices import is_part, joined
 from graphrec.train.tensors import FileFacts, file_facts, read_tensors, write_bytes, write_tensors
 
 __all__ = [
@@ -90,7 +92,8 @@ class Checkpoint:
         """Optimizers and everything else that changes, after its file was checked."""
         return self._tensors(OPTIM)
 
-    def _tensors(self, name: str) -> dict[str, Tensor]:
+    def check(self, name: str) -> Path:
+        """The path of one of its files, which is what was saved."""
         path = self.folder / name
         try:
             facts = file_facts(path)
@@ -98,10 +101,21 @@ class Checkpoint:
             raise damaged(path, error.strerror or str(error)) from None
         if facts != self.files[name]:
             raise damaged(path, _OTHER)
+        return path
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        files = [file for file in sorted(self.files) if is_part(file, name)]
+        found: dict[str, Tensor] = {}
+        for file in (name, *files):
+            path = self.check(file)
+            try:
+                found.update(read_tensors(path))
+            except ValueError as error:
+                raise damaged(path, str(error)) from None
         try:
-            return read_tensors(path)
+            return joined(found)
         except ValueError as error:
-            raise damaged(path, str(error)) from None
+            raise damaged(self.folder, str(error)) from None
 
 
 @dataclass(frozen=True)
@@ -129,10 +143,12 @@ def save(
     position: Position,
     recipe: str,
     run_files: Mapping[str, FileFacts] | None = None,
+    parts: Callable[[Path], Mapping[str, FileFacts]] | None = None,
 ) -> Path:
     """Write a checkpoint below `parent`; EnvironmentFault (GR803) where the disk takes it not.
 
-    `run_files` are facts of the run's own files, by their names in the run folder.
+    `run_files` are facts of the run's own files, by their names in the run folder. `parts` writes
+    what other processes hold into the folder it is given, and returns the facts of its files.
     """
     parent.mkdir(parents=True, exist_ok=True)
     target = parent / f"step-{position.step:08d}"
@@ -143,6 +159,7 @@ def save(
         files = {
             MODEL: write_tensors(beside / MODEL, model),
             OPTIM: write_tensors(beside / OPTIM, optim),
+            **(parts(beside) if parts is not None else {}),
         }
         body = {"format": FORMAT, "recipe": recipe, **asdict(position), "files": files}
         write_bytes(beside / MANIFEST, iter([_text({**body, "run_files": run_files or {}})]))

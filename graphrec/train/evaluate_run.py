@@ -14,7 +14,7 @@ from torch import nn
 from graphrec.blocks.library import BUILTIN, Library
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.compiler.target import Purpose
-from graphrec.data import Encoder, Loader, Source, open_data, open_files
+from graphrec.data import Encoder, Loader, Remark, Source, open_data, open_files
 from graphrec.errors import CheckpointError, DataError, Problem
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Device
@@ -22,11 +22,12 @@ from graphrec.train import checkpoint
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.device import find_device
 from graphrec.train.evaluation import Evaluator, eval_record
+from graphrec.train.remarks import evaluation_remarks
 from graphrec.train.run import read_info
 from graphrec.train.run_files import check_files
-from graphrec.train.trainer import best_checkpoint
+from graphrec.train.watched import best_checkpoint
 
-__all__ = ["Trained", "choose_checkpoint", "evaluate", "load_run"]
+__all__ = ["Trained", "choose_checkpoint", "evaluate", "evaluate_with_remarks", "load_run"]
 
 
 @dataclass(frozen=True)
@@ -113,12 +114,26 @@ def evaluate(
     `data` are globs of files (default: the run's evaluation data), the rest is as in `load_run`.
     Raises CheckpointError for a damaged run folder and DataError for data that does not fit.
     """
+    return evaluate_with_remarks(run_dir, data, wanted, library=library, device=device)[0]
+
+
+def evaluate_with_remarks(
+    run_dir: str | Path,
+    data: str | Sequence[str] | None = None,
+    wanted: str | int | None = None,
+    *,
+    library: Library = BUILTIN,
+    device: Device = "auto",
+) -> tuple[dict[str, Any], list[Remark]]:
+    """As `evaluate`, and what a careful person should hear of rows and scores."""
     run = load_run(run_dir, wanted, library=library, device=device)
     loader = run.loader(data, run.recipe.train.batch, shuffle=False)
+    evaluator = Evaluator(run.recipe, run.device)
     with closing(loader.epoch(0)) as batches:
-        numbers = Evaluator(run.recipe, run.device).run(run.module, run.module, batches)
+        numbers = evaluator.run(run.module, run.module, batches)
     assert numbers is not None, "nothing stops this evaluation"
-    return eval_record(numbers, run.checkpoint.position, loader.wait_seconds)
+    record = eval_record(numbers, run.checkpoint.position, loader.wait_seconds)
+    return record, evaluation_remarks(run.recipe, loader.counts, record, evaluator.calibration)
 
 
 def choose_checkpoint(recipe: Recipe, folder: Path, wanted: str | int | None) -> Checkpoint:

@@ -22,6 +22,7 @@ from graphrec.train.device import find_device
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.process import keep_freed_memory
 from graphrec.train.progress import Console, Progress, clock, score_table
+from graphrec.train.remarks import as_json, remarks_text, training_remarks
 from graphrec.train.report import write_report
 from graphrec.train.resume import identity_of, learned_encoder, newest_checkpoint, write_folder
 from graphrec.train.run import Run, command_line, open_run
@@ -30,9 +31,37 @@ from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
-from graphrec.train.trainer import Trainer, best_checkpoint
+from graphrec.train.trainer import Trainer
+from graphrec.train.watched import best_checkpoint
 
-__all__ = ["train"]
+__all__ = ["OneProcess", "known_updates", "train"]
+
+
+class OneProcess:
+    """How the parts of a run come about; `graphrec.distributed` has this for many processes."""
+
+    def open_run(self, base: Path, identity: dict[str, str], console: Console) -> Run:
+        """The run folder."""
+        return open_run(base, identity, console.remark)
+
+    def fit(self, recipe: Recipe, data: DataSet) -> Encoder:
+        """What the training rows teach."""
+        return Encoder.fit(recipe, data.train)
+
+    def trainer(
+        self,
+        compiled: Compiled,
+        data: DataSet,
+        encoder: Encoder,
+        run: Run,
+        device: torch.device,
+    ) -> Trainer:
+        """What trains; everything it reads is in the run folder."""
+        return _trainer(compiled, data, encoder, run, device)
+
+    def try_saving(self, trainer: Trainer) -> None:
+        """Learn before training whether checkpoints can be written."""
+        try_saving(trainer.saver.parent, trainer.state())
 
 
 def train(
@@ -42,6 +71,7 @@ def train(
     run_dir: str | Path | None = None,
     command: Sequence[str] = (),
     plugins: Sequence[str] = (),
+    processes: OneProcess | None = None,
 ) -> Run:
     """Train a compiled recipe; returns its run folder.
 
@@ -55,18 +85,19 @@ def train(
     data = open_data(recipe)
     _check_selection(recipe, data, console)
     base = Path(run_dir or recipe.train.dir or Path("runs") / recipe.name)
+    here = processes or OneProcess()
     identity = identity_of(compiled, data)
-    run = open_run(base, identity, console.remark)
+    run = here.open_run(base, identity, console)
     try:
         newest = newest_checkpoint(run, device, console.remark) if run.resumed else None
         checkpoint.sweep(run.checkpoints)
-        encoder = learned_encoder(recipe, data, run)
+        encoder = learned_encoder(recipe, data, run, here.fit)
         write_folder(compiled, run, identity, command, plugins)
         run.rewind(newest.position if newest else None)
-        trainer = _trainer(compiled, data, encoder, run, device)
+        trainer = here.trainer(compiled, data, encoder, run, device)
         if newest is not None:
             _restore(trainer, newest)
-        try_saving(run.checkpoints, trainer.state())
+        here.try_saving(trainer)
         _loop(trainer, data, console)
         _finish(trainer, console, command)
     except BaseException as error:
@@ -109,8 +140,9 @@ def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
 def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
     run, recipe, position = trainer.run_folder, trainer.recipe, trainer.position
     best = best_checkpoint(recipe, run.checkpoints)
-    write_report(trainer, best, command)
-    run.finish()
+    remarks = training_remarks(trainer)
+    write_report(trainer, best, command, remarks)
+    run.finish(remarks=as_json(remarks))
     lines = [
         f"trained {position.trained:,} rows in {position.step:,} steps, {clock(position.seconds)}"
     ]
@@ -123,6 +155,8 @@ def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
     if trainer.eval_loader is not None:
         lines.append(f"evaluate  {command_line(['graphrec', 'evaluate', str(run.folder)])}")
     console.result("\n".join(lines))
+    if remarks:
+        console.remark(remarks_text(remarks))
 
 
 # ---- setting up ---------------------------------------------------------------------------------
@@ -160,7 +194,7 @@ def _trainer(
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
     balance = make_balance(recipe, module)
     learned = {} if balance is None else {"balance": balance.to(device)}
-    optimizers = make_optimizers(module, recipe, _known_updates(recipe, loader), learned)
+    optimizers = make_optimizers(module, recipe, known_updates(recipe, loader), learned)
     # Weights have seeds of their own; this one is for dropout.
     torch.manual_seed(seed)
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
@@ -187,7 +221,7 @@ def total_updates(recipe: Recipe, loader: Loader) -> int | None:
     return math.ceil(loader.num_batches / recipe.train.accumulate) * (recipe.train.epochs or 1)
 
 
-def _known_updates(recipe: Recipe, loader: Loader) -> int | None:
+def known_updates(recipe: Recipe, loader: Loader) -> int | None:
     total = total_updates(recipe, loader)
     if total is None and needs_total(recipe.train.schedule):
         raise RecipeError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +17,22 @@ from graphrec.nn.batch import Batch, Jagged
 from graphrec.train.losses import Losses
 from graphrec.train.tensors import write_tensors
 
-__all__ = ["finite_gradients", "not_finite"]
+__all__ = ["TOO_LARGE", "largest_gradient", "not_finite"]
+
+TOO_LARGE = 1e18
+"""Optimizers square gradients: from 1.8e19 on the square is infinite, and the update 0 for ever."""
+_LARGE = 1e4
 
 
-def finite_gradients(module: nn.Module) -> bool:
-    """Whether every gradient is finite; tables by the rows that were touched."""
-    grads = [p.grad for p in module.parameters() if p.grad is not None]
+def largest_gradient(parameters: Iterable[nn.Parameter]) -> float:
+    """The largest absolute entry of all gradients; NaN or infinite where one of them is.
+
+    Not their norm: the sum of squares of finite numbers may be infinite.
+    """
+    grads = [p.grad for p in parameters if p.grad is not None]
     values = [g._values() if g.is_sparse else g for g in grads]
-    return not values or bool(nn.utils.get_total_norm(values).isfinite())
+    values = [v for v in values if v.numel()]
+    return float(nn.utils.get_total_norm(values, math.inf)) if values else 0.0
 
 
 def not_finite(
@@ -32,23 +42,50 @@ def not_finite(
     losses: Losses,
     step: int,
     folder: Path,
+    replay: Callable[[], Tensor] | None = None,
 ) -> DataError:
-    """The error (GR720) that says where NaN or Inf came from; the batch is saved in `folder`."""
+    """The error (GR720) that says where NaN or Inf came from; the batch is saved in `folder`.
+
+    `replay` computes the loss of the batch again, to see which node's gradient is the first.
+    """
     parts = [name for name, value in losses.parts.items() if not bool(value.isfinite())]
-    what = f"loss {', '.join(parts)}" if parts else "a gradient"
+    largest = largest_gradient(module.parameters())
+    large = not parts and math.isfinite(largest) and largest > TOO_LARGE
+    what = f"loss {', '.join(parts)} is not finite" if parts else "a gradient is not finite"
+    if large:
+        what = f"a gradient is {largest:.1e}, too large for its square,"
     path = folder / f"not-finite-step-{step:08d}.safetensors"
     path.unlink(missing_ok=True)
     write_tensors(path, dict(_flat(batch)))
     causes = [*_inputs(batch), *_weights(module, graph), *_outputs(module, graph, batch)]
-    cause = causes[0] if causes else _gradients(module, graph)
+    if not causes and large:
+        causes = [*_largest_inputs(batch)]
+    cause = causes[0] if causes else _gradients(module, graph, replay)
     return DataError(
         Problem(
             "GR720",
-            f"{what} is not finite in step {step}: {cause}",
+            f"{what} in step {step}: {cause}",
             help=f"the batch is kept in {path}\n"
             "try a smaller learning rate, train.clip, or a transform of the feature",
         )
     )
+
+
+def _largest_inputs(batch: Batch) -> Iterator[str]:
+    """The feature with the largest numbers, where they are larger than a layer can cope with."""
+    largest: dict[str, tuple[float, Tensor]] = {}
+    for name, value in batch.features.items():
+        numbers = value.values if isinstance(value, Jagged) else value
+        if isinstance(numbers, Tensor) and numbers.is_floating_point() and numbers.numel():
+            flat = numbers.abs().reshape(len(numbers), -1).amax(1)
+            top = flat.topk(min(5, len(flat))).indices
+            at = value.rows()[top] if isinstance(value, Jagged) else top
+            largest[name] = float(flat.max()), at
+    if largest:
+        name = max(largest, key=lambda name: largest[name][0])
+        most, at = largest[name]
+        if most > _LARGE:
+            yield f"feature `{name}` comes to {most:.1e}, in {_rows(at)} of the batch"
 
 
 def _inputs(batch: Batch) -> Iterator[str]:
@@ -99,13 +136,82 @@ def _outputs(module: nn.Module, graph: Graph, batch: Batch) -> list[str]:
     return found
 
 
-def _gradients(module: nn.Module, graph: Graph) -> str:
+def _gradients(module: nn.Module, graph: Graph, replay: Callable[[], Tensor] | None) -> str:
+    """The node behind which gradients are no longer finite, or as near as can be told."""
+    if replay is not None:
+        child = _first_backward(module, replay)
+        if child is not None:
+            return f"the gradient of {_node(child, graph)}, where it comes in finite"
     for name, parameter in reversed(list(module.named_parameters())):
-        grad = parameter.grad
-        values = grad._values() if grad is not None and grad.is_sparse else grad
-        if values is not None and not bool(values.isfinite().all()):
+        if not _is_finite(parameter.grad):
             return f"the gradient of {_node(name.split('.')[0], graph)} ({name})"
     return "the outputs of all nodes are finite"
+
+
+def _first_backward(module: nn.Module, replay: Callable[[], Tensor]) -> str | None:
+    """The child that gets finite gradients for its outputs and hands on others."""
+    found: list[str] = []
+    given: dict[str, bool] = {}  # whether all gradients of its outputs so far are finite
+
+    def inputs(child: str) -> Callable[..., Any]:
+        def judge(grad: Tensor) -> None:
+            if not found and given.get(child, True) and not bool(grad.isfinite().all()):
+                found.append(child)
+
+        def hook(_: nn.Module, args: Any, kwargs: Any) -> Any:
+            # an alias of its own: a tensor's gradient is the sum over all who read it
+            return _aliased(args, judge), _aliased(kwargs, judge)
+
+        return hook
+
+    def outputs(child: str) -> Callable[..., None]:
+        def note(grad: Tensor) -> None:
+            given[child] = given.get(child, True) and bool(grad.isfinite().all())
+
+        def hook(_: nn.Module, args: Any, output: Any) -> None:
+            for tensor in _tensors(output):
+                if tensor.requires_grad:
+                    tensor.register_hook(note)  # type: ignore[no-untyped-call]
+
+        return hook
+
+    handles = []
+    for name, child in module.named_children():
+        handles.append(child.register_forward_pre_hook(inputs(name), with_kwargs=True))
+        handles.append(child.register_forward_hook(outputs(name)))
+    try:
+        replay().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError:  # a second one that can't be had says nothing
+        return None
+    finally:
+        for handle in handles:
+            handle.remove()
+    if found:
+        return found[0]
+    # none hands on what is not finite: then it ends in the node's own parameters
+    ill = [n.split(".")[0] for n, p in module.named_parameters() if not _is_finite(p.grad)]
+    return next((name for name in ill if given.get(name, True)), None)
+
+
+def _aliased(value: Any, hook: Callable[[Tensor], None]) -> Any:
+    if isinstance(value, Tensor):
+        if not value.requires_grad:
+            return value
+        alias = value.view_as(value)
+        alias.register_hook(hook)  # type: ignore[no-untyped-call]
+        return alias
+    if isinstance(value, Jagged):
+        return replace(value, values=_aliased(value.values, hook))
+    if isinstance(value, dict):
+        return {key: _aliased(item, hook) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_aliased(item, hook) for item in value)
+    return value
+
+
+def _is_finite(grad: Tensor | None) -> bool:
+    values = grad._values() if grad is not None and grad.is_sparse else grad
+    return values is None or bool(values.isfinite().all())
 
 
 def _node(child: str, graph: Graph) -> str:

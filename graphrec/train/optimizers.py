@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -54,6 +54,7 @@ class Optimizers:
         total: int | None,
     ) -> None:
         self.dense, self.tables = dense, tables
+        self.table_rates: Mapping[str, tuple[float, float]] = {}
         self.updates = 0
         self.pending = 0
         self._pieces, self._train, self._total = dense_pieces, train, total
@@ -84,7 +85,7 @@ class Optimizers:
                 if parameter.grad is not None:
                     parameter.grad.mul_(1.0 / self.pending)
         if self._train.clip is not None:
-            nn.utils.clip_grad_norm_(self._pieces, self._train.clip)
+            clip_gradients(self._pieces, self._train.clip)
         if self.dense is not None:
             for group, base in zip(self.dense.groups, self._rates, strict=True):
                 group.lr = base * rate
@@ -154,17 +155,33 @@ class Optimizers:
         }
 
 
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
+    """Scale gradients so that their common norm is at most `limit`.
+
+    As `torch.nn.utils.clip_grad_norm_`, with sums in float64: in float32 the norm of finite
+    gradients may be infinite, and would make all of them 0.
+    """
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if grads:
+        norms = [torch.linalg.vector_norm(grad, dtype=torch.float64) for grad in grads]
+        scale = (limit / (torch.linalg.vector_norm(torch.stack(norms)) + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_(grads, scale.to(grads[0].dtype))
+
+
 def make_optimizers(
     module: nn.Module,
     recipe: Recipe,
     updates: int | None = None,
     extra: Mapping[str, nn.Module] | None = None,
+    elsewhere: Collection[str] = (),
 ) -> Optimizers:
     """The optimizers `recipe.train` asks for.
 
     `updates` is the number of updates of the whole run (for cosine and linear schedules), `extra`
-    further modules with parameters (of losses), by name. RecipeError for a glob of `train.groups`
-    that matches no node.
+    further modules with parameters (of losses), by name. `elsewhere` names `Embeddings` whose
+    tables another optimizer updates: their rates are in `table_rates`. RecipeError for a glob of
+    `train.groups` that matches no node.
     """
     train = recipe.train
     if needs_total(train.schedule) and updates is None:
@@ -186,7 +203,7 @@ def make_optimizers(
                     dot = f"{prefix}." if prefix else ""
                     pieces[parameter] = tuple(replace(part, key=dot + part.key) for part in parts)
     nodes = [node_of(parts[0].key) for parts in pieces.values()]
-    nodes += [node_of(prefix) for prefix, _ in packed.values()]
+    nodes += [node_of(prefix) for prefix, _ in packed.values()] + [*elsewhere]
     settings = node_settings(nodes, train.groups)
     tables = tuple(
         PackedTable(
@@ -198,7 +215,10 @@ def make_optimizers(
         )
         for parameter, (prefix, parts) in packed.items()
     )
-    return Optimizers(_dense(pieces, settings, train), pieces, tables, train, updates)
+    made = Optimizers(_dense(pieces, settings, train), pieces, tables, train, updates)
+    decay = train.optim.sparse.weight_decay
+    made.table_rates = {n: _rates(settings[n], train.sparse_rate, decay) for n in elsewhere}
+    return made
 
 
 def _dense(

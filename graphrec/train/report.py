@@ -6,11 +6,12 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from graphrec.data import Remark
 from graphrec.recipe.tasks import key
 from graphrec.text import write_text
 from graphrec.train.checkpoint import Checkpoint
-from graphrec.train.counters import Counts
 from graphrec.train.progress import clock, number, score_rows
+from graphrec.train.remarks import training_counts
 from graphrec.train.run import command_line, read_info
 
 if TYPE_CHECKING:
@@ -21,13 +22,16 @@ __all__ = ["write_report"]
 Row = Sequence[str]
 
 
-def write_report(trainer: Trainer, best: Checkpoint | None, command: Sequence[str]) -> None:
+def write_report(
+    trainer: Trainer, best: Checkpoint | None, command: Sequence[str], remarks: Sequence[Remark]
+) -> None:
     """Write report.md into the trainer's run folder."""
     folder = trainer.run_folder.folder
     parts = [
         f"# {trainer.recipe.name}",
         trainer.recipe.description,
         _summary(trainer, best),
+        *_remarks(remarks),
         *_metrics(trainer, best),
         *_calibration(trainer),
         *_rows(trainer),
@@ -51,6 +55,12 @@ def _summary(trainer: Trainer, best: Checkpoint | None) -> str:
         rule = trainer.recipe.train.save.best
         text += f" The best checkpoint by {rule} is that of step {best.position.step}."
     return text
+
+
+def _remarks(remarks: Sequence[Remark]) -> Iterator[str]:
+    if remarks:
+        yield "## Remarks"
+        yield "\n".join(f"- {remark.text}" for remark in remarks)
 
 
 def _metrics(trainer: Trainer, best: Checkpoint | None) -> Iterator[str]:
@@ -86,16 +96,16 @@ def _calibration(trainer: Trainer) -> Iterator[str]:
     yield "## Calibration (last evaluation)"
     yield "Rows in ten parts by prediction: what was predicted, and what happened."
     for name, parts in tables.items():
-        rows = [[f"{n:,}", f"{p:.4f}", f"{y:.4f}", f"{y / p:.2f}"] for n, p, y in parts]
+        rows = [
+            [f"{n:,}", f"{p:.4f}", f"{y:.4f}", number(y / p if p else None)] for n, p, y in parts
+        ]
         yield f"**{name}**\n\n" + _table(
             ["rows", "mean prediction", "rate", "rate / prediction"], rows
         )
 
 
 def _rows(trainer: Trainer) -> Iterator[str]:
-    counts = Counts.of(trainer.position.counts)
-    if trainer.position.row:  # the last epoch was cut short by `steps`
-        counts.add(trainer.loader.counts)
+    counts = training_counts(trainer)
     yield "## Rows"
     yield _table(
         ["read", "trained", "skipped", "quarantined"],
@@ -110,7 +120,7 @@ def _rows(trainer: Trainer) -> Iterator[str]:
 
 
 def _unseen(trainer: Trainer) -> Iterator[str]:
-    loaders = {"training": Counts.of(trainer.position.counts)}
+    loaders = {"training": training_counts(trainer)}
     if trainer.eval_loader is not None:
         loaders["evaluation"] = trainer.eval_loader.counts
     rates = {name: counts.unseen_rates() for name, counts in loaders.items()}

@@ -71,14 +71,16 @@ def _differences(begun: Mapping[str, Any], device: torch.device) -> Iterator[str
         yield f"the run was begun {native[0]} and goes on {native[1]}"
 
 
-def learned_encoder(recipe: Recipe, data: DataSet, run: Run) -> Encoder:
+def learned_encoder(
+    recipe: Recipe, data: DataSet, run: Run, fit: Callable[[Recipe, DataSet], Encoder]
+) -> Encoder:
     """What was learned from the training data: kept with the run, if it has come so far."""
     if run.resumed:
         facts = read_info(run.folder).get("files")
         check_files(run.folder, facts or {})
         if facts or checkpoint.latest(run.checkpoints):  # format 1: with the first checkpoint
             return Encoder.load(recipe, run.folder)
-    encoder = Encoder.fit(recipe, data.train)
+    encoder = fit(recipe, data)
     encoder.save(run.folder)
     return encoder
 

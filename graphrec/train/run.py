@@ -49,9 +49,9 @@ class Run:
         text = json.dumps(body | {"sha256": _digest(body)}, indent=2, sort_keys=True)
         write_text(self.folder / INFO, text + "\n")
 
-    def finish(self) -> None:
-        """Mark the run as finished: it is not resumed any more."""
-        self.info(**{**read_info(self.folder), "finished": True})
+    def finish(self, **facts: Any) -> None:
+        """Mark the run as finished, with more facts: it is not resumed any more."""
+        self.info(**{**read_info(self.folder), **facts, "finished": True})
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl."""

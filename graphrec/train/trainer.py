@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,21 +20,22 @@ from graphrec.data import Loader
 from graphrec.graph import Graph
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe
-from graphrec.recipe.tasks import selection
-from graphrec.train import checkpoint, counters, nan_guard
+from graphrec.train import counters, nan_guard
 from graphrec.train.balance import Balance
 from graphrec.train.checkpoint import Checkpoint, Position
 from graphrec.train.evaluation import Evaluator, eval_record
-from graphrec.train.losses import TaskLosses
+from graphrec.train.losses import Losses, TaskLosses
 from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, number, score_table, status
 from graphrec.train.run import Run
 from graphrec.train.saving import Saver, State
+from graphrec.train.shared_rows import SharedRows
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
+from graphrec.train.watched import Watched
 from graphrec.train.window import Window
 
-__all__ = ["Trainer", "best_checkpoint"]
+__all__ = ["Trainer", "part_of"]
 
 _SAVE_EPOCHS_APART = 60.0
 """Seconds: epochs end with a checkpoint, but short ones do not spend their time on saving."""
@@ -69,6 +69,8 @@ class Trainer:
         self.position = Position()
         self.reachable: Mapping[str, Mapping[str, float]] = {}
         self._bf16 = recipe.train.precision == "bf16"
+        self.shared_rows: SharedRows | None = None
+        self.watched = Watched(recipe)
         self._before = 0.0
 
     # ---- the loop -------------------------------------------------------------------------------
@@ -79,6 +81,7 @@ class Trainer:
         self._started = time.perf_counter()
         self._before = self.position.seconds
         self.module.train()
+        self._look_for_shared_rows()
         try:
             if not self.position.evaluated:
                 self._catch_up()
@@ -86,6 +89,13 @@ class Trainer:
                 self._epoch()
         finally:
             self.saver.settle()
+
+    def _look_for_shared_rows(self) -> None:
+        """Begin to compare the training rows with the first evaluation rows, in a first epoch."""
+        if self.eval_loader is not None and self.position.epoch == 0:
+            with closing(self.eval_loader.epoch(0)) as batches:
+                first = next(batches, None)
+            self.shared_rows = None if first is None else SharedRows(first)
 
     def _catch_up(self) -> None:
         """The evaluation during which the run was interrupted."""
@@ -100,6 +110,8 @@ class Trainer:
         self.window.start(self.loader)
         with closing(self.loader.epoch(position.epoch, resumed)) as batches:
             for batch, last in _with_last(batches):
+                if self.shared_rows is not None and position.epoch == 0:
+                    self.shared_rows.add(batch)
                 updated = self._train(batch.to(self.device))
                 position.row += batch.num_rows
                 position.trained += batch.num_rows
@@ -112,20 +124,30 @@ class Trainer:
 
     def _train(self, batch: Batch) -> bool:
         self.optimizers.zero_grad()
-        with self._autocast():
-            predictions = self.forward(batch)
-            losses = self.losses(predictions, batch)
+        predictions, losses = self._forward(batch)
         if self.balance is not None:
+            if not math.isfinite(float(losses.total.detach())):  # before weights are made of it
+                self._stop_not_finite(batch, losses)
             losses = self.balance(losses)
         total = float(losses.total.detach())
         if not math.isfinite(total):
             self._stop_not_finite(batch, losses)
         losses.total.backward()  # type: ignore[no-untyped-call]
         ready = self.optimizers.pending + 1 >= self.recipe.train.accumulate
-        if ready and not nan_guard.finite_gradients(self.module):
+        if ready and not nan_guard.largest_gradient(self._learned()) < nan_guard.TOO_LARGE:
             self._stop_not_finite(batch, losses)
         self.window.add(total, losses, predictions, batch)
         return self.optimizers.step()
+
+    def _forward(self, batch: Batch) -> tuple[dict[str, Tensor], Losses]:
+        with self._autocast():
+            predictions = self.forward(batch)
+            return predictions, self.losses(predictions, batch)
+
+    def _learned(self) -> Iterator[nn.Parameter]:
+        yield from self.module.parameters()
+        if self.balance is not None:
+            yield from self.balance.parameters()
 
     def _after_update(self, last: bool) -> bool:
         """All that belongs to an update, in this order; whether to stop."""
@@ -184,11 +206,8 @@ class Trainer:
             return False
         position.evaluated = False
         loader = self.eval_loader
-        waited = loader.wait_seconds
-        with closing(loader.epoch(0)) as batches:
-            found = self.evaluator.run(
-                self.module, self.module, batches, lambda: self.signals.received is not None
-            )
+        loader.counts, waited = counters.Counts(), loader.wait_seconds
+        found = self._measure(loader)
         if found is None:
             return False
         position.evaluated = True
@@ -201,54 +220,17 @@ class Trainer:
             f"loss {number(record['loss'])}"
         )
         self.progress.say(title + "\n" + score_table(self.recipe, record, self.reachable))
-        self._say_missing(record)
-        self._early_stop(record)
+        improved = self.watched.look(record, position, self.progress.say)
         position.seconds = self._seconds()
         self.window.start(self.loader)
-        return self._improved(record)
+        return improved
 
-    def _say_missing(self, record: Mapping[str, Any]) -> None:
-        """Numbers that early stopping or the best checkpoint rest on, and that there are not."""
-        train = self.recipe.train
-        rests = {"train.save.best": train.save.best}
-        rests["train.early_stop"] = train.early_stop.metric if train.early_stop else None
-        for setting, wanted in rests.items():
-            keys = selection(self.recipe, wanted)[0] if wanted else []
-            missing = [key for key in keys if record.get(key) is None]
-            if missing:
-                self.progress.say(
-                    f"{', '.join(missing)} is not available (no labelled row, or one class only):"
-                    f" this evaluation does not count for {setting}"
-                )
-
-    def _early_stop(self, record: Mapping[str, Any]) -> None:
-        rule, position = self.recipe.train.early_stop, self.position
-        if rule is None:
-            return
-        keys, higher = selection(self.recipe, rule.metric)
-        value = checkpoint.mean_of(record, keys)
-        if value is None:
-            return
-        if _better(value, position.best, higher):
-            position.best, position.waited = value, 0
-            return
-        position.waited += 1
-        if position.waited >= rule.patience:
-            position.finished = True
-            self.progress.say(
-                f"early stop: {rule.metric} has not improved in {position.waited} evaluations"
+    def _measure(self, loader: Loader) -> dict[str, Any] | None:
+        """One pass over the evaluation rows; None if a signal ended it."""
+        with closing(loader.epoch(0)) as batches:
+            return self.evaluator.run(
+                self.module, self.module, batches, lambda: self.signals.received is not None
             )
-
-    def _improved(self, record: Mapping[str, Any]) -> bool:
-        wanted = self.recipe.train.save.best
-        if wanted is None:
-            return False
-        keys, higher = selection(self.recipe, wanted)
-        value = checkpoint.mean_of(record, keys)
-        if value is None or not _better(value, self.position.saved, higher):
-            return False
-        self.position.saved, self.position.best_step = value, self.position.step
-        return True
 
     def _record(self, record: dict[str, Any]) -> None:
         self.run_folder.record(record)
@@ -264,7 +246,15 @@ class Trainer:
 
     def _stop_not_finite(self, batch: Batch, losses: Any) -> None:
         folder, step = self.run_folder.folder, self.position.step + 1
-        raise nan_guard.not_finite(self.module, self.graph, batch, losses, step, folder)
+        raise nan_guard.not_finite(
+            self.module,
+            self.graph,
+            batch,
+            losses,
+            step,
+            folder,
+            lambda: self._forward(batch)[1].total,
+        )
 
     # ---- checkpoints ----------------------------------------------------------------------------
 
@@ -283,28 +273,18 @@ class Trainer:
         """Go on from a checkpoint."""
         self.module.load_state_dict(found.model())
         state = found.optim()
-        self.optimizers.load_state_dict(_part(state, "optim/"))
-        self.window.load(_part(state, "window/"))
+        self.optimizers.load_state_dict(part_of(state, "optim/"))
+        self.window.load(part_of(state, "window/"))
         if self.balance is not None:
-            self.balance.load_state_dict(_part(state, "balance/"))
+            self.balance.load_state_dict(part_of(state, "balance/"))
         torch.set_rng_state(state["random/cpu"])
         if "random/cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random/cuda"], self.device)
         self.position = found.position
 
 
-def best_checkpoint(recipe: Recipe, parent: Path) -> Checkpoint | None:
-    """The checkpoint with the best evaluation, by the recipe's `train.save.best`."""
-    if recipe.train.save.best is None:
-        return None
-    return checkpoint.best(parent, *selection(recipe, recipe.train.save.best))
-
-
-def _better(value: float, best: float | None, higher: bool) -> bool:
-    return best is None or (value > best if higher else value < best)
-
-
-def _part(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning."""
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
 
 

@@ -30,7 +30,8 @@ class Window:
         for name, task in recipe.tasks.items():
             if task.label is not None:
                 for call in _shown(recipe, name):
-                    self.decayed[key(name, call.name)] = (name, call, make_decayed(call, True))
+                    metric = make_decayed(call, recipe.measures.metrics, logits=True)
+                    self.decayed[key(name, call.name)] = (name, call, metric)
         self._rows = 0
         self._since = self._waited = 0.0
         self._running = self._share = 0.0

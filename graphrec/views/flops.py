@@ -6,9 +6,8 @@ rows costs nothing here. Histories count at their longest, bags of values as one
 
 from __future__ import annotations
 
-import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["count", "history_lengths", "measure"]
 
 _ROWS = 2
-_ATTRIBUTE = re.compile(r"\s+self\.(\w+) = ")
 
 
 def history_lengths(recipe: Recipe) -> dict[str, int]:
@@ -54,8 +52,8 @@ def count(compiled: Compiled) -> tuple[dict[str, Cost], tuple[str, ...]]:
     with torch.device("meta"):
         module = compiled.module({table.name: 1 for table in every if table.rows is None})
     module.eval()
-    owners = dict(_owners(compiled))
-    parts = {name: getattr(module, attribute) for attribute, name in owners.items()}
+    attributes = compiled.source.attributes
+    parts = {node: getattr(module, attribute) for node, attribute in attributes.items()}
     flops, remark = _flops(module, parts, compiled)
     costs = {
         name: Cost(sum(p.numel() for p in part.parameters()), flops.get(name))
@@ -73,15 +71,6 @@ def _in_torch(compiled: Compiled) -> Compiled:
     )
     graph = compiled.graph.with_nodes(nodes)
     return replace(compiled, graph=graph, source=lower(graph, recipe_hash="", version=""))
-
-
-def _owners(compiled: Compiled) -> Iterator[tuple[str, str]]:
-    """(attribute of the generated class, node) for every node with a layer of its own."""
-    lines = compiled.source.text.splitlines()
-    for number, node in compiled.source.owner.items():
-        match = _ATTRIBUTE.match(lines[number - 1])
-        if match:
-            yield match[1], node
 
 
 def _flops(

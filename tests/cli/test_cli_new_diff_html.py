@@ -67,7 +67,7 @@ def test_kernels_are_shown_after_every_pass_that_follows_their_choice(
     small: str, capsys: Out
 ) -> None:
     asked = ["-o", "graph.deep.kernel=triton", "--inference"]
-    for name in ("candidate_split", "siblings"):
+    for name in ("candidate_split", "horizontal_fusion"):
         assert main(["graph", small, "--after", name, *asked]) == 0
         assert "triton → torch" in capsys.readouterr().out
     assert main(["graph", small, "--after", "candidate_split"]) == 0

@@ -13,7 +13,7 @@ import torch
 
 from graphrec.data import Encoder, Loader, data_remarks, open_data
 from graphrec.data.ahead import run_ahead
-from graphrec.data.loader import _cuts
+from graphrec.data.loader import cuts
 from graphrec.errors import DataError
 
 FEATURES = """
@@ -190,10 +190,10 @@ def test_waiting_is_measured(loaded) -> None:
 
 @pytest.mark.parametrize(("rows", "batch"), [(1, 1), (5, 1), (9, 4), (10, 4), (1, 4), (4, 4)])
 def test_cuts(rows, batch) -> None:
-    cuts = list(_cuts(rows, batch))
-    assert [stop for _, stop in cuts][-1] == rows and cuts[0][0] == 0
-    assert all(stop - start in (batch, batch + 1) for start, stop in cuts[:-1])
-    assert batch == 1 or rows == 1 or all(stop - start > 1 for start, stop in cuts)
+    found = list(cuts(rows, batch))
+    assert [stop for _, stop in found][-1] == rows and found[0][0] == 0
+    assert all(stop - start in (batch, batch + 1) for start, stop in found[:-1])
+    assert batch == 1 or rows == 1 or all(stop - start > 1 for start, stop in found)
 
 
 # ---- CSV and Parquet --------------------------------------------------------------------------

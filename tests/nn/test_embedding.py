@@ -226,7 +226,7 @@ def test_rows_read_by_two_collections_are_found_once(kernel: str) -> None:
         assert torch.equal(again.concat(name), alone.concat(name))
         if column.table == "user":
             assert torch.equal(small(x, like=embedded).concat(name), small(x).concat(name))
-    assert again.sequence(["h.item"]).lengths is LENGTHS
+    assert again.sequence("h", ["h.item"]).lengths is LENGTHS
 
 
 def test_neighbours_are_views_and_answers_are_kept() -> None:
@@ -247,10 +247,10 @@ def test_neighbours_are_views_and_answers_are_kept() -> None:
 
 def test_shapes_of_sequences_values_and_lengths() -> None:
     embedded = make()(features())
-    steps = embedded.sequence(["h.item", "h.user", "h.price"])
+    steps = embedded.sequence("h", ["h.item", "h.user", "h.price"])
     assert steps.values.shape == (5, 2 * DIM + 1) and steps.lengths is LENGTHS
-    assert embedded.sequence(["h.tags"]).lengths is LENGTHS
-    assert embedded.length(["h.item"]).tolist() == [2.0, 0.0, 3.0]
+    assert embedded.sequence("h", ["h.tags"]).lengths is LENGTHS
+    assert embedded.steps("h").tolist() == [[2.0], [0.0], [3.0]]
     x = features()
     assert torch.equal(
         embedded.values(["price", "wide", "auto"]), torch.cat([x["price"], x["wide"], x["auto"]], 1)
@@ -330,7 +330,7 @@ def test_meta_device_and_to_empty() -> None:
         module, x = make(), features()
         embedded = module(x)
         assert embedded.concat(["item", "tags", "age"]).shape == (3, 3 * DIM)
-        assert embedded.sequence(["h.item"]).values.shape == (5, DIM)
+        assert embedded.sequence("h", ["h.item"]).values.shape == (5, DIM)
     real = module.to_empty(device="cpu")
     real.reset(7)
     plain = make()
@@ -372,7 +372,7 @@ class Wrapped(torch.nn.Module):
         out: Tensor = embedded.concat(["item", "tags", "means", "age", "auto"])
         part = self.embeddings({"age": x["age"], "item": x["item"]}, partial=True)
         out = out + part.concat(["age", "item"]).sum()
-        return out + embedded.sequence(["h.item"]).values.sum()
+        return out + embedded.sequence("h", ["h.item"]).values.sum()
 
 
 def test_export() -> None:

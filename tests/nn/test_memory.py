@@ -10,12 +10,14 @@ import torch
 
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.memory import in_huge_pages
+from graphrec.nn.seeding import drawn_later
 from graphrec.nn.tables import Lookup, Table
 
 
 @pytest.mark.skipif(platform.system() != "Linux", reason="Linux only")
 def test_tables_ask_for_huge_pages() -> None:
-    large = Embeddings([Table("t", rows=1_000_000, dim=16)], [Lookup("c", table="t")], draw=False)
+    with drawn_later():
+        large = Embeddings([Table("t", rows=1_000_000, dim=16)], [Lookup("c", table="t")])
     weight = large.get_parameter(large.table_groups[0].name)
     assert "hg" in flags_of(weight.data_ptr() + (1 << 22))
     small = torch.empty(1000)

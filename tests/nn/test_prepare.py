@@ -157,7 +157,7 @@ class Model(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         embedded = self.embeddings(batch.features)
         item = embedded.concat(["item"])
-        interest = self.interest(item, embedded.sequence(["h.item"]))
+        interest = self.interest(item, embedded.sequence("h", ["h.item"]))
         made: Tensor = self.deep(torch.cat([item, interest], dim=1))
         return made
 

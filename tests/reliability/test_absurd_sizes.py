@@ -199,20 +199,17 @@ def test_the_bound_of_this_machine() -> None:
         assert int(run.stdout) <= 0.8 * 2**31
 
 
-def test_estimates_are_near_what_layers_have() -> None:
-    """Never far above, so that no honest model is refused; tables exactly."""
+def test_sizes_are_what_layers_have() -> None:
     from graphrec.views.flops import measure
 
     for name in ("shop", "dcn_v2", "ple", "bst", "fusion_tower", "dbmtl_masknet", "movielens_din"):
         compiled = compile_recipe(ROOT / "recipes" / f"{name}.yaml")
         costs, _ = measure(compiled)
-        estimated = {
+        counted = {
             size.name.partition(" ")[2]: size.count / 16
             for size in sizes(compiled.graph, compiled.recipe)
             if size.name.startswith("node ")
         }
-        for node, count in estimated.items():
-            assert count <= 2 * costs[node].parameters, (name, node)
-        real = sum(costs[node].parameters for node in estimated)
-        assert sum(estimated.values()) >= 0.2 * real, name
+        nodes = [node for node in compiled.graph.nodes if node.name in costs]
+        assert counted == {n.name: c for n in nodes if (c := costs[n.name].parameters)}, name
         assert not check_memory(compiled.graph, compiled.recipe)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,8 +11,12 @@ from torch import nn
 
 from graphrec.compiler.pipeline import compile_recipe
 from graphrec.data import Encoder, Loader, open_data
+from graphrec.errors import DataError
+from graphrec.nn.batch import Jagged
 from graphrec.train import nan_guard
 from graphrec.train.losses import TaskLosses
+from graphrec.train.optimizers import clip_gradients
+from graphrec.views.catalog import find_recipe, shipped_recipes
 
 RECIPE = """
 graphrec: 1
@@ -72,9 +78,9 @@ def test_weights_are_named(parts, tmp_path):
 def test_gradients_are_watched_and_named(parts, tmp_path):
     _, module, batch = parts
     module(batch)["logits"].sum().backward()
-    assert nan_guard.finite_gradients(module)
+    assert nan_guard.largest_gradient(module.parameters()) < nan_guard.TOO_LARGE
     next(module.top.parameters()).grad[0] = torch.nan
-    assert not nan_guard.finite_gradients(module)
+    assert not nan_guard.largest_gradient(module.parameters()) < nan_guard.TOO_LARGE
     message = told(parts, tmp_path)
     assert "a gradient is not finite" in message and "node `top`" in message
 
@@ -84,4 +90,125 @@ def test_gradients_of_tables_are_watched(parts):
     module(batch)["logits"].sum().backward()
     (table,) = [p for p in module.parameters() if p.grad is not None and p.grad.is_sparse]
     table.grad._values()[0] = torch.inf
-    assert not nan_guard.finite_gradients(module)
+    assert not nan_guard.largest_gradient(module.parameters()) < nan_guard.TOO_LARGE
+
+
+class Poisoned(torch.autograd.Function):
+    """Gives its input, and a gradient that is not a number."""
+
+    @staticmethod
+    def forward(context, x):
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(context, grad):
+        return torch.full_like(grad, torch.nan)
+
+
+def poisoned(value):
+    """The same, so that every gradient that passes is NaN."""
+    if isinstance(value, torch.Tensor):
+        return Poisoned.apply(value) if value.is_floating_point() else value
+    if isinstance(value, Jagged):
+        return dataclasses.replace(value, values=poisoned(value.values))
+    if isinstance(value, dict):
+        return {key: poisoned(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(poisoned(item) for item in value)
+    return value
+
+
+def differentiable(value) -> bool:
+    return any(tensor.requires_grad for tensor in nan_guard._tensors(value))
+
+
+QUICK = ("shop", "kuairand_mmoe_din", "dcn_v2", "ple")
+ZOO = sorted(recipe.name for recipe in shipped_recipes() if not recipe.name.endswith("_base"))
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_a_gradient_that_turns_bad_is_named_at_every_node(name, tmp_path, soak):
+    if name not in QUICK and not soak:
+        pytest.skip("the long form looks at every recipe: --soak")
+    compiled = compile_recipe(find_recipe(name), overrides=["data={synthetic: 60, workers: 0}"])
+    recipe = compiled.recipe
+    data = open_data(recipe)
+    encoder = Encoder.fit(recipe, data.train)
+    batch = next(Loader(recipe, encoder, data.train, 8, shuffle=False).epoch(0))
+    module, losses_of = compiled.module(encoder.rows), TaskLosses(recipe)
+    taken = {}
+    for child, layer in module.named_children():
+        layer.register_forward_pre_hook(
+            lambda _, args, kwargs, child=child: taken.update({child: (args, kwargs)}),
+            with_kwargs=True,
+        )
+    losses_of(module(batch), batch)
+    children = [child for child, inputs in taken.items() if differentiable(inputs)]
+    assert children
+    for child in children:
+        layer = getattr(module, child)
+        plain = layer.forward
+        # bad behind this node's inputs: its own gradients come in good, and go on bad
+        layer.forward = lambda *a, plain=plain, **k: plain(*poisoned(a), **poisoned(k))
+        module.zero_grad()
+        losses = losses_of(module(batch), batch)
+        losses.total.backward()
+        if nan_guard.largest_gradient(module.parameters()) < nan_guard.TOO_LARGE:
+            layer.forward = plain  # nothing behind it is learned
+            continue
+        replay = lambda: losses_of(module(batch), batch).total  # noqa: E731
+        error = nan_guard.not_finite(module, compiled.graph, batch, losses, 1, tmp_path, replay)
+        layer.forward = plain
+        node = nan_guard._node(child, compiled.graph)
+        assert f"the gradient of {node}" in error.problems[0].message, child
+
+
+def test_a_gradient_too_large_for_its_square_names_feature_and_rows(parts, tmp_path):
+    compiled, module, batch = parts
+    batch.features["price"][5] = 1e22
+    losses_of = TaskLosses(compiled.recipe)
+    module(batch)["logits"].sum().backward()
+    assert nan_guard.TOO_LARGE < nan_guard.largest_gradient(module.parameters()) < torch.inf
+    losses = losses_of(module(batch), batch)
+    error = nan_guard.not_finite(module, compiled.graph, batch, losses, 7, tmp_path)
+    message = error.problems[0].message
+    assert (
+        "too large for its square, in step 7: feature `price` comes to 1.0e+22, in row" in message
+    )
+    assert "5" in message
+
+
+def test_clipping_knows_the_norm_of_large_gradients():
+    large = [nn.Parameter(torch.zeros(2)), nn.Parameter(torch.zeros(3))]
+    large[0].grad, large[1].grad = torch.tensor([3e25, 0.0]), torch.tensor([0.0, 4e25, 0.0])
+    clip_gradients(large, 1.0)
+    assert large[0].grad.tolist() == pytest.approx([0.6, 0.0])
+    assert large[1].grad.tolist() == pytest.approx([0.0, 0.8, 0.0])
+    small = [nn.Parameter(torch.zeros(2)) for _ in range(2)]
+    for parameter, other in zip(small, clones := [nn.Parameter(torch.zeros(2)) for _ in small],
+                                strict=True):  # fmt: skip
+        parameter.grad = torch.randn(2)
+        other.grad = parameter.grad.clone()
+    clip_gradients(small, 0.3)
+    nn.utils.clip_grad_norm_(clones, 0.3)
+    for parameter, other in zip(small, clones, strict=True):
+        torch.testing.assert_close(parameter.grad, other.grad)
+
+
+def test_pareto_is_not_asked_for_weights_of_what_is_not_finite(tmp_path):
+    from graphrec.train import train
+
+    class Silent:
+        quiet = True
+
+        def result(self, text): ...
+
+        remark = result
+
+    text = RECIPE.replace(
+        "tasks: {click: {label: click, in: top}}",
+        "tasks: {click: {label: click, in: top}, buy: {label: buy, in: top}}",
+    )
+    settings = ["train.balance=pareto", "train.lr=1e30", "train.batch=20", "train.epochs=3"]
+    with pytest.raises(DataError, match="GR720"):
+        train(compile_recipe(text, overrides=settings), console=Silent(), run_dir=tmp_path / "run")

@@ -256,18 +256,26 @@ class FiBiNET(Features):
 
 
 class AutoInt(Features):
-    """Song et al., 2019: self attention among the fields, three times."""
+    """Song et al., 2019: self attention among the fields and a rectifier, three times."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.attention_s0, self.attention_s1, self.attention_s2 = (
+        self.attention_s0_attended, self.attention_s1_attended, self.attention_s2_attended = (
             Attention(DIM, 2) for _ in range(3)
         )
         self.crosses, self.deep = nn.Linear(WIDTH, 1), Perceptron(WIDTH, [256, 128], 1)
 
     def forward(self, rows: Rows) -> Outputs:
-        layers = nn.Sequential(self.attention_s0, self.attention_s1, self.attention_s2)
-        met = torch.stack([F.relu(layers(x)).flatten() for x in self.fields(rows)])
+        met = []
+        for x in self.fields(rows):
+            for layer in (
+                self.attention_s0_attended,
+                self.attention_s1_attended,
+                self.attention_s2_attended,
+            ):
+                x = F.relu(layer(x))
+            met.append(x.flatten())
+        met = torch.stack(met)
         return {"logits": (self.crosses(met) + self.deep(self.concat(rows)))[:, 0]}
 
 

@@ -20,7 +20,7 @@ _TAKEN = frozenset(
         "rows",
         "nn",
         "torch",
-        "F",
+        "fn",
     }
 )
 
@@ -28,13 +28,9 @@ _TAKEN = frozenset(
 class Names:
     """Hands out identifiers; the same wish always gets the same answer."""
 
-    def __init__(self, taken: frozenset[str] = _TAKEN) -> None:
-        self._taken = set(taken)
+    def __init__(self, *taken: str) -> None:
+        self._taken = {*_TAKEN, *taken}
         self._given: dict[str, str] = {}
-
-    def fresh(self, taken: frozenset[str]) -> Names:
-        """New names for another scope, where these are taken too."""
-        return Names(_TAKEN | taken)
 
     def reserve(self, name: str) -> None:
         """Never give this identifier away."""

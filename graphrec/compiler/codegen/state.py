@@ -1,44 +1,38 @@
-"""What the parts of lowering share: names in use, the text so far, questions to a node."""
+"""What the parts of code generation share: names in use, imports, the text so far."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from graphrec.blocks.base import Block
 from graphrec.compiler.codegen.identifiers import Names, class_name
-from graphrec.compiler.codegen.writer import Writer
-from graphrec.compiler.layer_args import layer_args
+from graphrec.compiler.codegen.terms import FUNCTIONS
+from graphrec.compiler.codegen.writer import Call, Raw, Writer, literal
+from graphrec.compiler.layer_args import layer
 from graphrec.errors import Span
-from graphrec.graph import Graph, Group, Node, Ref
+from graphrec.graph import Graph, Group, Ref
 
-__all__ = [
-    "NN",
-    "State",
-    "dropout",
-    "group_columns",
-    "layer",
-    "layer_args",
-    "place",
-    "port_columns",
-]
+__all__ = ["NN", "State", "dropout", "place"]
 
 NN = "graphrec.nn"
-_FIXED = frozenset(
-    {"AutoDis", "Batch", "Dense", "Embeddings", "F", "FIT", "Lookup", "Mapping", "Table", "Tensor"}
-)
-_CONSTANTS = frozenset({"TABLES", "LOOKUPS", "FIRST_ORDER", "FIRST_ORDER_TABLES", "FIT"})
+_FIXED = frozenset({"AutoDis", "Batch", "Dense", "Embeddings", "F", "FIT", "Lookup", "Mapping"})
+_FIXED |= {"Split", "Table", "Tensor"}
+_CONSTANTS = frozenset({"COLUMNS", "FIRST_ORDER", "FIT"})
+_INLINE = 2
+"""More names than these are a constant: two read as easily in their place."""
 
 
 class State:
-    """The file being written: its names, its imports, its lines."""
+    """The file being written: declarations above the class, the class, their names and imports."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
+        self.declarations = Writer()
         self.writer = Writer()
         self.attributes = Names()
         self.locals = Names()
-        self.constants = Names(_CONSTANTS)
-        self.groups: dict[tuple[str, str], str] = {}
+        self.layers: dict[str, str] = {}
         self.imports: dict[str, dict[str, str]] = {
             NN: {"Batch": "Batch", "initialize": "initialize"}
         }
@@ -50,6 +44,8 @@ class State:
         layers = {layer(node)[1] for node in graph.nodes if isinstance(node.op, Block)}
         if self.class_name in layers | _FIXED:
             self.class_name += "Model"
+        self._constants = Names(*_CONSTANTS)
+        self._lists: dict[tuple[str, ...], str] = {}
 
     def use(self, name: str, module: str = NN) -> str:
         """Import a name; where another module's has the same one, under an alias."""
@@ -65,47 +61,37 @@ class State:
         """The local variable that holds an output."""
         return self.locals.take(str(ref))
 
+    def columns(self, names: Sequence[str], wish: str) -> Any:
+        """A list of columns: in its place if it is short, else a constant that is said once."""
+        names = tuple(names)
+        if len(names) <= _INLINE:
+            return list(names)
+        if names not in self._lists:
+            self._lists[names] = self._constants.take(wish.upper())
+            self.declare(self._lists[names], list(names))
+        return Raw(self._lists[names])
+
+    def declare(self, name: str, value: Any) -> None:
+        """A constant above the class."""
+        self.declarations.assign(name, value, 0)
+
+    def statement(self, target: str, value: Any, comment: str = "", owner: str = "") -> None:
+        """A line of a method."""
+        self.uses_functions |= f"{FUNCTIONS}." in literal(value)
+        self.writer.assign(target, value, 8, comment, owner)
+
+    def fits(self, target: str, value: Any, comment: str = "") -> bool:
+        """Whether such a statement is laid out as ruff would, without a sum over several lines."""
+        return self.writer.fits(target, value, 8, comment)
+
+    def function(self, name: str, *args: Any) -> Call:
+        """A call of one of graphrec's functions."""
+        return Call(f"{FUNCTIONS}.{name}", args)
+
 
 def dropout(group: Group) -> dict[str, Any]:
     """Settings of variational dropout on the group, empty without it."""
     return dict(group.regularize.get("variational_dropout") or {})
-
-
-def group_columns(graph: Graph, node: Node) -> dict[str, tuple[str, ...]]:
-    """Suffix of the constant -> the columns that the group's ports read."""
-    group = node.op
-    assert isinstance(group, Group)
-    wanted = {port_columns(group, port) for port in node.outputs} | (
-        {""} if dropout(group) else set()
-    )
-    kinds = {lookup.column: lookup.kind for lookup in (*graph.first_order, *graph.lookups)}
-    found = {
-        "": group.keys if group.sequence and not group.query else group.features,
-        "_values": tuple(
-            c for c in group.features if kinds.get(c) in ("dense", "scaled", "autodis")
-        ),
-        "_query": group.query,
-        "_keys": group.keys,
-    }
-    return {suffix: found[suffix] for suffix in found if suffix in wanted}
-
-
-def port_columns(group: Group, port: str) -> str:
-    if port == "values":
-        return "_values"
-    if not group.query:
-        return ""
-    return "_query" if port == "query" else "_keys"
-
-
-def layer(node: Node) -> tuple[str, str]:
-    """Module and class of the layer for the kernel named; the op behind it goes by the device."""
-    assert isinstance(node.op, Block)
-    named = node.kernel.layer if node.kernel else "torch"
-    kernel = node.op.kernel(named) or node.op.kernel("torch")
-    assert kernel is not None
-    module, _, name = kernel.layer.partition(":")
-    return module, name
 
 
 def place(span: Span | None, title: str) -> str:

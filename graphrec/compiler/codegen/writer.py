@@ -1,4 +1,4 @@
-"""How generated code is laid out: calls and literals, broken into lines as ruff and black would."""
+"""How generated code is laid out: calls and literals, broken into lines as `ruff format` does."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["WIDTH", "Call", "Exploded", "Raw", "Writer", "docstring", "literal", "quoted"]
+__all__ = ["WIDTH", "Call", "Chain", "Exploded", "Raw", "Writer", "docstring", "literal", "quoted"]
 
 WIDTH = 88
-"""Both ruff's default and the project's longer lines leave text of this width alone."""
+"""The line length of ruff and black where nobody asked for another."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,14 @@ class Call:
     function: str
     args: Sequence[Any] = ()
     named: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Operands with operators of one rank between them: `a - b + c`."""
+
+    operands: Sequence[Any]
+    operators: Sequence[str] = ()
 
 
 class Exploded(list[Any]):
@@ -47,6 +55,8 @@ def literal(value: Any) -> str:
         return value.text
     if isinstance(value, Call):
         return f"{value.function}({', '.join(_arguments(value))})"
+    if isinstance(value, Chain):
+        return " ".join(_linked(value))
     if isinstance(value, str):
         return quoted(value)
     if isinstance(value, bool) or value is None:
@@ -67,6 +77,12 @@ def literal(value: Any) -> str:
 
 def _arguments(call: Call) -> list[str]:
     return [literal(a) for a in call.args] + [f"{k}={literal(v)}" for k, v in call.named.items()]
+
+
+def _linked(chain: Chain) -> list[str]:
+    """Every operand behind its operator."""
+    rest = zip(chain.operators, chain.operands[1:], strict=True)
+    return [literal(chain.operands[0]), *(f"{link} {literal(value)}" for link, value in rest)]
 
 
 class Writer:
@@ -90,40 +106,67 @@ class Writer:
     def assign(
         self, target: str, value: Any, indent: int, comment: str = "", owner: str = ""
     ) -> None:
-        """`target = value  # comment`, on one line if it fits, else one item a line."""
+        """`target = value  # comment`, on one line if that fits.
+
+        The comment stands at the end of the statement, which is where ruff leaves it.
+        """
         head = f"{target} = " if target else ""
         note = f"  # {comment}" if comment else ""
         flat = head + literal(value)
-        if isinstance(value, Exploded):
-            self._broken(head, value, indent, note, owner, "")
-        elif indent + len(flat) + len(note) <= WIDTH:
+        if indent + len(flat + note) <= WIDTH and not isinstance(value, Exploded):
             self.line(flat + note, indent, owner)
-        elif indent + len(flat) <= WIDTH:
-            self.line(f"# {comment}", indent, owner)
-            self.line(flat, indent, owner)
-        else:
-            self._broken(head, value, indent, note, owner, "")
-
-    def _broken(self, head: str, value: Any, indent: int, note: str, owner: str, tail: str) -> None:
-        opening, items, closing = _parts(value)
-        if note and indent + len(head + opening + note) > WIDTH:
-            self.line(note.strip(), indent, owner)
-            note = ""
-        if indent + len(head + opening) > WIDTH and ", " in head:
-            head = self._targets(head, indent, owner)
-            if indent + len(head + literal(value) + tail) <= WIDTH:
-                items = []
-        if not items:
-            self.line(head + literal(value) + tail + note, indent, owner)
             return
-        self.line(head + opening + note, indent, owner)
-        for prefix, item in items:
-            flat = prefix + literal(item)
-            if indent + 4 + len(flat) + 1 <= WIDTH or not _parts(item)[1]:
-                self.line(flat + ",", indent + 4, owner)
-            else:
-                self._broken(prefix, item, indent + 4, "", owner, ",")
+        if isinstance(value, Raw) and indent + len(flat) <= WIDTH:
+            self.line(flat, indent, owner)  # a name for a name: it goes without saying
+            return
+        if ", " in target and indent + len(head + _opening(value)) > WIDTH:
+            head = self._targets(head, indent, owner)
+        self._broken(head, value, indent, owner, note)
+
+    def fits(self, target: str, value: Any, indent: int, comment: str) -> bool:
+        """Whether `assign` breaks the value at brackets only: it knows no way to break a sum."""
+        note = f"  # {comment}" if comment else ""
+        return _breaks_well(f"{target} = ", value, indent, note)
+
+    def _broken(self, head: str, value: Any, indent: int, owner: str, tail: str) -> None:
+        """`head value tail` over several lines: the last bracket first, then one item a line."""
+        if isinstance(value, Chain):
+            self._broken_chain(head, value, indent, owner, tail)
+            return
+        opening, items, closing = _parts(value)
+        if not items:
+            self.line(head + literal(value) + tail, indent, owner)
+            return
+        inside = ", ".join(prefix + literal(item) for prefix, item in items)
+        self.line(head + opening, indent, owner)
+        if isinstance(value, Call) and indent + 4 + len(inside) <= WIDTH:
+            self.line(inside, indent + 4, owner)
+        else:
+            for prefix, item in items:
+                self._item(prefix, item, indent + 4, owner)
         self.line(closing + tail, indent, owner)
+
+    def _item(self, prefix: str, item: Any, indent: int, owner: str) -> None:
+        """One argument or element, and a comma."""
+        flat = prefix + literal(item)
+        if isinstance(item, Chain) and indent + len(flat) + 1 > WIDTH:
+            *lines, last = _linked(item)
+            for text in [*lines, f"{last},"]:
+                self.line(text, indent, owner)
+        elif indent + len(flat) + 1 <= WIDTH or not _parts(item)[1]:
+            self.line(flat + ",", indent, owner)
+        else:
+            self._broken(prefix, item, indent, owner, ",")
+
+    def _broken_chain(self, head: str, chain: Chain, indent: int, owner: str, tail: str) -> None:
+        """In brackets, on one line or one operand a line: operands are names here, see `fits`."""
+        self.line(f"{head}(", indent, owner)
+        if indent + 4 + len(literal(chain)) <= WIDTH:
+            self.line(literal(chain), indent + 4, owner)
+        else:
+            for text in _linked(chain):
+                self.line(text, indent + 4, owner)
+        self.line(")" + tail, indent, owner)
 
     def _targets(self, head: str, indent: int, owner: str) -> str:
         """Many targets of one assignment, one a line; returns what stands before the value."""
@@ -135,6 +178,26 @@ class Writer:
     def text(self) -> str:
         """The file."""
         return "\n".join(self.lines) + "\n"
+
+
+def _breaks_well(head: str, value: Any, indent: int, tail: str) -> bool:
+    if indent + len(head + literal(value) + tail) <= WIDTH:
+        return True
+    if isinstance(value, Chain):
+        atoms = all(isinstance(operand, Raw) for operand in value.operands)
+        return tail == "," and atoms and all(len(t) + indent < WIDTH for t in _linked(value))
+    items = _parts(value)[1]
+    if not items:
+        return False
+    inside = ", ".join(prefix + literal(item) for prefix, item in items)
+    if indent + 4 + len(inside) <= WIDTH:
+        return True
+    return all(_breaks_well("", item, indent + 4, ",") for _, item in items)
+
+
+def _opening(value: Any) -> str:
+    """What has to stand on the first line."""
+    return "(" if isinstance(value, Chain) else _parts(value)[0] or literal(value)
 
 
 def _parts(value: Any) -> tuple[str, list[tuple[str, Any]], str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -76,7 +76,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         return Built(None, tuple(context.problems))
     graph = Graph(
         name=recipe.name,
-        nodes=topological((*sources, *(_with_former_name(recipe, n) for n in nodes.values()))),
+        nodes=topological((*_as_written(recipe, nodes), *sources)),
         outputs=tuple(outputs),
         exports=exports,
         tables=tuple(features.tables[name] for name in sorted(features.tables)),
@@ -117,6 +117,13 @@ def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:
             elif isinstance(value, Ref):
                 found.append(value)
     return tuple(dict.fromkeys(found))
+
+
+def _as_written(recipe: Recipe, nodes: Mapping[str, Node]) -> list[Node]:
+    """The nodes in the recipe's order, copies and parts at their node, tasks' own at the end."""
+    rank = {name: number for number, name in enumerate(recipe.graph)}
+    ordered = sorted(nodes.values(), key=lambda node: rank.get(node.origin, len(rank)))
+    return [_with_former_name(recipe, node) for node in ordered]
 
 
 def _with_former_name(recipe: Recipe, node: Node) -> Node:
@@ -207,8 +214,8 @@ def _linear_widths(context: Context) -> dict[str, int]:
     recipe = context.recipe
     sources = {name: set(reads(spec)) for name, spec in recipe.graph.items()}
     widths: dict[str, int] = {}
-    for _, task in sorted(recipe.tasks.items()):
-        classes = classes_of(task)
+    for name, task in sorted(recipe.tasks.items()):
+        classes = classes_of(recipe, name)
         if classes == 1:
             continue
         waiting = [*reads(task.logit or ""), (task.inputs or "").partition(".")[0]]

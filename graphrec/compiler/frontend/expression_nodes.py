@@ -68,9 +68,8 @@ class ExpressionBuilder:
         return Ref(name)
 
     def _misread(self, error: ExpressionError, place: Place) -> Failed:
-        code = "GR505" if "shape" in str(error) or "needs" in str(error) else "GR207"
         span = self.context.within(place.path, error.column, 1)
-        self.context.problems.append(Problem(code, str(error), span, place.path, error.help))
+        self.context.problems.append(Problem(error.code, str(error), span, place.path, error.help))
         return Failed()
 
     def join(self, name: str, how: str, refs: list[Ref], scope: Scope, place: Place) -> Ref:

@@ -14,16 +14,16 @@ from graphrec.compiler.frontend.scope import Scope
 from graphrec.errors import suggestion
 from graphrec.graph import Output, Ref, find_cycle
 from graphrec.recipe.expressions import ExpressionError, parse_expression
-from graphrec.recipe.model import Relation, Task
-from graphrec.recipe.tasks import form
+from graphrec.recipe.model import Recipe, Relation, Task
+from graphrec.recipe.tasks import own_form
 from graphrec.shapes import B, Shape
 
 __all__ = ["TaskBuilder", "classes_of", "probability_names", "relation_map"]
 
 
-def classes_of(task: Task) -> int:
+def classes_of(recipe: Recipe, name: str) -> int:
     """Width of the task's logits."""
-    return (task.classes or 2) if form(task) == "softmax" else 1
+    return (recipe.tasks[name].classes or 2) if own_form(recipe, name) == "softmax" else 1
 
 
 def relation_map(context: Context) -> dict[str, tuple[int, Relation]]:
@@ -186,7 +186,7 @@ class TaskBuilder:
     def _output(self, name: str) -> Output:
         task = self.context.recipe.tasks[name]
         span = self.context.key(f"tasks.{name}")
-        classes = classes_of(task)
+        classes = classes_of(self.context.recipe, name)
         if task.prob is not None:
             return Output(name, self._prob(name, task), "prob", 1, span)
         logits = (
@@ -196,7 +196,7 @@ class TaskBuilder:
         )
         if name in self.relations and self.relations[name][1].via == "product":
             return Output(name, self._product(name, logits), "prob", 1, span)
-        return Output(name, logits, form(task), classes, span)
+        return Output(name, logits, own_form(self.context.recipe, name), classes, span)
 
     def _head(self, name: str, classes: int) -> Ref:
         place = Place(f"tasks.{name}", f"head.{name}", role="head")
@@ -292,8 +292,8 @@ class TaskBuilder:
                 raise self.context.fail(
                     "GR301", path, f"no probability `{used.ref}`", suggestion(used.ref, known), span
                 )
-            other = self.context.recipe.tasks[parent]
-            if form(other) == "regression" or classes_of(other) > 2:
+            recipe = self.context.recipe
+            if own_form(recipe, parent) == "regression" or classes_of(recipe, parent) > 2:
                 raise self.context.fail(
                     "GR506", path, f"task `{parent}` has no single probability", "", span
                 )

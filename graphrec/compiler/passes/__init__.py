@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from graphrec.compiler.passes.candidates import candidate_split
-from graphrec.compiler.passes.cse import common
-from graphrec.compiler.passes.horizontal_fusion import siblings
+from graphrec.compiler.passes.cse import cse
+from graphrec.compiler.passes.horizontal_fusion import horizontal_fusion
 from graphrec.compiler.passes.inference import inference
 from graphrec.compiler.passes.kernel_choice import choose_kernels
 from graphrec.compiler.passes.prune import prune
@@ -14,27 +14,40 @@ from graphrec.compiler.passes.table_kernels import tables
 from graphrec.compiler.target import Target
 from graphrec.graph import Graph
 
-__all__ = ["PASSES", "Trace", "run"]
+__all__ = ["PASSES", "Pass", "Trace", "run"]
+
+Pass = Callable[[Graph, Target], Graph]
+"""One improvement; it gets a graph that is whole, and gives one."""
 
 Trace = Callable[[str, Graph], None]
 
-PASSES: tuple[Callable[[Graph, Target], Graph], ...] = (
-    prune,
-    common,
-    tables,
-    inference,
-    choose_kernels,
-    candidate_split,
-    siblings,
+PASSES: tuple[Pass, ...] = (
+    prune,  # before anything is done with nodes that nobody reads
+    cse,  # what is equal, while names and kernels do not tell it apart yet
+    tables,  # lookups of the groups that are left
+    inference,  # before kernels: some refuse dropout
+    choose_kernels,  # of the operations as they will run
+    candidate_split,  # after kernels: whether a layer takes a split value is the kernel's promise
+    horizontal_fusion,  # last: what runs together depends on kernels, and in a score on rows
 )
 
 
-def run(graph: Graph, target: Target, trace: Trace | None = None) -> Graph:
-    """Apply every pass; `trace` sees the graph before them (`build`) and after each, by name."""
+def run(
+    graph: Graph, target: Target, trace: Trace | None = None, extra: Sequence[Pass] = ()
+) -> Graph:
+    """Apply every pass; `trace` sees the graph before them (`build`) and after each, by name.
+
+    `extra` are somebody's own. They come first: what they leave unread or make equal is cleaned up
+    behind them, and kernels are chosen for what they made.
+    """
     if trace is not None:
         trace("build", graph)
-    for step in PASSES:
-        graph = step(graph, target)
+    for step in (*extra, *PASSES):
+        name = getattr(step, "__name__", type(step).__name__)
+        changed = step(graph, target)
+        if not isinstance(changed, Graph):
+            raise TypeError(f"pass `{name}` gives a {type(changed).__name__}, expected a Graph")
+        graph = changed
         if trace is not None:
-            trace(step.__name__, graph)
+            trace(name, graph)
     return graph

@@ -1,34 +1,24 @@
-"""Equal things are computed once: expressions, groups, and layers without weights."""
+"""Common subexpression elimination: equal things are computed once.
+
+Composites and `each` repeat what their author wrote once (a projection of the same group in every
+tower); written by hand one would have given it a name. Merging is by name of the node, not by its
+place, so that the order of a recipe changes no weight.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from dataclasses import replace
 
-from graphrec.activation_table import ACTIVATIONS
-from graphrec.blocks import PRIMITIVES
 from graphrec.blocks.base import Block
-from graphrec.blocks.dense import Concat
-from graphrec.blocks.interaction import FM, DotInteraction
-from graphrec.blocks.sequence import DotAttention, Pooling, WeightedSum
 from graphrec.compiler.target import Target
 from graphrec.graph import Graph, Group, Node, Ref
 from graphrec.recipe.expressions import Apply, Arithmetic, Compare, Expression, Name, Negative, Term
 
-__all__ = ["WEIGHTLESS", "common"]
-
-WEIGHTLESS: tuple[type[Block], ...] = (
-    Concat,
-    DotAttention,
-    DotInteraction,
-    FM,
-    Pooling,
-    WeightedSum,
-)
-"""Blocks whose layers have no weights, draw nothing and count nothing."""
+__all__ = ["cse"]
 
 
-def common(graph: Graph, target: Target) -> Graph:
+def cse(graph: Graph, target: Target) -> Graph:
     """Compute nodes of equal operation and equal inputs once, under the first of their names.
 
     Layers with weights are equal only where they share them, and not where dropout or batch
@@ -41,8 +31,10 @@ def common(graph: Graph, target: Target) -> Graph:
         key = _key(node, kept, target)
         family = families.setdefault(key, []) if key is not None else []
         family.append(node.name)
+        # for now the first, so that readers further on compare equal; which one stays comes below
         kept[node.name] = family[0]
     for family in families.values():
+        # the owner of shared weights has to stay: their keys in checkpoints bear its name
         weights = [name for name in family if name in owners]
         chosen = min(weights or family)
         kept.update(dict.fromkeys(family, chosen))
@@ -99,23 +91,11 @@ def _layer(node: Node, target: Target) -> Hashable | None:
     """The layer that a block's node applies, if applying it twice gives the same twice."""
     block = node.op
     assert isinstance(block, Block)
-    if type(block) in WEIGHTLESS:
+    if block.is_pure:
         return type(block), block.model_dump_json()
-    if type(block) not in PRIMITIVES or block.is_loss:
-        return None
-    if target.purpose == "train" and _has_own_life(block):
+    if not block.repeats(training=target.purpose == "train"):
         return None
     return "weights", node.shares or node.name
-
-
-def _has_own_life(block: Block) -> bool:
-    """Whether each application in training draws numbers or moves running statistics."""
-    values = [getattr(block, name) for name in type(block).model_fields]
-    texts = [value.partition("(")[0] for value in values if isinstance(value, str)]
-    if any(text == "batch" or (text in ACTIVATIONS and ACTIVATIONS[text].lives) for text in texts):
-        return True
-    rates = getattr(block, "dropout", 0.0)
-    return any(rates) if isinstance(rates, Iterable) else bool(rates)
 
 
 def _term(term: Term, refs: dict[str, Ref], kept: dict[str, str]) -> Hashable:

@@ -1,4 +1,9 @@
-"""Siblings that asked for it are computed together: towers of one form, one product a layer."""
+"""Horizontal fusion: towers of one form are computed together, one product a layer.
+
+Ten towers of [64, 32] are twenty small matrix products, each too small to fill a processor; side
+by side they are two. It pays for many small members only, so it is asked for (or measured by
+`graphrec bench`), never assumed.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +13,21 @@ from dataclasses import replace
 from graphrec.blocks.base import Block, Kernel
 from graphrec.compiler.layer_args import layer_inputs
 from graphrec.compiler.target import Target
-from graphrec.graph import Graph, KernelChoice, Node, Ref
+from graphrec.graph import Graph, KernelChoice, Node
+from graphrec.shapes import SPLIT
 
-__all__ = ["siblings"]
+__all__ = ["horizontal_fusion"]
 
 
-def siblings(graph: Graph, target: Target) -> Graph:
+def horizontal_fusion(graph: Graph, target: Target) -> Graph:
     """Stack the nodes whose kernel computes several at once, where they are of one family.
 
     A family has one block with one set of settings, equal input shapes, and no path from one member
-    to another. A node without siblings runs alone, on torch.
+    to another. A node that stands alone runs on torch. A scoring graph has families of its own:
+    there a layer may run for one row, or read a split value, which is no tensor to stack.
     """
+    if graph.scoring is not None:
+        graph = replace(graph, scoring=horizontal_fusion(graph.scoring, target))
     depths = _depths(graph)
     families: dict[Hashable, list[str]] = {}
     chosen: dict[str, KernelChoice] = {}
@@ -51,15 +60,18 @@ def _misfit(graph: Graph, node: Node) -> str:
     """Why the node can't be stacked, whatever stands beside it."""
     if list(node.outputs) != [""]:
         return "has several outputs"
-    odd = [shape for shape in layer_inputs(graph, node) if shape.rank != 2 or shape.is_jagged]
+    odd = [
+        shape
+        for shape in layer_inputs(graph, node)
+        if shape.rank != 2 or shape.is_jagged or shape.dims[0] == SPLIT
+    ]
     return f"reads {odd[0]}; vectors [B, D] are stacked" if odd else ""
 
 
 def _family(graph: Graph, node: Node, depth: int) -> Hashable:
     assert isinstance(node.op, Block) and node.kernel is not None
     shapes = layer_inputs(graph, node)
-    side = graph.sides.get(Ref(node.name), "")
-    return type(node.op), node.op.model_dump_json(), node.kernel.chosen, shapes, depth, side
+    return type(node.op), node.op.model_dump_json(), node.kernel.chosen, shapes, depth
 
 
 def _chosen(node: Node, names: tuple[str, ...]) -> KernelChoice:

@@ -1,4 +1,7 @@
-"""What only training needs is not compiled for inference."""
+"""What only training needs is not compiled for inference.
+
+Dropout is the identity then; without it more kernels may be chosen, and the text says what runs.
+"""
 
 from __future__ import annotations
 

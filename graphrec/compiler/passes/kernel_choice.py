@@ -12,7 +12,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 
 from graphrec.blocks.base import Block
-from graphrec.compiler.passes.horizontal_fusion import siblings
+from graphrec.compiler.passes.horizontal_fusion import horizontal_fusion
 from graphrec.compiler.passes.measured import (
     STORES,
     Refusal,
@@ -59,7 +59,7 @@ def stacks_of(graph: Graph, target: Target) -> dict[str, tuple[str, ...]]:
                     return replace(node, kernel=KernelChoice(name, name))
         return replace(node, kernel=KernelChoice("torch"))
 
-    tried = siblings(graph.with_nodes(stacked(node) for node in graph.nodes), target)
+    tried = horizontal_fusion(graph.with_nodes(stacked(node) for node in graph.nodes), target)
     return {n.name: n.kernel.stack for n in tried.nodes if n.kernel is not None and n.kernel.stack}
 
 

@@ -1,4 +1,7 @@
-"""Dead copies go: a bundle's member that no task reads is not computed."""
+"""Dead copies go: a bundle's member that no task reads is not computed.
+
+First of the passes, so that no later one settles kernels or tables for what nobody reads.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Every column is looked up once, in one collection that serves all groups."""
+"""Every column is looked up once, in one collection that serves all groups.
+
+A lookup is the dearest thing a row needs (a miss of the cache each), and groups overlap: `all`,
+`user` and a history's target read the same item. One collection also lets tables of one width lie
+in one tensor, read and updated in one call.
+"""
 
 from __future__ import annotations
 

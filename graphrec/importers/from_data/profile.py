@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from graphrec.data.forms import kind_of, plain
+from graphrec.importers.from_data.separators import Splitting, splitting
 
 __all__ = ["Profile", "profile"]
 
-_SEPARATORS = "|;,"
 _VALUES = 500_000  # of lists, looked at
 
 
@@ -20,7 +20,9 @@ class Profile:
     """A column of the sample. Numbers have `quantiles` (0, 1, 50, 99, 100 %); lists `lengths`.
 
     `kind`: numbers, text, truth values, times, lists of numbers, lists of text, nothing, or other.
-    `values` are the distinct values of ids and lists, as text; `top` the share of the commonest.
+    `whole`: integers, also those written as floats, and texts. `values` are the distinct values of
+    ids and lists, as text; `top` the share of the commonest. `pad` fills up lists of one length;
+    `pairs`: every value of a list carries a weight, `17:0.5`. `present`: which rows have a value.
     """
 
     name: str
@@ -34,8 +36,11 @@ class Profile:
     mean_length: float = 0.0
     longest: int = 0
     fixed: bool = False
+    pad: str | None = None
     sep: str | None = None
+    pairs: bool = False
     values: frozenset[str] = frozenset()
+    present: Any = field(default=None, repr=False, compare=False)
     numbers: Any = field(default=None, repr=False, compare=False)
     codes: Any = field(default=None, repr=False, compare=False)
 
@@ -55,15 +60,25 @@ def profile(name: str, column: Any) -> Profile:
     if kind.startswith("lists of"):
         return _of_lists(name, kind, array)
     if kind == "text":
-        sep = _separator(array)
-        if sep is not None:
-            import pyarrow.compute as pc
-
-            made = _of_lists(name, "text", pc.split_pattern(array, sep))
-            return Profile(**{**vars(made), "sep": sep})
+        split = splitting(array)
+        if split is not None:
+            return _of_texts(name, array, split)
     if kind in ("numbers", "text", "truth values", "times"):
         return _of_values(name, kind, array)
     return Profile(name, kind, len(array), array.null_count, 0)
+
+
+def _of_texts(name: str, array: Any, split: Splitting) -> Profile:
+    """A column of texts that hold several values each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    present = pc.if_else(pc.equal(array, ""), pa.scalar(None, array.type), array)
+    lists = pc.split_pattern(present, split.sep)
+    if split.pairs:
+        values = pc.replace_substring_regex(lists.values, r":[^:]*$", "")
+        lists = pa.ListArray.from_arrays(lists.offsets, values)
+    return replace(_of_lists(name, "text", lists), sep=split.sep, pairs=split.pairs)
 
 
 def _of_values(name: str, kind: str, array: Any) -> Profile:
@@ -86,6 +101,10 @@ def _of_values(name: str, kind: str, array: Any) -> Profile:
     elif kind == "text" and len(present):
         mean = float(pc.mean(pc.utf8_length(present)).as_py())
     whole = pt.is_integer(array.type) or kind in ("text", "truth values")
+    if numbers is not None and not whole and _are_whole(numbers):
+        # The form that nulls leave integers in; the values are read as integers later, too.
+        whole, array = True, array.cast(pa.int64(), safe=False)
+        counts = pc.value_counts(array.drop_null())
     looked_up = whole and kind != "times"
     return Profile(
         name=name,
@@ -98,6 +117,7 @@ def _of_values(name: str, kind: str, array: Any) -> Profile:
         quantiles=quantiles,
         mean_length=mean,
         values=_texts(counts.field("values")) if looked_up else frozenset(),
+        present=_present(array, numbers),
         numbers=numbers,
         codes=pc.dictionary_encode(array) if looked_up else None,
     )
@@ -108,6 +128,9 @@ def _of_lists(name: str, kind: str, array: Any) -> Profile:
     import pyarrow.types as pt
 
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    pad = _padding(array, lengths)
+    if pad is not None:
+        lengths = _without_padding(array, lengths, pad)
     values = array.flatten()[:_VALUES].drop_null()
     nested = kind_of(values.type).startswith("lists of")
     distinct = None if nested else pc.unique(values)
@@ -121,8 +144,22 @@ def _of_lists(name: str, kind: str, array: Any) -> Profile:
         mean_length=float(lengths.mean()) if len(lengths) else 0.0,
         longest=int(np.quantile(lengths, 0.9)) if len(lengths) else 0,
         fixed=len(lengths) > 0 and int(lengths.min()) == int(lengths.max()) > 1,
-        values=_texts(distinct) if distinct is not None else frozenset(),
+        pad=pad,
+        present=lengths > 0,
+        values=_texts(distinct) - {pad} if distinct is not None else frozenset(),
     )
+
+
+def _present(array: Any, numbers: Any) -> Any:
+    """Which rows have a value: neither null nor an empty text."""
+    import pyarrow.compute as pc
+
+    if numbers is not None:
+        return np.isfinite(numbers)
+    valid = array.is_valid()
+    if kind_of(array.type) == "text":
+        valid = pc.fill_null(pc.and_(valid, pc.not_equal(array, "")), False)
+    return valid.to_numpy(zero_copy_only=False)
 
 
 def _texts(values: Any) -> frozenset[str]:
@@ -131,19 +168,39 @@ def _texts(values: Any) -> frozenset[str]:
     return frozenset(values.cast(pa.string()).to_pylist())
 
 
-def _separator(texts: Any) -> str | None:
-    """The mark between the values of a text, if the parts are far fewer than the texts."""
-    import pyarrow.compute as pc
+def _are_whole(numbers: Any) -> bool:
+    known = numbers[np.isfinite(numbers)]
+    return bool(len(known) and (known == np.floor(known)).all() and np.abs(known).max() < 2.0**53)
 
-    some = texts.drop_null()[:20_000]
-    if not len(some):
+
+def _padding(array: Any, lengths: Any) -> str | None:
+    """The value that fills up lists of one length: 0, -1 or "" at an end of many of them."""
+    import pyarrow as pa
+
+    longest = int(lengths.max()) if len(lengths) else 0
+    if longest < 2 or (lengths[lengths > 0] != longest).any():
         return None
-    for mark in _SEPARATORS:
-        share = pc.mean(pc.match_substring(some, mark)).as_py()
-        if share < 0.2:
-            continue
-        parts = pc.unique(pc.list_flatten(pc.split_pattern(some, mark)))
-        spaced = pc.mean(pc.match_substring(some, f"{mark} ")).as_py()  # prose, not a list
-        if len(parts) * 2 < len(pc.unique(some)) and spaced < 0.05:
-            return mark
+    values = array.flatten()
+    if kind_of(values.type) not in ("numbers", "text") or values.null_count:
+        return None
+    texts = np.asarray(values.cast(pa.string()).to_numpy(zero_copy_only=False)).reshape(-1, longest)
+    for pad in ("0", "-1", "", "0.0", "-1.0"):
+        fills = texts == pad
+        ends = fills[:, -1] | fills[:, 0]
+        inner = np.diff(fills.astype(np.int8), axis=1)
+        if (
+            ends.mean() > 0.1
+            and fills.any(1).mean() > 0.1
+            and (np.abs(inner).sum(1) <= 1).mean() > 0.99
+        ):
+            return pad
     return None
+
+
+def _without_padding(array: Any, lengths: Any, pad: str) -> Any:
+    import pyarrow as pa
+
+    texts = np.asarray(array.flatten().cast(pa.string()).to_numpy(zero_copy_only=False))
+    kept = np.zeros(len(lengths), np.int64)
+    np.add.at(kept, np.repeat(np.arange(len(lengths)), lengths), texts != pad)
+    return kept

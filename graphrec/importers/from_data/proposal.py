@@ -5,20 +5,28 @@ from __future__ import annotations
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from graphrec.errors import DataError, Problem
-from graphrec.importers.from_data.label_columns import Label, labels_of, leak
+from graphrec.importers.from_data.label_columns import Label, labels_of
+from graphrec.importers.from_data.leaks import leak
 from graphrec.importers.from_data.profile import Profile, profile
 from graphrec.importers.from_data.recipe_text import aligned, feature, free, node, ranged
 from graphrec.importers.from_data.roles import Role, histories, role_of
 from graphrec.importers.from_data.sample import Sample, evaluation_files, take
+from graphrec.importers.from_data.sides import with_sides
 from graphrec.recipe.yaml_text import WIDTH, flow, remark, scalar
 
 __all__ = ["propose"]
 
 _ATTENDED = 2  # histories with attention of their own; the others are pooled
 _ORDER = ("id", "pooled", "bucket", "dense")
+_SIDES = ("user", "item", "")
+_EPOCHS, _PATIENCE = 20, 2  # as many as it takes: two evaluations without gain end it
+_RARE_WEIGHT = 3  # of a label that few rows have, beside others
+_DRAWN = "split: {random: 0.1}"
+_METRICS = {"binary": "auc", "regression": "mse", "multiclass": "accuracy"}
 
 
 def propose(
@@ -40,6 +48,7 @@ def propose(
     wanted = labels_of(labels, kinds, columns)
     inputs = [c for c in columns.values() if c.name not in labels]
     roles = histories([_role(column, wanted) for column in inputs], columns)
+    roles = with_sides(roles, columns, sample.table)
     if not any(role.kind in _ORDER for role in roles):
         raise _useless(roles)
     evaluation = evaluation_files(pattern)
@@ -93,19 +102,22 @@ def _data(
     said += [split] if split is not None else []
     said += [f"sep: {scalar(sample.sep)}"] if sample.sep not in (",", "\t") else []
     lines = [f"data: {{{', '.join(said)}}}"]
-    if evaluation is None and split is None:
-        lines += remark("No evaluation rows were found: name them with `eval:`, or `split:`.")
+    if split == _DRAWN:
+        lines += remark(
+            "No evaluation rows were found: a tenth is drawn. Files of their own (`eval:`), or the "
+            "newest rows, tell more of the rows to come."
+        )
     return lines
 
 
-def _split(roles: Sequence[Role], columns: Mapping[str, Profile]) -> str | None:
-    """The newest tenth of the rows evaluate, where there is a time of few values (days, say)."""
+def _split(roles: Sequence[Role], columns: Mapping[str, Profile]) -> str:
+    """The newest tenth evaluates, by a time of few values (days, say), else a tenth drawn."""
     for role in roles:
         column = columns[role.name]
         if role.why.startswith("a time") and 5 <= column.distinct <= 2000:
             last = max(1, round(0.1 * column.distinct))
             return f"split: {{by: {scalar(role.name)}, eval: last({last})}}"
-    return None
+    return _DRAWN
 
 
 class _Text:
@@ -127,10 +139,10 @@ class _Text:
     def features(self) -> list[str]:
         """Families of equal settings, histories, and a remark on each column left out."""
         lines = ["features:"]
-        for kind in _ORDER:
+        for side, kind in product(_SIDES, _ORDER):
             alike: dict[str, list[Role]] = {}
             for role in self.roles:
-                if role.kind == kind:
+                if role.kind == kind and role.settings.get("side", "") == side:
                     alone = self.names[role.name] != role.name
                     key = repr((dict(role.settings), alone and role.name))
                     alike.setdefault(key, []).append(role)
@@ -138,8 +150,9 @@ class _Text:
                 lines += self._family(members)
         for role in self.histories:
             base = self.names[role.of]
-            said = {"type": "sequence", "name": self.sequences[role.name], "of": [base]}
-            said |= {"column": role.name, **role.settings}
+            rest = dict(role.settings)
+            said = {"type": "sequence"} | ({"side": rest.pop("side")} if "side" in rest else {})
+            said |= {"name": self.sequences[role.name], "of": [base], "column": role.name, **rest}
             lines.append(f"  - {flow(said)}" + "   # newest last")
         out = [role for role in self.roles if role.kind == "out"]
         if out:
@@ -207,16 +220,29 @@ class _Text:
         said = f"{{column: {column}, transform: log1p}}" if label.log else column
         kind = "" if label.kind == "binary" else f", kind: {label.kind}"
         classes = f", classes: {label.classes}" if label.classes else ""
-        return f"{{label: {said}, in: {node}{kind}{classes}}}"
+        rare = len(self.labels) > 1 and label.is_rare
+        weight = f", weight: {_RARE_WEIGHT}" if rare else ""
+        return f"{{label: {said}, in: {node}{kind}{classes}{weight}}}"
 
     def training(self, sample: Sample, *, evaluated: bool) -> list[str]:
         """Epochs and batch for the number of rows."""
         rows = sample.total or len(sample.table)
         batch = min(8192, max(64, 1 << max(rows // 100, 1).bit_length() - 1))
-        watched = evaluated and self.labels[0].kind == "binary"
+        metric = self._watched() if evaluated else ""
         # Nobody sees when tables overfit where nothing is watched: one epoch is safe.
-        said = [f"epochs: {3 if watched else 1}", f"batch: {batch}", "lr: 1e-3"]
-        if watched:
-            metric = f"{self.tasks[self.labels[0].column]}.auc"
-            said += [f"save: {{best: {metric}}}", f"early_stop: {{metric: {metric}, patience: 1}}"]
-        return [f"train: {{{', '.join(said)}}}"]
+        settings = [f"epochs: {_EPOCHS if metric else 1}", f"batch: {batch}", "lr: 1e-3"]
+        if metric:
+            settings += [f"save: {{best: {metric}}}"]
+            settings += [f"early_stop: {{metric: {metric}, patience: {_PATIENCE}}}"]
+        return [f"train: {{{', '.join(settings)}}}"]
+
+    def _watched(self) -> str:
+        """The metric that ends the training: of several tasks the mean of one that they share."""
+        metrics = {_METRICS[label.kind] for label in self.labels}
+        if len(self.labels) == 1:
+            return f"{self.tasks[self.labels[0].column]}.{metrics.pop()}"
+        binary = [label for label in self.labels if label.kind == "binary"]
+        if len(metrics) == 1 or len(binary) > 1:
+            return "auc" if binary else metrics.pop()
+        label = binary[0] if binary else self.labels[0]
+        return f"{self.tasks[label.column]}.{_METRICS[label.kind]}"

@@ -17,21 +17,17 @@ width 1, the same functions; where their fields are read (xDeepFM) they are feat
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graphrec.errors import Problem, RecipeError, Span
+from graphrec.errors import Problem
 from graphrec.importers.tzrec.convert import convert
 from graphrec.importers.tzrec.emit import recipe_text
 from graphrec.importers.tzrec.section import Notes, Section
-from graphrec.importers.tzrec.textproto import parse_textproto
-from graphrec.recipe.foreign import foreign_tool, importable
+from graphrec.importers.tzrec.textproto import Message
 
-__all__ = ["Imported", "import_config"]
-
-_LARGEST = 16 * 1024 * 1024
+__all__ = ["Imported", "recipe_of"]
 
 
 @dataclass(frozen=True)
@@ -46,45 +42,12 @@ class Imported:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
-def import_config(path: str | os.PathLike[str], schema: str = "recipe.schema.json") -> Imported:
-    """The recipe that a TorchEasyRec config means; `schema` goes into the editor's line.
+def recipe_of(config: Message, file: str, system: str, notes: Notes, schema: str) -> Imported:
+    """The recipe that a config of `system` means; `schema` goes into the editor's line.
 
-    Raises RecipeError where the text can't be read (GR130), or means no model that can be
-    imported (GR131).
+    Raises RecipeError (GR131) where it means no model that can be imported.
     """
-    file = os.fspath(path)
-    notes = Notes()
-    text = _read(file)
-    _refuse_others(text, file)
-    config = Section(parse_textproto(text, file), "", notes)
-    made = convert(config, file, notes)
-    text = recipe_text(made, Path(file).name, notes.lines(), schema)
+    made = convert(Section(config, "", notes), file, notes)
+    text = recipe_text(made, f"{Path(file).name} ({system})", notes.lines(), schema)
     files = {name: lines for name, lines in notes.files.items() if f"file({name})" in text}
     return Imported(text, notes.problems(), files)
-
-
-def _refuse_others(text: str, file: str) -> None:
-    """Name what is a file of another tool, before it is read as protobuf text."""
-    tool = foreign_tool(text)
-    if not tool or importable(tool):
-        return
-    what = f"this is a config of {tool}: what is imported are those of TorchEasyRec"
-    mend = "write the recipe by hand: `graphrec recipes` lists models to start from"
-    if tool == "graphrec":
-        what, mend = "this is a recipe already", f"graphrec check {file}"
-    raise RecipeError(Problem("GR131", what, Span(file, 1, 1), help=mend))
-
-
-def _read(file: str) -> str:
-    try:
-        data = Path(file).read_bytes()
-    except OSError as error:
-        what = f"can't read {file!r}: {error.strerror or error}"
-        raise RecipeError(Problem("GR120", what)) from None
-    if len(data) > _LARGEST:
-        raise RecipeError(Problem("GR106", f"{file}: more than 16 MiB of text"))
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise RecipeError(Problem("GR107", f"{file}: line {line} is not UTF-8 text")) from None

@@ -11,7 +11,7 @@ from graphrec.importers.tzrec.feature_configs import Features, read_features
 from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.feature_groups import Groups, named
 from graphrec.importers.tzrec.multitask_models import MULTITASK_MODELS, Towers
-from graphrec.importers.tzrec.naming import legal_node
+from graphrec.importers.tzrec.naming import Names, legal_node
 from graphrec.importers.tzrec.rank_models import RANK_MODELS, Parts
 from graphrec.importers.tzrec.section import Notes, Section
 from graphrec.importers.tzrec.shared_tables import unify_shared
@@ -131,7 +131,17 @@ def _several(parts: Parts, kind: str, labels: list[str]) -> dict[str, Any]:
         usual = labels[number] if number < len(labels) else name
         label = section.text("label_name") or usual
         tasks[name] = _reading(task_body(section, label), {"in": towers.reads[name]})
-    return tasks
+    return _product(tasks) if kind == "esmm" else tasks
+
+
+def _product(tasks: dict[str, Any]) -> dict[str, Any]:
+    """ESMM's tasks: conversions are learnt over all rows, as the product of both chances."""
+    (click, first), (conversion, second) = tasks.items()
+    both = Names(tasks).give("ctcvr", f"{click}_{conversion}")
+    product = {"label": second["label"], "prob": f"{click}.prob * {conversion}.prob"}
+    settings = {k: v for k, v in second.items() if k not in ("label", "in")}
+    unlabelled = {"in": second["in"], "loss": "none"}
+    return {click: first, conversion: unlabelled, both: {**product, **settings}}
 
 
 def _one_node(builder: Builder, tasks: dict[str, Any]) -> None:

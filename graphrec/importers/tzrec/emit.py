@@ -14,7 +14,7 @@ __all__ = ["recipe_text"]
 def recipe_text(made: Converted, source: str, remarks: list[str], schema: str) -> str:
     """The recipe, with the editor's line first and every remark as a comment."""
     lines = [f"# yaml-language-server: $schema={schema}"]
-    lines += remark(f"Imported from {source} (TorchEasyRec).")
+    lines += remark(f"Imported from {source}.")
     if remarks:
         lines.append("# Without counterpart here, or done otherwise (lines of that file):")
         for text in remarks:

@@ -19,6 +19,8 @@ class Feature:
     settings: dict[str, Any]
     span: Span
     name: str = ""
+    pooling: str = "sum"
+    """How a history of it is pooled where it stands among plain features."""
 
     @property
     def width(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -159,6 +160,18 @@ class Groups:
         return self.histories.pair(config.texts("feature_names"), config, name)
 
     # ---- names, in the end --------------------------------------------------------------------
+
+    def fields(self, source: Source, wish: str) -> Source:
+        """The features of a group that have its most frequent width, as fields of one width."""
+        widths = Counter(feature.width for feature in source.members)
+        if len(widths) < 2:
+            return source
+        usual = widths.most_common(1)[0][0]
+        members = [feature for feature in source.members if feature.width == usual]
+        others = ", ".join(f.name for f in source.members if f.width != usual)
+        what = f"{wish} needs features of one width: of width {usual}, without {others}"
+        self.builder.notes.add(source.members[0].span, what)
+        return Source(self._token(_Group(f"{wish}_fields", members)), members)
 
     def _token(self, group: _Group) -> str:
         for token, known in self._tokens.items():

@@ -187,7 +187,7 @@ class Histories:
     def pool(self, written: str, config: Section) -> str:
         """A history inside a DEEP group: its steps, pooled."""
         pair = self.pair([written], config, written)
-        mode = str(self._step(written).settings.get("pool", "sum"))
+        mode = self._step(self.features.resolved(written)).pooling
         return self.builder.node(f"{pair.sequence}_pooled", "pooling", pair.sequence, mode=mode)
 
     # ---- encoders -----------------------------------------------------------------------------

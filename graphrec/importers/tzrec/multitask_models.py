@@ -129,6 +129,18 @@ def _own(parts: Parts, towers: Towers, name: str) -> str:
     return f"{read}.{name}" if split else read
 
 
+def _esmm(parts: Parts, towers: Towers) -> None:
+    """Two towers, of clicks and of conversions, over the groups' own towers side by side."""
+    below: Refs = []
+    for group in parts.model.sections("groups"):
+        name = group.text("input")
+        refs = parts.groups.deep(name, group).refs
+        below += parts.builder.mlp(group.section("mlp"), f"{name}_tower", refs)
+    if len(towers.names) != 2:
+        raise RecipeError(Problem("GR131", "esmm needs ctr_tower and cvr_tower", parts.model.span))
+    _towers(parts, towers, below or parts.source().refs, False)
+
+
 def _dc2vr(parts: Parts, towers: Towers) -> None:
     _dbmtl(parts, towers)
     for section, name in zip(towers.sections, towers.names, strict=True):
@@ -224,6 +236,7 @@ def _ppnet(model: Section) -> dict[str, Any]:
 MULTITASK_MODELS: Mapping[str, Callable[[Parts, Towers], None]] = {
     "dbmtl": _dbmtl,
     "dc2vr": _dc2vr,
+    "esmm": _esmm,
     "mmoe": _mmoe,
     "pepnet": _pepnet,
     "ple": _ple,

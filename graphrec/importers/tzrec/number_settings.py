@@ -48,8 +48,8 @@ def dense_settings(section: Section, reading: Reading) -> dict[str, Any]:
     default = default_text(section, reading)
     if default is not None and is_number(default) and float(default) and not reading.step:
         settings["default"] = float(default)
-    autodis, mlp = section.section("autodis"), section.section("mlp")
-    if dim and (autodis or mlp):
+    autodis, mlp, linear = (section.section(name) for name in ("autodis", "mlp", "linear"))
+    if dim and (autodis or mlp or linear):
         if width > 1 or reading.step:
             what = "an embedding of several numbers, or in a history, has no counterpart: as it is"
             section.notes.add(section.span, what)
@@ -61,6 +61,7 @@ def dense_settings(section: Section, reading: Reading) -> dict[str, Any]:
             settings |= {"dim": dim, "autodis": inner}
         else:
             settings["dim"] = dim
+        if mlp is not None and settings.get("dim"):
             section.notes.add(section.span, "mlp embedding: the number times a learned vector")
     return settings
 

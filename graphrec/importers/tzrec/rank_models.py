@@ -1,4 +1,4 @@
-"""Models of one task: Wide & Deep, DeepFM, towers, DIN, MaskNet, DCN, DLRM, xDeepFM, WuKong."""
+"""Models of one task: Wide & Deep, (Deep)FM, towers, DIN, MaskNet, DCN, DLRM, xDeepFM, AutoInt."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _wide(parts: Parts) -> str:
         parts.model.remark("wide_init_fn", what)
     dim = parts.model.integer("wide_embedding_dim", 4)
     if dim != 1:
-        what = f"wide_embedding_dim {dim}: only the sum of a wide vector is read, so .linear has 1"
+        what = f"wide vectors of width {dim}: only their sum is read, so .linear has 1"
         parts.builder.notes.add(parts.model.place("wide_embedding_dim"), what)
     return f"{source.group}.linear"
 
@@ -87,8 +87,7 @@ def _joined(parts: Parts, terms: Refs) -> Answer:
 
 def _deepfm(parts: Parts) -> Answer:
     wide = _wide(parts)
-    source = parts.source("fm", "deep")
-    _equal_widths(parts, source)
+    source = parts.groups.fields(parts.source("fm", "deep"), "fm")
     fm = parts.builder.node("fm", "fm", f"{source.group}.fields")
     return _joined(parts, [wide, fm])
 
@@ -154,10 +153,17 @@ def _crossed(parts: Parts, block: str, refs: Refs, section: Section | None) -> s
 
 
 def _dcn(parts: Parts) -> Answer:
-    refs = parts.source().refs
-    cross = _crossed(parts, "cross", refs, parts.sub("cross", "cross_tower"))
-    deep = parts.builder.mlp(parts.sub("deep", "deep_tower"), "deep", refs)
-    return parts.final([cross, *deep], "final", "final_dnn")
+    crossing, tower = parts.sub("cross", "cross_tower"), parts.sub("deep", "deep_tower")
+    cross = _crossed(parts, "cross", _input(parts, crossing), crossing)
+    layers = tower.section("mlp") if tower is not None and "mlp" in tower else tower
+    deep = parts.builder.mlp(layers, "deep", _input(parts, tower))
+    return parts.final([cross, *deep], "final")
+
+
+def _input(parts: Parts, tower: Section | None) -> Refs:
+    """The group that a tower names, else the model's first."""
+    name = tower.text("input") if tower is not None else ""
+    return (parts.groups.deep(name, parts.model) if name else parts.source()).refs
 
 
 def _dcn_v2(parts: Parts) -> Answer:
@@ -191,7 +197,8 @@ def _dlrm(parts: Parts) -> Answer:
     fields, _, _, bottom, sparse = _fields(parts)
     dots = parts.builder.node("interaction", "dot_interaction", fields)
     rest = [sparse.group] if parts.model.flag("arch_with_sparse", True) else []
-    return parts.final([dots, *bottom, *rest], "final", "top_mlp")
+    dense = bottom if parts.model.flag("arch_with_dense_feature", True) else []
+    return parts.final([dots, *dense, *rest], "final", "top_mlp")
 
 
 def _wukong(parts: Parts) -> Answer:
@@ -227,6 +234,33 @@ def _xdeepfm(parts: Parts) -> Answer:
     return parts.final(made, "final")
 
 
+def _fm(parts: Parts) -> Answer:
+    wide = f"{parts.groups.wide('wide', parts.model).group}.linear"
+    source = parts.groups.fields(parts.source("fm", "deep"), "fm")
+    fm = parts.builder.node("fm", "fm", f"{source.group}.fields")
+    return _summed(parts, [wide, fm], [])
+
+
+def _autoint(parts: Parts) -> Answer:
+    """Layers of self attention among the fields, each with what it reads beside it."""
+    source = parts.groups.fields(parts.source(), "attention")
+    heads = parts.model.integer("multi_head_num", 1) or 1
+    width = heads * (parts.model.integer("multi_head_size") or source.dim or 1)
+    layers = parts.model.integer("interacting_layer_num", 1) or 1
+    settings: dict[str, Any] = {"width": width, "heads": heads, "skip": True, "pool": "none"}
+    node = f"{source.group}.fields"
+    if width != source.dim:  # the first layer changes the width, the others repeat
+        node, layers = (
+            parts.builder.node("attention", "self_attention", node, **settings),
+            layers - 1,
+        )
+    if layers:
+        again = {"repeat": layers, "carry": "keys"} if layers > 1 else {}
+        node = parts.builder.node("interaction", "self_attention", node, **settings, **again)
+    text = f"relu(reshape({node}, [{len(source.members) * width}]))"
+    return {"in": parts.builder.expression("crosses", text)}
+
+
 def _rocket(parts: Parts) -> Answer:
     """Two towers on one bottom; the small one learns from the label only."""
     refs = parts.builder.mlp(parts.sub("share_mlp"), "bottom", parts.source().refs)
@@ -242,8 +276,10 @@ RANK_MODELS: Mapping[str, Callable[[Parts], Answer]] = {
     "dcn": _dcn,
     "dcn_v1": _dcn,
     "dcn_v2": _dcn_v2,
+    "autoint": _autoint,
     "deepfm": _deepfm,
     "dlrm": _dlrm,
+    "fm": _fm,
     "mask_net": _masknet,
     "multi_tower": _towers,
     "multi_tower_din": _towers,

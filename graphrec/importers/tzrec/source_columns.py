@@ -50,6 +50,7 @@ def feature_of(kind: str, section: Section, reading: Reading) -> Feature:
     if section.flag("stub_type"):
         section.notes.add(section.span, "a feature with stub_type only serves others")
     draft.settings |= place
+    draft.pooling = "mean" if section.text("pooling") == "mean" else "sum"
     return draft
 
 

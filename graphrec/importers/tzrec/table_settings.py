@@ -77,16 +77,23 @@ def id_settings(kind: str, section: Section, reading: Reading, settings: dict[st
     several = _several(kind, section, reading)
     if reading.step:
         settings.pop("pool", None)
-        if several or section.text("separator"):
+        if several:
             section.notes.add(section.span, "several values in one step are not imported: one each")
     elif several:
         settings.setdefault("pool", "sum")
         settings["sep"] = section.text("separator") or reading.sep
     else:
         settings.pop("pool", None)  # one value is its own sum and mean
+    if section.text("weights_column"):
+        settings["weights"] = section.text("weights_column")
     if section.flag("weighted"):
-        what = "weights inside the values (`id:0.5`) have no counterpart: a column of their own"
-        section.remark("weighted", what, "weights: COLUMN")
+        mark = section.text("kv_separator") or ":"
+        if reading.step or mark != ":":
+            what = f"weights inside the values (`id{mark}0.5`) have no counterpart here"
+            section.remark("weighted", what, "weights: COLUMN")
+        else:
+            settings["weights"] = "inside"
+            section.remark("weighted", "weights inside the values, `id:0.5`: weights: inside")
     default = default_text(section, reading)
     if default is not None and not reading.step:
         is_row = isinstance(settings.get("vocab"), int)
@@ -105,7 +112,8 @@ def _several(kind: str, section: Section, reading: Reading) -> bool:
     width = section.integer("value_dim")
     if kind == "tokenize_feature" or (width is not None and width != 1):
         return True
-    if any(name in section for name in ("separator", "weighted", "pooling")) and width is None:
+    words = ("separator",) if reading.step else ("separator", "weighted", "pooling")
+    if width is None and any(name in section for name in words):
         return True
     if width is None and not reading.step:
         mark = reading.sep.encode("unicode_escape").decode()

@@ -6,8 +6,8 @@ from typing import Any
 
 from graphrec.errors import Problem, RecipeError
 from graphrec.importers.tzrec.section import Section
-from graphrec.recipe.tasks import METRICS
-from graphrec.recipe.tasks.spec import Form
+from graphrec.recipe.loss_table import Form
+from graphrec.recipe.metric_table import METRICS
 
 __all__ = ["task_body"]
 
@@ -27,6 +27,7 @@ _METRICS = {
     "mean_absolute_error": "mae",
     "mean_squared_error": "mse",
     "multiclass_auc": "multiclass_auc",
+    "root_mean_squared_error": "rmse",
     "normalized_entropy": "normalized_entropy",
     "xauc": "xauc",
 }

@@ -50,8 +50,7 @@ def data_of(config: Section, data: Section | None) -> dict[str, Any]:
         made["format"] = "csv"
         if data.text("delimiter", ",") != ",":
             made["sep"] = data.text("delimiter")
-        if not data.flag("with_header"):
-            data.remark("with_header", "CSV files need a header line with the columns' names")
+        made |= _columns(data)
     elif kind:
         data.remark("dataset_type", f"dataset_type: {kind} has no counterpart: Parquet or CSV")
     workers = data.integer("num_workers")
@@ -62,6 +61,19 @@ def data_of(config: Section, data: Section | None) -> dict[str, Any]:
     elif data.flag("shuffle"):
         data.ignore("shuffle_buffer_size")
     return made
+
+
+def _columns(data: Section) -> dict[str, Any]:
+    """The names of the columns, where CSV files have no line that says them."""
+    fields = data.sections("input_fields")
+    names = [field.text("input_name") for field in fields]
+    for field in fields:
+        field.ignore("input_type", "input_dim", "input_shape", "default_val")
+    if data.flag("with_header"):
+        return {}
+    if not names:
+        data.remark("with_header", "CSV files without a header line: say data.columns")
+    return {"columns": names} if names else {}
 
 
 def train_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -22,8 +21,6 @@ from graphrec.recipe.model import Recipe
 __all__ = ["By", "Target", "owners", "take_rows", "targets"]
 
 By = Literal["feature", "group", "node"]
-
-_ATTRIBUTE = re.compile(r"\s+self\.(\w+) = ")
 
 
 @dataclass(frozen=True)
@@ -104,13 +101,8 @@ def _nodes(compiled: Compiled, module: nn.Module) -> list[Target]:
 
 def owners(compiled: Compiled, module: nn.Module) -> Mapping[str, nn.Module]:
     """Node -> the layer that the generated module keeps for it."""
-    lines = compiled.source.text.splitlines()
-    found = {}
-    for number, node in compiled.source.owner.items():
-        match = _ATTRIBUTE.match(lines[number - 1])
-        if match:
-            found[node] = module.get_submodule(match[1])
-    return found
+    attributes = compiled.source.attributes
+    return {node: module.get_submodule(attribute) for node, attribute in attributes.items()}
 
 
 def take_rows(value: Tensor | Jagged, order: Tensor) -> Tensor | Jagged:

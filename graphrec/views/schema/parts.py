@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from graphrec.recipe.loss_table import LOSSES
 from graphrec.recipe.model import FEATURES
 from graphrec.recipe.optimizer_table import OPTIMIZERS
-from graphrec.recipe.tasks import LOSSES
 from graphrec.views.schema.definitions import ANY, TEXT, TEXTS, Schema, case, described, mapping
 
 __all__ = ["feature_models", "features", "group", "relation", "tasks", "training"]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from graphrec.compiler.codegen.identifiers import Names, class_name
-from graphrec.compiler.codegen.writer import Writer, docstring, literal, quoted
+from graphrec.compiler.codegen.writer import Call, Writer, docstring, literal, quoted
 from graphrec.compiler.loader import UnsafeSource, check_source, load
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.nn import Batch, Jagged
@@ -32,16 +32,13 @@ def test_golden_files(name: str, golden: Callable[[str, str], None]) -> None:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_generated_file_is_clean(name: str, tmp_path: Path) -> None:
-    """ruff has nothing to say, neither at its own line length nor at the project's."""
+    """ruff as it is in an empty folder has nothing to say; nor have the project's own rules."""
     path = tmp_path / f"{name}.py"
     path.write_text(compile_recipe(ROOT / "recipes" / f"{name}.yaml").source.text)
-    ruff = [sys.executable, "-m", "ruff"]
-    for width in ("88", "100"):
-        style = ["--isolated", "--line-length", width, str(path)]
-        subprocess.run([*ruff, "format", "--check", *style], check=True, capture_output=True)
-    rules = ["--isolated", "--select", "E,F,I,UP,B,C4,SIM,RET", "--line-length", "100"]
-    first_party = ["--config", 'lint.isort.known-first-party=["graphrec"]']
-    subprocess.run([*ruff, "check", *rules, *first_party, str(path)], check=True)
+    rules = ["check", "--select", "E,F,I,UP,B,C4,SIM,RET"]
+    for command in (["format", "--check"], ["check"], rules):
+        ruff = [sys.executable, "-m", "ruff", *command, "--isolated", str(path)]
+        subprocess.run(ruff, check=True, capture_output=True, cwd=tmp_path)
 
 
 def test_it_runs_without_the_compiler(tmp_path: Path) -> None:
@@ -50,7 +47,7 @@ def test_it_runs_without_the_compiler(tmp_path: Path) -> None:
     code = (
         "import sys, model; model.Deepfm()\n"
         "bad = [m for m in sys.modules if m.startswith('graphrec.') and m.split('.')[1] not in "
-        "('nn', 'kernels', 'version')]\n"
+        "('nn', 'kernels', 'version', 'activation_table')]\n"
         "assert not bad, bad\nassert 'pydantic' not in sys.modules and 'networkx' not in sys.modules"
     )
     subprocess.run(
@@ -157,6 +154,13 @@ def test_layout_of_long_values() -> None:
     long = ("a" * 40, "b" * 40)
     writer.assign("x", long, 0)
     assert writer.lines == ["x = (", f'    "{long[0]}",', f'    "{long[1]}",', ")"]
+    writer = Writer()
+    writer.assign("y", Call("f", ["a" * 40], {"b": "c" * 20}), 8, "[B, 4]")
+    assert writer.lines == [
+        "        y = f(",
+        f'            "{"a" * 40}", b="{"c" * 20}"',
+        "        )  # [B, 4]",
+    ]
     assert (
         literal({"rows": 10_000, "dim": 16, "on": True})
         == '{"rows": 10_000, "dim": 16, "on": True}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -171,18 +172,19 @@ def reversed_maps(value: object) -> object:
 
 
 @pytest.mark.parametrize("name", ["shop", "dbmtl_taobao", "multi_tower_din"])
-def test_reversed_declarations_give_the_same_code(name: str, tmp_path: Path) -> None:
+def test_reversed_declarations_give_the_same_lines(name: str, tmp_path: Path) -> None:
     folder = Path(__file__).parents[3] / "recipes"
     for file in folder.glob("*.yaml"):
         data = yaml.safe_load(file.read_text())
         (tmp_path / file.name).write_text(yaml.safe_dump(reversed_maps(data), sort_keys=False))
     plain = compile_recipe(folder / f"{name}.yaml").source.text
     turned = compile_recipe(tmp_path / f"{name}.yaml").source.text
-    assert _without_lines(plain) == _without_lines(turned)
+    assert plain != turned, "nodes stand as the recipe has them"
+    assert sorted(_without_places(plain)) == sorted(_without_places(turned))
 
 
-def _without_lines(text: str) -> list[str]:
-    return [line.partition("  # ")[0] for line in text.splitlines()]
+def _without_places(text: str) -> list[str]:
+    return [re.sub(r"[a-z_.]+:\d+", "recipe", line) for line in text.splitlines()]
 
 
 def test_bytes_do_not_depend_on_the_hash_seed() -> None:

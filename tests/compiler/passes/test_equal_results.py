@@ -15,7 +15,6 @@ from graphrec.blocks.base import Block
 from graphrec.compiler.codegen import Source, lower
 from graphrec.compiler.loader import load
 from graphrec.compiler.passes import PASSES
-from graphrec.compiler.passes.cse import WEIGHTLESS
 from graphrec.compiler.pipeline import check_recipe
 from graphrec.compiler.target import Target
 from graphrec.graph import Graph, Lookup
@@ -107,7 +106,7 @@ REPEATED = HEAD + (
 
 def test_equal_nodes_are_computed_once(write_recipe: Write) -> None:
     path = write_recipe(REPEATED)
-    before, after = compiled(path, without="common"), compiled(path)
+    before, after = compiled(path, without="cse"), compiled(path)
     gone = {*before[0].order()} - {*after[0].order()}
     assert gone == {"zeta", "h2", "x2", "s", "m"}
     assert [str(ref) for _, ref in after[0]["a"].refs()] == ["z", "z"]
@@ -117,7 +116,7 @@ def test_equal_nodes_are_computed_once(write_recipe: Write) -> None:
 
 def test_what_is_exported_keeps_its_name(write_recipe: Write) -> None:
     path = write_recipe(REPEATED + "export: {nodes: [x1, x2]}\n")
-    before, after = compiled(path, without="common"), compiled(path)
+    before, after = compiled(path, without="cse"), compiled(path)
     assert {*before[0].order()} - {*after[0].order()} == {"zeta", "h2", "s", "m"}
     assert [ref.node for _, ref in after[0]["r"].refs()] == ["x1"]
     assert_equal(before, after, train=False)
@@ -148,15 +147,18 @@ def test_shared_layers_are_equal_unless_each_use_has_its_own_life(
         "  top: 'm + n + own'\ntasks: {t: {label: y, in: top}}\n"
     )
     target = Target(purpose=purpose)  # type: ignore[arg-type]
-    before = compiled(write_recipe(text), "common", target)
+    before = compiled(write_recipe(text), "cse", target)
     after = compiled(write_recipe(text), "", target)
     assert ("n" in after[0].by_name) is not merged
     assert {"m", "own"} <= after[0].by_name.keys()
     assert_equal(before, after, train=False)
 
 
-@pytest.mark.parametrize("block", WEIGHTLESS, ids=lambda block: block.block_name)
-def test_weightless_blocks_have_no_state(block: type[Block]) -> None:
+PURE = [block for block in PRIMITIVES if block.is_pure]
+
+
+@pytest.mark.parametrize("block", PURE, ids=lambda block: block.block_name)
+def test_pure_blocks_have_no_state(block: type[Block]) -> None:
     assert block in PRIMITIVES
     needed = {name: 3 for name, f in block.model_fields.items() if f.is_required()}
     module, _, name = str(block.kernels["torch"]).partition(":")
@@ -187,7 +189,7 @@ def towers(source: str, settings: str = "") -> str:
 )
 def test_towers_are_stacked(source: str, settings: str, write_recipe: Write) -> None:
     path = write_recipe(towers(source, settings))
-    before, after = compiled(path, without="siblings"), compiled(path)
+    before, after = compiled(path, without="horizontal_fusion"), compiled(path)
     names = ("tower.a", "tower.b", "tower.c")
     assert all(after[0][name].kernel.stack == names for name in names)  # type: ignore[union-attr]
     layers = r"\[self\.tower_a, self\.tower_b, self\.tower_c\]"
@@ -200,7 +202,7 @@ def test_towers_are_stacked(source: str, settings: str, write_recipe: Write) -> 
 
 def test_towers_with_dropout_are_equal_in_evaluation(write_recipe: Write) -> None:
     path = write_recipe(towers("mix", ", dropout: 0.3"))
-    assert_equal(compiled(path, without="siblings"), compiled(path), train=False)
+    assert_equal(compiled(path, without="horizontal_fusion"), compiled(path), train=False)
 
 
 def test_no_path_and_one_form_make_a_family(write_recipe: Write) -> None:
@@ -211,7 +213,7 @@ def test_no_path_and_one_form_make_a_family(write_recipe: Write) -> None:
     text += "  top: {block: mlp, in: [a2, b2, lone, p], hidden: [8]}\n"
     text += "  p: {block: pooling, in: steps}\n  stacked: 'top + b1'\n"
     path = write_recipe(text + "tasks: {t: {label: y, in: stacked}}\n")
-    before, after = compiled(path, without="siblings"), compiled(path)
+    before, after = compiled(path, without="horizontal_fusion"), compiled(path)
     stacks = {n.name: n.kernel.stack for n in after[0].nodes if n.kernel and n.kernel.stack}
     assert stacks == dict.fromkeys(("a1", "b1"), ("a1", "b1")) | dict.fromkeys(
         ("a2", "b2"), ("a2", "b2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from graphrec.compiler.passes import PASSES
 from graphrec.compiler.pipeline import check_recipe, compile_recipe
 from graphrec.compiler.target import KernelRequests, Target
-from graphrec.graph import Graph
+from graphrec.graph import Graph, Ref
 
 Write = Callable[[str], Path]
 HEAD = """\
@@ -23,7 +24,15 @@ features:
   - {type: sequence, name: clicks, of: [item_id], max_len: 5}
 """
 
-NAMES = ["prune", "common", "tables", "inference", "choose_kernels", "candidate_split", "siblings"]
+NAMES = [
+    "prune",
+    "cse",
+    "tables",
+    "inference",
+    "choose_kernels",
+    "candidate_split",
+    "horizontal_fusion",
+]
 
 
 def test_the_passes_in_order() -> None:
@@ -40,6 +49,38 @@ def test_trace_sees_every_pass(write_recipe: Write) -> None:
     path = write_recipe(text + "tasks: {t: {label: y, in: top}}\n")
     compile_recipe(path, trace=lambda name, graph: seen.append((name, len(graph.nodes))))
     assert seen == [(name, 5) for name in ("build", *NAMES)]
+
+
+def test_extra_passes_come_first(write_recipe: Write) -> None:
+    """What they leave unread goes, what they make equal becomes one; kernels come after them."""
+    text = HEAD + (
+        "graph:\n  h: {block: pooling, in: clicks}\n"
+        "  a: {block: mlp, in: [all, h], hidden: [4], activation: relu}\n"
+        "  b: {block: mlp, in: a, hidden: [4]}\n"
+        "tasks: {t: {label: y, in: b}}\n"
+    )
+
+    def without_history(graph: Graph, target: Target) -> Graph:
+        (node,) = (node for node in graph.nodes if node.name == "a")
+        slim = replace(node, inputs={"x": Ref("all")})
+        return graph.with_nodes(slim if n is node else n for n in graph.nodes)
+
+    seen: list[str] = []
+    path = write_recipe(text)
+    passes = [without_history]
+    compiled = compile_recipe(
+        path, trace=lambda name, graph: seen.append(name), extra_passes=passes
+    )
+    assert seen == ["build", "without_history", *NAMES]
+    assert compiled.graph.order() == ("all", "a", "b", "head.t")
+    assert "in_features=24" in compiled.source.text  # of `all` alone: sizes are those of its inputs
+    assert [lookup.column for lookup in compiled.graph.lookups] == ["age", "item_id", "user_id"]
+    with pytest.raises(TypeError, match="pass `broken` gives a NoneType, expected a Graph"):
+        compile_recipe(path, extra_passes=[broken])
+
+
+def broken(graph: Graph, target: Target) -> Graph:
+    return None  # type: ignore[return-value]
 
 
 def test_prune_drops_copies_that_no_task_reads(write_recipe: Write) -> None:

@@ -5,8 +5,6 @@ recipe, not this file.
 """
 
 import torch
-from torch import Tensor, nn
-
 from graphrec.kernels import TritonMMoE
 from graphrec.nn import (
     MLP,
@@ -16,64 +14,26 @@ from graphrec.nn import (
     Lookup,
     MaskNet,
     RelationMLP,
-    Table,
     initialize,
 )
+from torch import Tensor, nn
 
-TABLES = [
-    Table("adgroup_id", rows=846_813, dim=16),
-    Table("age_level", rows=9, dim=16),
-    Table("brand", rows=461_499, dim=16),
-    Table("campaign_id", rows=423_439, dim=16),
-    Table("cate_id", rows=12_962, dim=16),
-    Table("cms_group_id", rows=15, dim=16),
-    Table("cms_segid", rows=99, dim=16),
-    Table("customer", rows=255_878, dim=16),
-    Table("final_gender_code", rows=4, dim=16),
-    Table("new_user_class_level", rows=7, dim=16),
-    Table("occupation", rows=4, dim=16),
-    Table("pid", rows=21, dim=16),
-    Table("price", rows=101, dim=16),
-    Table("pvalue_level", rows=6, dim=16),
-    Table("shopping_level", rows=6, dim=16),
-    Table("user_id", rows=1_141_731, dim=16),
+COLUMNS = [
+    Lookup("adgroup_id", rows=846_813, dim=16),
+    Lookup("age_level", rows=9, dim=16),
+    Lookup("brand", rows=461_499, dim=16),
+    Lookup("campaign_id", rows=423_439, dim=16),
+    Lookup("cate_id", rows=12_962, dim=16),
+    Lookup("cms_group_id", rows=15, dim=16),
+    Lookup("cms_segid", rows=99, dim=16),
+    Lookup("customer", rows=255_878, dim=16),
+    *Lookup.each("final_gender_code", "occupation", rows=4, dim=16),
+    Lookup("new_user_class_level", rows=7, dim=16),
+    Lookup("pid", rows=21, dim=16),
+    Lookup("price", rows=101, dim=16),
+    *Lookup.each("pvalue_level", "shopping_level", rows=6, dim=16),
+    Lookup("user_id", rows=1_141_731, dim=16),
 ]
-LOOKUPS = [
-    Lookup("adgroup_id", table="adgroup_id"),
-    Lookup("age_level", table="age_level"),
-    Lookup("brand", table="brand"),
-    Lookup("campaign_id", table="campaign_id"),
-    Lookup("cate_id", table="cate_id"),
-    Lookup("cms_group_id", table="cms_group_id"),
-    Lookup("cms_segid", table="cms_segid"),
-    Lookup("customer", table="customer"),
-    Lookup("final_gender_code", table="final_gender_code"),
-    Lookup("new_user_class_level", table="new_user_class_level"),
-    Lookup("occupation", table="occupation"),
-    Lookup("pid", table="pid"),
-    Lookup("price", table="price"),
-    Lookup("pvalue_level", table="pvalue_level"),
-    Lookup("shopping_level", table="shopping_level"),
-    Lookup("user_id", table="user_id"),
-]
-ALL = (
-    "adgroup_id",
-    "age_level",
-    "brand",
-    "campaign_id",
-    "cate_id",
-    "cms_group_id",
-    "cms_segid",
-    "customer",
-    "final_gender_code",
-    "new_user_class_level",
-    "occupation",
-    "pid",
-    "price",
-    "pvalue_level",
-    "shopping_level",
-    "user_id",
-)
 
 
 class DbmtlTaobao(nn.Module):
@@ -81,37 +41,29 @@ class DbmtlTaobao(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # 16 columns, 16 tables
-        self.embeddings = Embeddings(TABLES, LOOKUPS, draw=False)
-        self.mask = MaskNet(  # recipe:7
-            in_features=256,
-            blocks=3,
-            hidden=256,
-            aggregation=512,
-            top=[512, 256],
-        )
-        self.experts = TritonMMoE(  # recipe:8   triton -> torch: CUDA only
-            in_features=256,
-            experts=3,
-            hidden=[256, 128],
-            gates=["ctr", "cvr"],
-        )
+        self.embeddings = Embeddings(COLUMNS)  # 16 columns, 16 tables
+        self.mask = MaskNet(
+            in_features=256, blocks=3, hidden=256, aggregation=512, top=[512, 256]
+        )  # recipe:7
+        self.experts = TritonMMoE(
+            in_features=256, experts=3, hidden=[256, 128], gates=["ctr", "cvr"]
+        )  # recipe:8; triton -> torch: CUDA only
         self.tower_ctr = MLP(in_features=128, hidden=[256, 128, 64])  # recipe:9
-        self.head_ctr = Linear(in_features=64, out=1)  # recipe:11
         self.tower_cvr = MLP(in_features=128, hidden=[256, 128, 64])  # recipe:9
+        self.head_ctr = Linear(in_features=64, out=1)  # recipe:11
         self.rel_cvr = RelationMLP(in_features=128, hidden=[64])  # recipe:14
         self.head_cvr = Linear(in_features=64, out=1)  # recipe:12
         initialize(self, seed=7)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         embedded = self.embeddings(batch.features)
-        all_ = embedded.concat(ALL)  # [B, 256]
+        all_ = embedded.concat()  # [B, 256]
         mask = self.mask(all_)  # [B, 256]
         experts_ctr, experts_cvr = self.experts(mask)  # [B, 128] each
         tower_ctr = self.tower_ctr(experts_ctr)  # [B, 64]
-        head_ctr = self.head_ctr(tower_ctr)  # [B, 1]
         tower_cvr = self.tower_cvr(experts_cvr)  # [B, 64]
-        rel_cvr = self.rel_cvr(tower_cvr, tower_ctr)  # [B, 64]  cvr <- ctr
+        head_ctr = self.head_ctr(tower_ctr)  # [B, 1]
+        rel_cvr = self.rel_cvr(tower_cvr, tower_ctr)  # [B, 64]; cvr <- ctr
         head_cvr = self.head_cvr(rel_cvr)  # [B, 1]
         logits_ctr = head_ctr.squeeze(-1)  # [B]
         logits_cvr = head_cvr.squeeze(-1)  # [B]

@@ -5,74 +5,32 @@ this file.
 """
 
 import torch
+from graphrec.nn import (
+    FM,
+    MLP,
+    Batch,
+    Dense,
+    Embeddings,
+    Lookup,
+    first_order,
+    initialize,
+)
+from graphrec.nn import functions as fn
 from torch import Tensor, nn
 
-from graphrec.nn import FM, MLP, Batch, Dense, Embeddings, Lookup, Table, initialize
-from graphrec.nn import functions as F
-
-TABLES = [
-    Table("age_level", rows=9, dim=16),
-    Table("brand", rows=2001, dim=16),
-    Table("category", rows=201, dim=16),
-    Table("city", rows=401, dim=16),
-    Table("device", rows=5, dim=16),
-    Table("gender", rows=4, dim=16),
-    Table("hour", rows=25, dim=16),
-    Table("item_id", rows=10_001, dim=16),
-    Table("tags", rows=51, dim=16),
-    Table("user_id", rows=20_001, dim=16),
-]
-LOOKUPS = [
-    Lookup("age_level", table="age_level"),
-    Lookup("brand", table="brand"),
-    Lookup("category", table="category"),
-    Lookup("city", table="city"),
-    Lookup("device", table="device"),
-    Lookup("gender", table="gender"),
-    Lookup("hour", table="hour"),
-    Lookup("item_id", table="item_id"),
+COLUMNS = [
+    Lookup("age_level", rows=9, dim=16),
+    Lookup("brand", rows=2001, dim=16),
+    Lookup("category", rows=201, dim=16),
+    Lookup("city", rows=401, dim=16),
+    Lookup("device", rows=5, dim=16),
+    Lookup("gender", rows=4, dim=16),
+    Lookup("hour", rows=25, dim=16),
+    Lookup("item_id", rows=10_001, dim=16),
     Dense("price", dim=16),
-    Lookup("tags", table="tags", pool="mean"),
-    Lookup("user_id", table="user_id"),
+    Lookup("tags", rows=51, dim=16, pool="mean"),
+    Lookup("user_id", rows=20_001, dim=16),
 ]
-FIRST_ORDER_TABLES = [
-    Table("age_level", rows=9, dim=1, init="zeros"),
-    Table("brand", rows=2001, dim=1, init="zeros"),
-    Table("category", rows=201, dim=1, init="zeros"),
-    Table("city", rows=401, dim=1, init="zeros"),
-    Table("device", rows=5, dim=1, init="zeros"),
-    Table("gender", rows=4, dim=1, init="zeros"),
-    Table("hour", rows=25, dim=1, init="zeros"),
-    Table("item_id", rows=10_001, dim=1, init="zeros"),
-    Table("tags", rows=51, dim=1, init="zeros"),
-    Table("user_id", rows=20_001, dim=1, init="zeros"),
-]
-FIRST_ORDER = [
-    Lookup("age_level", table="age_level"),
-    Lookup("brand", table="brand"),
-    Lookup("category", table="category"),
-    Lookup("city", table="city"),
-    Lookup("device", table="device"),
-    Lookup("gender", table="gender"),
-    Lookup("hour", table="hour"),
-    Lookup("item_id", table="item_id"),
-    Dense("price", dim=1, init="zeros"),
-    Lookup("tags", table="tags", pool="mean"),
-    Lookup("user_id", table="user_id"),
-]
-ALL = (
-    "age_level",
-    "brand",
-    "category",
-    "city",
-    "device",
-    "gender",
-    "hour",
-    "item_id",
-    "price",
-    "tags",
-    "user_id",
-)
 
 
 class Deepfm(nn.Module):
@@ -80,23 +38,21 @@ class Deepfm(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # 11 columns, 10 tables
-        self.embeddings = Embeddings(TABLES, LOOKUPS, draw=False)
-        # one weight per value
-        self.first_order = Embeddings(FIRST_ORDER_TABLES, FIRST_ORDER, draw=False)
-        self.deep = MLP(in_features=176, hidden=[256, 128], out=1)  # recipe:8
+        self.embeddings = Embeddings(COLUMNS)  # 11 columns, 10 tables
+        self.first_order = Embeddings(first_order(COLUMNS))  # one weight per value
         self.fm = FM()  # recipe:7
+        self.deep = MLP(in_features=176, hidden=[256, 128], out=1)  # recipe:8
         initialize(self, seed=7)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         embedded = self.embeddings(batch.features)
         first = self.first_order(batch.features, like=embedded)
-        all_ = embedded.concat(ALL)  # [B, 176]
-        all_fields = embedded.stack(ALL)  # [B, 11, 16]
-        all_linear = first.stack(ALL).sum(1)  # [B, 1]
-        deep = self.deep(all_)  # [B, 1]
+        all_fields = embedded.stack()  # [B, 11, 16]
         fm = self.fm(all_fields)  # [B, 16]
-        logit_click = all_linear + F.sum(fm) + deep  # [B, 1]
+        all_ = embedded.concat()  # [B, 176]
+        deep = self.deep(all_)  # [B, 1]
+        all_linear = first.sum()  # [B, 1]
+        logit_click = all_linear + fn.sum(fm) + deep  # [B, 1]
         logits = logit_click.squeeze(-1)  # [B]
         return {
             "logits": logits,

@@ -8,8 +8,6 @@ recipe, not this file.
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
-
 from graphrec.nn import (
     DIN,
     FIT,
@@ -20,159 +18,51 @@ from graphrec.nn import (
     Lookup,
     MMoE,
     Pooling,
-    Table,
     initialize,
 )
-from graphrec.nn import functions as F
+from graphrec.nn import functions as fn
+from torch import Tensor, nn
 
-TABLES = [
-    Table("age_days", rows=31, dim=16),
-    Table("author_id", rows=FIT, dim=16),
-    Table("duration_s", rows=31, dim=16),
-    Table("fans_user_num", rows=31, dim=16),
-    Table("fans_user_num_range", rows=FIT, dim=16),
-    Table("follow_user_num", rows=31, dim=16),
-    Table("follow_user_num_range", rows=FIT, dim=16),
-    Table("friend_user_num", rows=31, dim=16),
-    Table("friend_user_num_range", rows=FIT, dim=16),
-    Table("height", rows=31, dim=16),
-    Table("hour", rows=FIT, dim=16),
-    Table("is_live_streamer", rows=FIT, dim=16),
-    Table("is_lowactive_period", rows=FIT, dim=16),
-    Table("is_video_author", rows=FIT, dim=16),
-    Table("music_id", rows=FIT, dim=16),
-    Table("music_type", rows=FIT, dim=16),
-    Table("onehot_feat0", rows=FIT, dim=16),
-    Table("onehot_feat1", rows=FIT, dim=16),
-    Table("onehot_feat10", rows=FIT, dim=16),
-    Table("onehot_feat11", rows=FIT, dim=16),
-    Table("onehot_feat12", rows=FIT, dim=16),
-    Table("onehot_feat13", rows=FIT, dim=16),
-    Table("onehot_feat14", rows=FIT, dim=16),
-    Table("onehot_feat15", rows=FIT, dim=16),
-    Table("onehot_feat16", rows=FIT, dim=16),
-    Table("onehot_feat17", rows=FIT, dim=16),
-    Table("onehot_feat2", rows=FIT, dim=16),
-    Table("onehot_feat3", rows=FIT, dim=16),
-    Table("onehot_feat4", rows=FIT, dim=16),
-    Table("onehot_feat5", rows=FIT, dim=16),
-    Table("onehot_feat6", rows=FIT, dim=16),
-    Table("onehot_feat7", rows=FIT, dim=16),
-    Table("onehot_feat8", rows=FIT, dim=16),
-    Table("onehot_feat9", rows=FIT, dim=16),
-    Table("register_days", rows=31, dim=16),
-    Table("register_days_range", rows=FIT, dim=16),
-    Table("tab", rows=FIT, dim=16),
-    Table("tags", rows=FIT, dim=16),
-    Table("upload_type", rows=FIT, dim=16),
-    Table("user_active_degree", rows=FIT, dim=16),
-    Table("user_id", rows=FIT, dim=16),
-    Table("video_id", rows=FIT, dim=16),
-    Table("video_type", rows=FIT, dim=16),
-    Table("width", rows=31, dim=16),
-]
-LOOKUPS = [
-    Lookup("age_days", table="age_days"),
-    Lookup("author_id", table="author_id"),
-    Lookup("duration_s", table="duration_s"),
-    Lookup("fans_user_num", table="fans_user_num"),
-    Lookup("fans_user_num_range", table="fans_user_num_range"),
-    Lookup("follow_user_num", table="follow_user_num"),
-    Lookup("follow_user_num_range", table="follow_user_num_range"),
-    Lookup("friend_user_num", table="friend_user_num"),
-    Lookup("friend_user_num_range", table="friend_user_num_range"),
-    Lookup("height", table="height"),
-    Lookup("hour", table="hour"),
-    Lookup("is_live_streamer", table="is_live_streamer"),
-    Lookup("is_lowactive_period", table="is_lowactive_period"),
-    Lookup("is_video_author", table="is_video_author"),
+COLUMNS = [
+    *Lookup.each(
+        "age_days",
+        "duration_s",
+        "fans_user_num",
+        "follow_user_num",
+        "friend_user_num",
+        "height",
+        "register_days",
+        "width",
+        rows=31,
+        dim=16,
+    ),
+    *Lookup.each(
+        "author_id",
+        "fans_user_num_range",
+        "follow_user_num_range",
+        "friend_user_num_range",
+        "hour",
+        "is_live_streamer",
+        "is_lowactive_period",
+        "is_video_author",
+        "music_id",
+        "music_type",
+        "onehot_feat0..onehot_feat17",
+        "register_days_range",
+        "tab",
+        "upload_type",
+        "user_active_degree",
+        "user_id",
+        "video_id",
+        "video_type",
+        rows=FIT,
+        dim=16,
+    ),
     Lookup("liked.video_id", table="video_id", sequence=True),
-    Lookup("music_id", table="music_id"),
-    Lookup("music_type", table="music_type"),
-    Lookup("onehot_feat0", table="onehot_feat0"),
-    Lookup("onehot_feat1", table="onehot_feat1"),
-    Lookup("onehot_feat10", table="onehot_feat10"),
-    Lookup("onehot_feat11", table="onehot_feat11"),
-    Lookup("onehot_feat12", table="onehot_feat12"),
-    Lookup("onehot_feat13", table="onehot_feat13"),
-    Lookup("onehot_feat14", table="onehot_feat14"),
-    Lookup("onehot_feat15", table="onehot_feat15"),
-    Lookup("onehot_feat16", table="onehot_feat16"),
-    Lookup("onehot_feat17", table="onehot_feat17"),
-    Lookup("onehot_feat2", table="onehot_feat2"),
-    Lookup("onehot_feat3", table="onehot_feat3"),
-    Lookup("onehot_feat4", table="onehot_feat4"),
-    Lookup("onehot_feat5", table="onehot_feat5"),
-    Lookup("onehot_feat6", table="onehot_feat6"),
-    Lookup("onehot_feat7", table="onehot_feat7"),
-    Lookup("onehot_feat8", table="onehot_feat8"),
-    Lookup("onehot_feat9", table="onehot_feat9"),
-    Lookup("register_days", table="register_days"),
-    Lookup("register_days_range", table="register_days_range"),
     Lookup("shown.video_id", table="video_id", sequence=True),
-    Lookup("tab", table="tab"),
-    Lookup("tags", table="tags", pool="mean"),
-    Lookup("upload_type", table="upload_type"),
-    Lookup("user_active_degree", table="user_active_degree"),
-    Lookup("user_id", table="user_id"),
-    Lookup("video_id", table="video_id"),
-    Lookup("video_type", table="video_type"),
     Lookup("viewed.video_id", table="video_id", sequence=True),
-    Lookup("width", table="width"),
+    Lookup("tags", rows=FIT, dim=16, pool="mean"),
 ]
-ALL = (
-    "age_days",
-    "author_id",
-    "duration_s",
-    "fans_user_num",
-    "fans_user_num_range",
-    "follow_user_num",
-    "follow_user_num_range",
-    "friend_user_num",
-    "friend_user_num_range",
-    "height",
-    "hour",
-    "is_live_streamer",
-    "is_lowactive_period",
-    "is_video_author",
-    "music_id",
-    "music_type",
-    "onehot_feat0",
-    "onehot_feat1",
-    "onehot_feat10",
-    "onehot_feat11",
-    "onehot_feat12",
-    "onehot_feat13",
-    "onehot_feat14",
-    "onehot_feat15",
-    "onehot_feat16",
-    "onehot_feat17",
-    "onehot_feat2",
-    "onehot_feat3",
-    "onehot_feat4",
-    "onehot_feat5",
-    "onehot_feat6",
-    "onehot_feat7",
-    "onehot_feat8",
-    "onehot_feat9",
-    "register_days",
-    "register_days_range",
-    "tab",
-    "tags",
-    "upload_type",
-    "user_active_degree",
-    "user_id",
-    "video_id",
-    "video_type",
-    "width",
-)
-LIKED = ("liked.video_id",)
-SHOWN = ("shown.video_id",)
-SHOWN_BEFORE_QUERY = ("video_id",)
-SHOWN_BEFORE_KEYS = ("shown.video_id",)
-VIEWED = ("viewed.video_id",)
-VIEWED_BEFORE_QUERY = ("video_id",)
-VIEWED_BEFORE_KEYS = ("viewed.video_id",)
 
 
 class KuairandMmoeDin(nn.Module):
@@ -181,52 +71,53 @@ class KuairandMmoeDin(nn.Module):
     def __init__(self, rows: Mapping[str, int]) -> None:
         """`rows`: number of rows of each table fitted to data."""
         super().__init__()
-        # 47 columns, 44 tables
-        self.embeddings = Embeddings(TABLES, LOOKUPS, rows, draw=False)
+        self.embeddings = Embeddings(COLUMNS, rows=rows)  # 47 columns, 44 tables
+        self.exposure = DIN(
+            query_features=16, key_features=16, hidden=[64]
+        )  # recipe:26
+        self.interest = DIN(
+            query_features=16, key_features=16, hidden=[64]
+        )  # recipe:27
         self.likes = Pooling()  # recipe:28
-        # recipe:26
-        self.exposure = DIN(query_features=16, key_features=16, hidden=[64])
-        # recipe:27
-        self.interest = DIN(query_features=16, key_features=16, hidden=[64])
-        self.experts = MMoE(  # recipe:30
+        self.experts = MMoE(
             in_features=755,
             experts=4,
             hidden=[128, 64],
             gates=["is_click", "is_like", "long_view"],
-        )
+        )  # recipe:30
         self.tower_is_click = MLP(in_features=64, hidden=[32])  # recipe:31
-        self.head_is_click = Linear(in_features=32, out=1)  # recipe:33
         self.tower_is_like = MLP(in_features=64, hidden=[32])  # recipe:31
-        self.head_is_like = Linear(in_features=32, out=1)  # recipe:35
         self.tower_long_view = MLP(in_features=64, hidden=[32])  # recipe:31
+        self.head_is_click = Linear(in_features=32, out=1)  # recipe:33
+        self.head_is_like = Linear(in_features=32, out=1)  # recipe:35
         self.head_long_view = Linear(in_features=32, out=1)  # recipe:34
         initialize(self, seed=0)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         embedded = self.embeddings(batch.features)
-        all_ = embedded.concat(ALL)  # [B, 704]
-        liked_keys = embedded.sequence(LIKED)  # [B, L, 16]
-        liked_length = embedded.length(LIKED).unsqueeze(1)  # [B, 1]
-        likes = self.likes(liked_keys)  # [B, 16]
-        shown_length = embedded.length(SHOWN).unsqueeze(1)  # [B, 1]
-        shown_before_keys = embedded.sequence(SHOWN_BEFORE_KEYS)  # [B, L, 16]
-        shown_before_query = embedded.concat(SHOWN_BEFORE_QUERY)  # [B, 16]
+        shown_before_query = embedded.concat(["video_id"])  # [B, 16]
+        shown_before_keys = embedded.sequence("shown")  # Jagged [T, 16]
         exposure = self.exposure(shown_before_query, shown_before_keys)  # [B, 16]
-        viewed_length = embedded.length(VIEWED).unsqueeze(1)  # [B, 1]
-        # [B, 3]
-        activity = F.log1p(F.concat(shown_length, viewed_length, liked_length))
-        viewed_before_keys = embedded.sequence(VIEWED_BEFORE_KEYS)  # [B, L, 16]
-        viewed_before_query = embedded.concat(VIEWED_BEFORE_QUERY)  # [B, 16]
+        viewed_before_query = embedded.concat(["video_id"])  # [B, 16]
+        viewed_before_keys = embedded.sequence("viewed")  # Jagged [T, 16]
         interest = self.interest(viewed_before_query, viewed_before_keys)  # [B, 16]
-        # [B, 64] each
+        liked_keys = embedded.sequence("liked")  # Jagged [T, 16]
+        likes = self.likes(liked_keys)  # [B, 16]
+        shown_length = embedded.steps("shown")  # [B, 1]
+        viewed_length = embedded.steps("viewed")  # [B, 1]
+        liked_length = embedded.steps("liked")  # [B, 1]
+        activity = fn.log1p(
+            fn.concat(shown_length, viewed_length, liked_length)
+        )  # [B, 3]
+        all_ = embedded.concat()  # [B, 704]
         experts_is_click, experts_is_like, experts_long_view = self.experts(
-            F.concat(all_, exposure, interest, likes, activity),
-        )
+            fn.concat(all_, exposure, interest, likes, activity)
+        )  # [B, 64] each
         tower_is_click = self.tower_is_click(experts_is_click)  # [B, 32]
-        head_is_click = self.head_is_click(tower_is_click)  # [B, 1]
         tower_is_like = self.tower_is_like(experts_is_like)  # [B, 32]
-        head_is_like = self.head_is_like(tower_is_like)  # [B, 1]
         tower_long_view = self.tower_long_view(experts_long_view)  # [B, 32]
+        head_is_click = self.head_is_click(tower_is_click)  # [B, 1]
+        head_is_like = self.head_is_like(tower_is_like)  # [B, 1]
         head_long_view = self.head_long_view(tower_long_view)  # [B, 1]
         logits_is_click = head_is_click.squeeze(-1)  # [B]
         logits_is_like = head_is_like.squeeze(-1)  # [B]

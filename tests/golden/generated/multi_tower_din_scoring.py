@@ -5,53 +5,27 @@ recipe, not this file.
 """
 
 import torch
+from graphrec.nn import DIN, MLP, Batch, Dense, Embeddings, Linear, Lookup, initialize
+from graphrec.nn import functions as fn
 from torch import Tensor, nn
 
-from graphrec.nn import (
-    DIN,
-    MLP,
-    Batch,
-    Dense,
-    Embeddings,
-    Linear,
-    Lookup,
-    Table,
-    initialize,
-)
-from graphrec.nn import functions as F
-
-TABLES = [
-    Table("age_level", rows=9, dim=16),
-    Table("brand", rows=2001, dim=16),
-    Table("category", rows=201, dim=16),
-    Table("city", rows=401, dim=16),
-    Table("device", rows=5, dim=16),
-    Table("gender", rows=4, dim=16),
-    Table("hour", rows=25, dim=16),
-    Table("item_id", rows=10_001, dim=16),
-    Table("tags", rows=51, dim=16),
-    Table("user_id", rows=20_001, dim=16),
-]
-LOOKUPS = [
-    Lookup("age_level", table="age_level"),
-    Lookup("brand", table="brand"),
-    Lookup("category", table="category"),
-    Lookup("city", table="city"),
+COLUMNS = [
+    Lookup("age_level", rows=9, dim=16),
+    Lookup("brand", rows=2001, dim=16),
+    Lookup("category", rows=201, dim=16),
+    Lookup("city", rows=401, dim=16),
     Lookup("clicked.category", table="category", sequence=True),
     Lookup("clicked.item_id", table="item_id", sequence=True),
-    Lookup("device", table="device"),
-    Lookup("gender", table="gender"),
-    Lookup("hour", table="hour"),
-    Lookup("item_id", table="item_id"),
+    Lookup("device", rows=5, dim=16),
+    Lookup("gender", rows=4, dim=16),
+    Lookup("hour", rows=25, dim=16),
+    Lookup("item_id", rows=10_001, dim=16),
     Dense("price", dim=16),
-    Lookup("tags", table="tags", pool="mean"),
-    Lookup("user_id", table="user_id"),
+    Lookup("tags", rows=51, dim=16, pool="mean"),
+    Lookup("user_id", rows=20_001, dim=16),
 ]
-CONTEXT = ("device", "hour")
-HISTORY_QUERY = ("category", "item_id")
-HISTORY_KEYS = ("clicked.category", "clicked.item_id")
-ITEM = ("brand", "category", "item_id", "price", "tags")
-USER = ("age_level", "city", "gender", "user_id")
+USER = ["age_level", "city", "gender", "user_id"]
+ITEM = ["brand", "category", "item_id", "price", "tags"]
 
 
 class MultiTowerDin(nn.Module):
@@ -59,27 +33,27 @@ class MultiTowerDin(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # 13 columns, 10 tables
-        self.embeddings = Embeddings(TABLES, LOOKUPS, draw=False)
-        # recipe:13
-        self.interest = DIN(query_features=32, key_features=32, hidden=[64, 32])
-        self.item_tower = MLP(in_features=80, hidden=[128, 64])  # recipe:12
+        self.embeddings = Embeddings(COLUMNS)  # 13 columns, 10 tables
         self.user_tower = MLP(in_features=96, hidden=[128, 64])  # recipe:11
+        self.item_tower = MLP(in_features=80, hidden=[128, 64])  # recipe:12
+        self.interest = DIN(
+            query_features=32, key_features=32, hidden=[64, 32]
+        )  # recipe:13
         self.final = MLP(in_features=160, hidden=[64])  # recipe:14
         self.head_click = Linear(in_features=64, out=1)  # recipe:16
         initialize(self, seed=7)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         embedded = self.embeddings(batch.features)
-        context = embedded.concat(CONTEXT)  # [B, 32]
-        history_keys = embedded.sequence(HISTORY_KEYS)  # [B, L, 32]
-        history_query = embedded.concat(HISTORY_QUERY)  # [B, 32]
-        interest = self.interest(history_query, history_keys)  # [B, 32]
+        user = embedded.concat(USER)  # [B, 64]
+        context = embedded.concat(["device", "hour"])  # [B, 32]
+        user_tower = self.user_tower(fn.concat(user, context))  # [B, 64]
         item = embedded.concat(ITEM)  # [B, 80]
         item_tower = self.item_tower(item)  # [B, 64]
-        user = embedded.concat(USER)  # [B, 64]
-        user_tower = self.user_tower(F.concat(user, context))  # [B, 64]
-        final = self.final(F.concat(user_tower, item_tower, interest))  # [B, 64]
+        history_query = embedded.concat(["category", "item_id"])  # [B, 32]
+        history_keys = embedded.sequence("clicked")  # Jagged [T, 32]
+        interest = self.interest(history_query, history_keys)  # [B, 32]
+        final = self.final(fn.concat(user_tower, item_tower, interest))  # [B, 64]
         head_click = self.head_click(final)  # [B, 1]
         logits = head_click.squeeze(-1)  # [B]
         return {
@@ -89,17 +63,18 @@ class MultiTowerDin(nn.Module):
 
     def score(self, request: Batch, candidates: Batch) -> dict[str, Tensor]:
         """The predictions of `forward` for the B candidates of one request."""
-        asked = self.embeddings(F.one_row(request), partial=True)
-        embedded = self.embeddings(candidates.features, partial=True)
-        context = asked.concat(CONTEXT)  # [1, 32]
-        history_keys = asked.sequence(HISTORY_KEYS)  # [1, L, 32]
-        history_query = embedded.concat(HISTORY_QUERY)  # [B, 32]
-        interest = self.interest(history_query, history_keys)  # [B, 32]
-        item = embedded.concat(ITEM)  # [B, 80]
+        request_embedded = self.embeddings(fn.one_row(request), partial=True)
+        candidate_embedded = self.embeddings(candidates.features, partial=True)
+        user = request_embedded.concat(USER)  # [1, 64]
+        context = request_embedded.concat(["device", "hour"])  # [1, 32]
+        user_tower = self.user_tower(fn.concat(user, context))  # [1, 64]
+        item = candidate_embedded.concat(ITEM)  # [B, 80]
         item_tower = self.item_tower(item)  # [B, 64]
-        user = asked.concat(USER)  # [1, 64]
-        user_tower = self.user_tower(F.concat(user, context))  # [1, 64]
-        final = self.final(F.beside(user_tower, item_tower, interest))  # [B, 64]
+        history_query = candidate_embedded.concat(["category", "item_id"])  # [B, 32]
+        history_keys = request_embedded.sequence("clicked")  # Jagged [T, 32]
+        interest = self.interest(history_query, history_keys)  # [B, 32]
+        final_x = fn.beside(user_tower, item_tower, interest)  # [1|B, 160]
+        final = self.final(final_x)  # [B, 64]
         head_click = self.head_click(final)  # [B, 1]
         logits = head_click.squeeze(-1)  # [B]
         return {

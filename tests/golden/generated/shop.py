@@ -5,8 +5,6 @@ this file.
 """
 
 import torch
-from torch import Tensor, nn
-
 from graphrec.kernels import TritonMLP
 from graphrec.nn import (
     DIN,
@@ -18,53 +16,26 @@ from graphrec.nn import (
     MaskNet,
     MMoE,
     RelationMLP,
-    Table,
     initialize,
 )
-from graphrec.nn import functions as F
+from graphrec.nn import functions as fn
+from torch import Tensor, nn
 
-TABLES = [
-    Table("age_level", rows=9, dim=16),
-    Table("brand", rows=2001, dim=16),
-    Table("category", rows=201, dim=16),
-    Table("city", rows=401, dim=16),
-    Table("device", rows=5, dim=16),
-    Table("gender", rows=4, dim=16),
-    Table("hour", rows=25, dim=16),
-    Table("item_id", rows=10_001, dim=16),
-    Table("tags", rows=51, dim=16),
-    Table("user_id", rows=20_001, dim=16),
-]
-LOOKUPS = [
-    Lookup("age_level", table="age_level"),
-    Lookup("brand", table="brand"),
-    Lookup("category", table="category"),
-    Lookup("city", table="city"),
+COLUMNS = [
+    Lookup("age_level", rows=9, dim=16),
+    Lookup("brand", rows=2001, dim=16),
+    Lookup("category", rows=201, dim=16),
+    Lookup("city", rows=401, dim=16),
     Lookup("clicked.category", table="category", sequence=True),
     Lookup("clicked.item_id", table="item_id", sequence=True),
-    Lookup("device", table="device"),
-    Lookup("gender", table="gender"),
-    Lookup("hour", table="hour"),
-    Lookup("item_id", table="item_id"),
+    Lookup("device", rows=5, dim=16),
+    Lookup("gender", rows=4, dim=16),
+    Lookup("hour", rows=25, dim=16),
+    Lookup("item_id", rows=10_001, dim=16),
     Dense("price", dim=16),
-    Lookup("tags", table="tags", pool="mean"),
-    Lookup("user_id", table="user_id"),
+    Lookup("tags", rows=51, dim=16, pool="mean"),
+    Lookup("user_id", rows=20_001, dim=16),
 ]
-ALL = (
-    "age_level",
-    "brand",
-    "category",
-    "city",
-    "device",
-    "gender",
-    "hour",
-    "item_id",
-    "price",
-    "tags",
-    "user_id",
-)
-HISTORY_QUERY = ("category", "item_id")
-HISTORY_KEYS = ("clicked.category", "clicked.item_id")
 
 
 class Shop(nn.Module):
@@ -72,46 +43,42 @@ class Shop(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        # 13 columns, 10 tables
-        self.embeddings = Embeddings(TABLES, LOOKUPS, draw=False)
-        # recipe:12
-        self.interest = DIN(query_features=32, key_features=32, hidden=[64, 32])
-        self.mask = MaskNet(  # recipe:13
-            in_features=176,
-            blocks=2,
-            hidden=64,
-            aggregation=128,
-            top=[128],
-        )
-        self.experts = MMoE(  # recipe:14
-            in_features=160,
-            experts=4,
-            hidden=[128, 64],
-            gates=["buy", "click"],
-        )
-        # recipe:15   triton -> torch: CUDA only
-        self.tower_buy = TritonMLP(in_features=64, hidden=[64, 32])
-        # recipe:15   triton -> torch: CUDA only
-        self.tower_click = TritonMLP(in_features=64, hidden=[64, 32])
-        self.head_click = Linear(in_features=32, out=1)  # recipe:17
+        self.embeddings = Embeddings(COLUMNS)  # 13 columns, 10 tables
+        self.interest = DIN(
+            query_features=32, key_features=32, hidden=[64, 32]
+        )  # recipe:12
+        self.mask = MaskNet(
+            in_features=176, blocks=2, hidden=64, aggregation=128, top=[128]
+        )  # recipe:13
+        self.experts = MMoE(
+            in_features=160, experts=4, hidden=[128, 64], gates=["buy", "click"]
+        )  # recipe:14
+        self.tower_buy = TritonMLP(
+            in_features=64, hidden=[64, 32]
+        )  # recipe:15; triton -> torch: CUDA only
+        self.tower_click = TritonMLP(
+            in_features=64, hidden=[64, 32]
+        )  # recipe:15; triton -> torch: CUDA only
         self.rel_buy = RelationMLP(in_features=64, hidden=[32])  # recipe:20
         self.head_buy = Linear(in_features=32, out=1)  # recipe:18
+        self.head_click = Linear(in_features=32, out=1)  # recipe:17
         initialize(self, seed=7)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         embedded = self.embeddings(batch.features)
-        all_ = embedded.concat(ALL)  # [B, 176]
-        history_keys = embedded.sequence(HISTORY_KEYS)  # [B, L, 32]
-        history_query = embedded.concat(HISTORY_QUERY)  # [B, 32]
+        history_query = embedded.concat(["category", "item_id"])  # [B, 32]
+        history_keys = embedded.sequence("clicked")  # Jagged [T, 32]
         interest = self.interest(history_query, history_keys)  # [B, 32]
+        all_ = embedded.concat()  # [B, 176]
         mask = self.mask(all_)  # [B, 128]
-        # [B, 64] each
-        experts_buy, experts_click = self.experts(F.concat(mask, interest))
+        experts_buy, experts_click = self.experts(
+            fn.concat(mask, interest)
+        )  # [B, 64] each
         tower_buy = self.tower_buy(experts_buy)  # [B, 32]
         tower_click = self.tower_click(experts_click)  # [B, 32]
-        head_click = self.head_click(tower_click)  # [B, 1]
-        rel_buy = self.rel_buy(tower_buy, tower_click)  # [B, 32]  buy <- click
+        rel_buy = self.rel_buy(tower_buy, tower_click)  # [B, 32]; buy <- click
         head_buy = self.head_buy(rel_buy)  # [B, 1]
+        head_click = self.head_click(tower_click)  # [B, 1]
         logits_buy = head_buy.squeeze(-1)  # [B]
         logits_click = head_click.squeeze(-1)  # [B]
         return {

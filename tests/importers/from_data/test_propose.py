@@ -16,9 +16,11 @@ import pytest
 from graphrec.compiler.pipeline import check_recipe
 from graphrec.errors import DataError
 from graphrec.importers.from_data import propose
-from graphrec.importers.from_data.label_columns import labels_of, leak
+from graphrec.importers.from_data.label_columns import labels_of
+from graphrec.importers.from_data.leaks import leak
 from graphrec.importers.from_data.profile import profile
 from graphrec.importers.from_data.roles import histories, role_of
+from graphrec.importers.from_data.sides import with_sides
 from graphrec.recipe import read_recipe
 from graphrec.recipe.model import Recipe
 
@@ -62,10 +64,17 @@ def role(name: str, values: Any) -> tuple[str, dict[str, Any], str]:
         ("vip", [True, False] * 600, "id", {"vocab": "fit"}),
         ("thing", [f"t{i}" for i in range(2500)] * 2, "id", {"vocab": "fit(min_count=2)"}),
         ("device_id", np.arange(150_000).repeat(2), "id", {"vocab": "hash(300_000)"}),
-        ("age", rng.integers(18, 80, ROWS), "bucket", {"edges": "quantile(50)"}),
-        ("gain", np.where(rng.random(ROWS) < 0.9, 0, rng.random(ROWS)), "bucket", {"edges": "quantile(50)"}),
-        ("price", rng.lognormal(3, 3, ROWS), "dense", {"transform": "log1p"}),
-        ("temperature", rng.normal(0, 1, ROWS), "dense", {"transform": "zscore"}),
+        ("age", rng.integers(18, 80, ROWS), "bucket", {"edges": "quantile(10)"}),
+        ("gain", np.where(rng.random(ROWS) < 0.9, 0, rng.random(ROWS)), "bucket", {"edges": "quantile(10)"}),
+        ("price", rng.lognormal(3, 3, 30_000), "bucket", {"edges": "quantile(50)"}),
+        ("temperature", rng.normal(0, 1, 7000), "bucket", {"edges": "quantile(20)"}),
+        ("brand", rng.choice(900_000, 3000, replace=False)[rng.integers(0, 3000, 20_000)], "id", {"vocab": "fit(min_count=2)"}),
+        ("x7", rng.choice(900_000, 900, replace=False)[rng.integers(0, 900, 20_000)], "id", {"vocab": "fit"}),
+        ("x7", (rng.lognormal(3, 2, 20_000)).astype(int), "bucket", {"edges": "quantile(50)"}),
+        ("x7", rng.normal(500, 60, 20_000).astype(int), "bucket", {"edges": "quantile(50)"}),
+        ("x7", rng.integers(20, 900, 20_000) * 100, "bucket", {"edges": "quantile(50)"}),
+        ("x7", rng.integers(-300, 300, ROWS), "bucket", {"edges": "quantile(10)"}),
+        ("item_id", [None if x < 20 else float(x) for x in rng.integers(0, 400, ROWS)], "id", {"vocab": "fit"}),
         ("tags", [[1, 2], [3]] * 600, "pooled", {"vocab": "fit", "pool": "mean"}),
         ("genres", ["a|b", "b|c", "c|a", "a|b|c", "b|a", "c|b"] * 200, "id", {"vocab": "fit"}),
         ("vector", [[0.1, 0.2, 0.3]] * 599 + [[1.5, 2.5, 0.1]], "dense", {"width": 3, "transform": "zscore"}),
@@ -82,9 +91,38 @@ def test_texts_of_many_combinations_are_several_values() -> None:
     assert kind == "pooled" and settings["sep"] == "|"
 
 
+@pytest.mark.parametrize("mark", ["|", "^", " ", "\x1d", "\x01", ",", ";"])
+def test_ids_joined_by_a_mark_are_several_values(mark: str) -> None:
+    texts = [mark.join(map(str, rng.integers(100, 400, rng.integers(0, 6)))) for _ in range(600)]
+    kind, settings, _ = role("hist", texts)
+    assert (kind, settings["sep"], settings["vocab"]) == ("pooled", mark, "fit")
+
+
+@pytest.mark.parametrize("mark", [" ", ",", "|"])
+def test_prose_is_one_value(mark: str) -> None:
+    words = [f"{a}{b}" for a in "bcdfg" for b in "aeiou"]
+    texts = [f"{mark} ".join(rng.choice(words, 3)).replace("  ", " ") for _ in range(400)] * 3
+    assert role("title", texts)[0] == "id"
+
+
+def test_weights_inside_the_values_and_filled_up_lists() -> None:
+    pairs = [
+        ",".join(f"t{i}:{rng.random():.2f}" for i in rng.integers(0, 40, 3)) for _ in range(ROWS)
+    ]
+    kind, settings, _ = role("interests", pairs)
+    assert kind == "pooled"
+    assert settings == {"vocab": "fit", "pool": "sum", "sep": ",", "weights": "inside"}
+    filled = [
+        [int(x) for x in rng.integers(1, 90, n)] + [0] * (8 - n) for n in rng.integers(0, 9, ROWS)
+    ]
+    kind, settings, _ = role("clicked", filled)
+    assert kind == "pooled" and settings["pad"] == 0
+
+
 @pytest.mark.parametrize(
     ("name", "values", "why"),
     [
+        ("sample_weight", rng.random(ROWS), "weights of rows"),
         ("same", [3] * ROWS, "always the same"),
         ("gone", pa.nulls(ROWS, pa.int64()), "has no values"),
         ("nothing", pa.nulls(ROWS), "has no values"),
@@ -159,8 +197,33 @@ def test_columns_that_tell_the_label_are_left_out() -> None:
         assert "another outcome" in leak(profile(name, pa.array(rng.random(ROWS))), [label])
     for name in ("follow_user_num", "view_count", "like_rate_7d", "country"):
         assert not leak(profile(name, pa.array(rng.random(ROWS))), [label])
+    (rare,) = labels_of(["y"], {}, {"y": profile("y", pa.array((rng.random(ROWS) < 0.2) * 1))})
+    late = [None if y else x for x, y in zip(rng.random(ROWS), rare.values, strict=True)]
+    assert "tells `y` where it is missing" in leak(profile("closed", pa.array(late)), [rare])
+    refund = np.where((rare.values > 0) & (rng.random(ROWS) < 0.4), rng.random(ROWS), 0.0)
+    assert "has values that only `y` = 1 has" in leak(profile("refund", pa.array(refund)), [rare])
+    often = np.where(rare.values > 0, rng.random(ROWS) < 0.5, rng.random(ROWS) < 0.3) * 1
+    assert not leak(profile("often", pa.array(often)), [rare])
     weak = np.where(rng.random(ROWS) < 0.7, truth, 1 - truth)
     assert not leak(profile("hint", pa.array(weak)), [label])
+
+
+def test_sides_are_told_by_names_and_by_what_repeats() -> None:
+    users, items = rng.integers(0, 60, ROWS), rng.integers(0, 80, ROWS)
+    given = {
+        "user_id": users,
+        "city": users % 7,
+        "item_id": items,
+        "maker": items % 11,
+        "hour": rng.integers(0, 24, ROWS),
+        "user_device": rng.integers(0, 3, ROWS),
+    }
+    columns = {name: profile(name, pa.array(values)) for name, values in given.items()}
+    roles = with_sides([role_of(c) for c in columns.values()], columns, pa.table(given))
+    assert {r.name: r.settings.get("side") for r in roles} == {
+        "user_id": "user", "city": "user", "item_id": "item", "maker": "item", "hour": None,
+        "user_device": "user",
+    }  # fmt: skip
 
 
 # ---- whole recipes ----------------------------------------------------------------------------
@@ -210,7 +273,7 @@ def test_every_kind_of_column_in_one_file_trains(
     )
     recipe, text = proposed(tmp_path / "train.parquet", "click", "buy")
     assert {name: f.type for name, f in recipe.features.items()} == {
-        "item_id": "id", "user": "id", "genres": "id", "vector": "dense", "money": "dense",
+        "item_id": "id", "user": "id", "genres": "id", "vector": "dense", "money": "bucket",
         "portion": "bucket", "vip": "id", "hist_items": "sequence",
     }  # fmt: skip
     assert recipe.data.split is not None and recipe.data.split.eval == "last(2)"
@@ -230,13 +293,15 @@ def test_csv_with_semicolons_and_evaluation_files(tmp_path: Path) -> None:
     for name in ("train.csv", "valid.csv"):
         pcsv.write_csv(table, tmp_path / name, pcsv.WriteOptions(delimiter=";"))
     recipe, text = proposed(tmp_path / "train.csv", "click")
+    assert recipe.train.epochs == 20 and recipe.train.save.best == "click.auc"
     assert recipe.data.sep == ";" and recipe.data.eval[0].endswith("valid.csv")
     assert "early_stop" in text and "fm:" in text
 
 
-def test_without_evaluation_rows_it_says_so(tmp_path: Path) -> None:
+def test_without_evaluation_rows_a_tenth_is_drawn(tmp_path: Path) -> None:
     _, text = proposed(write(tmp_path, "rows.parquet", a=rng.integers(0, 9, ROWS), y=clicks()), "y")
-    assert "# No evaluation rows were found" in text and "epochs: 1" in text
+    assert "# No evaluation rows were found" in text and "split: {random: 0.1}" in text
+    assert "epochs: 20" in text
 
 
 def test_nothing_to_learn_from(tmp_path: Path) -> None:

@@ -95,6 +95,6 @@ def test_vocabulary_files_are_written_beside_the_recipe(
     source.write_text(text.replace("num_buckets: 20", 'vocab_list: ["a", "b"]'), encoding="utf-8")
     (tmp_path / "made").mkdir()
     assert main(["import", str(source), "-O", "made/shop.yaml"]) == 0
-    assert "beside it cate.vocab.txt" in capsys.readouterr().err
+    assert "vocab_list in cate.vocab.txt beside it" in capsys.readouterr().err
     assert (tmp_path / "made" / "cate.vocab.txt").read_text(encoding="utf-8") == "a\nb\n"
     assert main(["check", "made/shop.yaml"]) == 0

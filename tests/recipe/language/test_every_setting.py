@@ -160,6 +160,10 @@ RUN: dict[str, Any] = {
     "data.format": "data.format=parquet",
     "data.sep": "data.sep=';'",
     "data.split.by": ("data.eval=null", "data.split={by: user, eval: last(1)}"),
+    "data.split.random": (
+        "data.eval=null;data.split={by: user, random: 0.3}",
+        "data.split.random=0.6",
+    ),
     "data.split.eval": (
         "data.eval=null;data.split={by: user, eval: last(1)}",
         "data.split.eval=last(2)",

@@ -1,52 +1,25 @@
-"""The intermediate representation: immutable nodes born with their shapes, and views of them.
+"""Graph and node: immutable, born with their shapes, with views derived from the inputs.
 
 Inputs are the truth; everything else (order, ancestors, the networkx view) is derived from them.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from graphrec.blocks.base import Block
 from graphrec.errors import Span
+from graphrec.graph.operations import Arrangement, Group, Lookup, Operation, Ref, Side, Table
+from graphrec.graph.topology import stable_order
 from graphrec.shapes import Shape
 
 if TYPE_CHECKING:
     import networkx
 
-    from graphrec.recipe.expressions import Expression
-
-__all__ = [
-    "Graph",
-    "Group",
-    "KernelChoice",
-    "Lookup",
-    "Node",
-    "Output",
-    "Ref",
-    "Side",
-    "Table",
-    "find_cycle",
-    "topological",
-]
-
-Side = Literal["request", "candidates", "both"]
-"""One row for a request, one row for each candidate, or columns of both kinds side by side."""
-
-
-@dataclass(frozen=True, order=True)
-class Ref:
-    """One output of one node, written `mmoe.ctr`; port `""` is the only output of a plain node."""
-
-    node: str
-    port: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.node}.{self.port}" if self.port else self.node
+__all__ = ["Graph", "KernelChoice", "Node", "Output", "topological"]
 
 
 @dataclass(frozen=True)
@@ -89,52 +62,6 @@ class KernelChoice:
 
 
 @dataclass(frozen=True)
-class Table:
-    """An embedding table: `rows` includes the row for unseen values; None until fitted to data."""
-
-    name: str
-    rows: int | None
-    dim: int
-    init: str = "normal(0.01)"
-    trainable: bool = True
-    dtype: str = "fp32"
-
-
-@dataclass(frozen=True)
-class Lookup:
-    """A column of the batch and how it becomes a vector.
-
-    `kind`: `id` (looked up in `table`; pooled if `pool`), `sequence` (looked up step by step),
-    `dense` (raw numbers), `scaled` (number x learned vector) or `autodis`. `side` is `request`
-    where all candidates of a request have one value of it, else `candidates`.
-    """
-
-    column: str
-    kind: Literal["id", "sequence", "dense", "dense_sequence", "scaled", "autodis"]
-    dim: int
-    table: str | None = None
-    pool: str | None = None
-    width: int = 1
-    options: Mapping[str, Any] = field(default_factory=dict)
-    side: Side = "candidates"
-
-
-@dataclass(frozen=True)
-class Group:
-    """What a source node offers: the columns of a feature group, or a query paired with a sequence.
-
-    `features` are the columns of a feature group in their order. For a paired group or a plain
-    sequence, `query` are the target's columns and `keys` the sequence's, pair by pair.
-    """
-
-    features: tuple[str, ...] = ()
-    query: tuple[str, ...] = ()
-    keys: tuple[str, ...] = ()
-    sequence: str | None = None
-    regularize: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Node:
     """One use of a block, an expression, or a feature group.
 
@@ -144,7 +71,7 @@ class Node:
     """
 
     name: str
-    op: Block | Expression | Group
+    op: Operation
     inputs: Mapping[str, Ref | tuple[Ref, ...]]
     outputs: Mapping[str, Shape]
     role: Literal["group", "block", "expression", "head", "relation"] = "block"
@@ -167,6 +94,8 @@ class Node:
         """What the node is, for people: the block's name, `expression` or `group`."""
         if isinstance(self.op, Block):
             return self.op.block_name
+        if isinstance(self.op, Arrangement):
+            return self.op.text
         return "group" if isinstance(self.op, Group) else "expression"
 
     @property
@@ -201,8 +130,9 @@ class Graph:
     """A whole model: nodes in topological order, the tables they read, and the tasks' outputs.
 
     `exports` are further outputs that the module returns, under their own names. `table_kernels`
-    are those of `embeddings` and `first_order`, once chosen. `sides` says, for inference on a model
-    of two sides, which outputs are the same for all candidates of a request.
+    are those of `embeddings` and `first_order`, once chosen. For inference on a model of two sides,
+    `sides` says which outputs are the same for all candidates of a request, and `scoring` is the
+    graph rewritten to compute these once.
     """
 
     name: str
@@ -218,6 +148,7 @@ class Graph:
     description: str = ""
     seed: int = 0
     sides: Mapping[Ref, Side] = field(default_factory=dict)
+    scoring: Graph | None = None
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
@@ -239,7 +170,7 @@ class Graph:
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """The same graph with other nodes, put in order."""
-        return replace(self, nodes=topological(tuple(nodes)))
+        return replace(self, nodes=topological(nodes))
 
     @cached_property
     def dag(self) -> networkx.MultiDiGraph:
@@ -255,7 +186,7 @@ class Graph:
         return view
 
     def order(self) -> tuple[str, ...]:
-        """Names in lexicographic topological order."""
+        """Names in topological order: as the recipe has them, but for what would come too late."""
         return tuple(node.name for node in self.nodes)
 
     def needed(self) -> set[str]:
@@ -274,52 +205,9 @@ class Graph:
         return found
 
 
-def topological(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
-    """The nodes in lexicographic topological order; ties and independents go by name.
-
-    The inputs must form no cycle (see `find_cycle`).
-    """
+def topological(nodes: Iterable[Node]) -> tuple[Node, ...]:
+    """The nodes in their given order, except that what a node reads stands before it."""
     by_name = {node.name: node for node in nodes}
-    waiting = {node.name: {ref.node for _, ref in node.refs()} & by_name.keys() for node in nodes}
-    # A stack is computed at once: all its members wait for the inputs of all.
-    stacks = {node.kernel.stack for node in nodes if node.kernel and node.kernel.stack}
-    for stack in stacks:
-        members = [name for name in stack if name in by_name]
-        sources = {source for name in members for source in waiting[name]}
-        waiting.update((name, set(sources)) for name in members)
-    readers: dict[str, list[str]] = {name: [] for name in by_name}
-    for name, sources in waiting.items():
-        for source in sources:
-            readers[source].append(name)
-    ready = [name for name, sources in waiting.items() if not sources]
-    heapq.heapify(ready)
-    ordered = []
-    while ready:
-        name = heapq.heappop(ready)
-        ordered.append(by_name[name])
-        for reader in readers[name]:
-            waiting[reader].discard(name)
-            if not waiting[reader]:
-                heapq.heappush(ready, reader)
-    assert len(ordered) == len(nodes), "cycles are reported before nodes are ordered"
-    return tuple(ordered)
-
-
-def find_cycle(edges: Mapping[str, Iterable[str]]) -> list[str] | None:
-    """A cycle in `name -> names it reads`, in reading order without the repeat, or None."""
-    left = {name: set(sources) & edges.keys() for name, sources in edges.items()}
-    while done := {name for name, sources in left.items() if not sources}:
-        left = {name: sources - done for name, sources in left.items() if name not in done}
-    if not left:
-        return None  # nearly always: networkx takes longer to import than a recipe to check
-    import networkx
-
-    view = networkx.DiGraph()
-    for name in sorted(edges):
-        view.add_node(name)
-        for source in sorted(set(edges[name])):
-            view.add_edge(name, source)
-    try:
-        return [source for source, _ in networkx.find_cycle(view)]
-    except networkx.NetworkXNoCycle:
-        return None
+    reads = {name: [ref.node for _, ref in node.refs()] for name, node in by_name.items()}
+    stacks = {n.name: n.kernel.stack for n in by_name.values() if n.kernel and n.kernel.stack}
+    return tuple(by_name[name] for name in stable_order(reads, stacks))

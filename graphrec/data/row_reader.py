@@ -1,0 +1,375 @@
+"""Raw values -> the tensors of a model, with numpy and nothing else.
+
+    features = Features.load("bundle")
+    tensors = features([{"user_id": "u7", "price": 9.5, "clicked__item_id": [3, 5]}])
+
+A row is a map from column to a value: text, number, truth value or None (null); a list of them
+where a feature has several values or is a history. A missing column is null where other rows have
+it. The result maps names to arrays: a feature's own name, or `NAME.values` and `NAME.lengths` for
+lists, which lie one after another; the columns of a history share the lengths of its name.
+
+This file is part of graphrec and of every bundle it exports (there it is `features.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from graphrec.data.raw_cells import (
+    BadCell,
+    canonical,
+    equals,
+    id_of,
+    listed,
+    numbers,
+    parted,
+)
+
+__all__ = ["BadCell", "Features", "Table"]
+
+Array = np.ndarray[Any, Any]
+Row = Mapping[str, Any]
+
+_WHOLE = re.compile(r"-?[0-9]+")
+_MEMO = 1 << 17  # values whose rows are remembered, of each table
+_PRIME, _MASK = 0x100000001B3, (1 << 64) - 1
+_START = 0xCBF29CE484222325
+
+
+class Table:
+    """What the rows of an embedding table stand for.
+
+    `kind` is `range` (integers are rows), `hash`, or `listed`: values are searched among `hashes`
+    (sorted; `order` are their rows) and compared with `text[offsets[row]:offsets[row + 1]]`. The
+    last row is for unseen values and null.
+    """
+
+    def __init__(self, kind: str, rows: int, arrays: Mapping[str, Array] | None = None) -> None:
+        self.kind, self.rows = kind, rows
+        self._arrays = arrays or {}
+        self._memo: dict[str | int, int] = {}
+
+    def row(self, value: str | int) -> int:
+        """The row of a text or integer; ValueError where it is illegal."""
+        found = self._memo.get(value)
+        if found is None:
+            found = self._find(canonical(value) if isinstance(value, str) else value)
+            if len(self._memo) >= _MEMO:
+                self._memo.clear()
+            self._memo[value] = found
+        return found
+
+    def _find(self, value: str | int) -> int:
+        if self.kind == "range":
+            if isinstance(value, str):
+                if not _WHOLE.fullmatch(value):
+                    raise ValueError("is not an integer")
+                value = int(value)
+            return value if 0 <= value < self.rows - 1 else self.rows - 1
+        data = str(value).encode()
+        if self.kind == "hash":
+            return hash_bytes(data) % (self.rows - 1)
+        hashes, unseen = self._arrays["hashes"], self.rows - 1
+        place = int(np.searchsorted(hashes, np.uint64(hash_bytes(data)))) if unseen else 0
+        if place >= len(hashes):
+            return unseen
+        row = int(self._arrays["order"][place])
+        first, last = self._arrays["offsets"][row : row + 2]
+        return row if self._arrays["text"][first:last].tobytes() == data else unseen
+
+
+def hash_bytes(data: bytes) -> int:
+    """FNV-1a 64, finished by splitmix64."""
+    value = _START
+    for byte in data:
+        value = (value ^ byte) * _PRIME & _MASK
+    return _finish(value)
+
+
+def _finish(value: int) -> int:
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & _MASK
+    return value ^ value >> 31
+
+
+class Features:
+    """The reader of one model: `columns` of data become arrays, by the `entries` of its features.
+
+    `spec` is what features.json holds, `tables` the tables it names.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], tables: Mapping[str, Table]) -> None:
+        self.entries: list[dict[str, Any]] = list(spec["entries"])
+        self.tables = tables
+        self._nulls = frozenset(["", *spec.get("nulls", ())])
+        self._edges = {e["name"]: np.array(e["edges"]) for e in self.entries if "edges" in e}
+        self._histories: dict[str, list[dict[str, Any]]] = {}
+        for entry in self.entries:
+            if entry.get("form") == "sequence":
+                self._histories.setdefault(entry["sequence"], []).append(entry)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Features:
+        """The reader of a bundle."""
+        spec = json.loads((Path(folder) / "features.json").read_text(encoding="utf-8"))
+        tables = {}
+        for name, table in spec["tables"].items():
+            arrays = None
+            if "file" in table:
+                with np.load(Path(folder) / table["file"], allow_pickle=False) as file:
+                    arrays = {key: file[key] for key in file.files}
+            tables[name] = Table(table["kind"], table["rows"], arrays)
+        return cls(spec, tables)
+
+    def columns(self, side: str | None = None) -> list[str]:
+        """The columns that are read, of one side or all."""
+        found = [c for e in self.entries if side in (None, e["side"]) for c in _columns_of(e)]
+        return sorted(set(found))
+
+    def __call__(self, rows: Sequence[Row], side: str | None = None) -> dict[str, Array]:
+        """The arrays for whole rows; with `side`, of the features of that side alone."""
+        found: dict[str, Array] = {}
+        for entry in self.entries:
+            if side not in (None, entry["side"]):
+                continue
+            if entry["kind"] == "cross":
+                found[entry["name"]] = self._cross(entry, rows)
+            elif entry["form"] == "single":
+                cells = self._cells(rows, entry["column"])
+                found[entry["name"]] = self._values(entry, cells, range(len(cells)))
+            elif entry["form"] == "multi":
+                self._multi(entry, rows, found)
+            elif entry is self._histories[entry["sequence"]][0]:
+                self._history(self._histories[entry["sequence"]], rows, found)
+        return found
+
+    def score(self, request: Row, candidates: Sequence[Row]) -> dict[str, Array]:
+        """The arrays for the candidates of one request; the request's own values count for both."""
+        found = self([request], "request")
+        mine = set(self.columns("request"))
+        wanted = [c for c in self.columns("candidates") if c in request]
+        given = {c: request[c] for c in wanted if c in mine}
+        other = {c: request[c] for c in wanted if c not in mine}
+        if other:
+            known = {name for row in candidates for name in row}
+            given |= {c: value for c, value in other.items() if c not in known}
+        if given:
+            candidates = [{**row, **given} for row in candidates]
+        return found | self(candidates, "candidates")
+
+    # ---- values --------------------------------------------------------------------------------
+
+    def _cells(self, rows: Sequence[Row], column: str) -> list[Any]:
+        try:
+            cells = [row[column] for row in rows]
+        except KeyError:
+            if not any(column in row for row in rows):
+                raise BadCell(0, column, "no row has this column") from None
+            cells = [row.get(column) for row in rows]
+        nulls = self._nulls
+        return [None if type(cell) is str and cell in nulls else cell for cell in cells]
+
+    def _values(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
+        kind = entry["kind"]
+        if kind == "id":
+            return self._ids(entry, cells, places)
+        if kind == "bucket":
+            return self._buckets(entry, cells, places)
+        return self._dense(entry, cells, places)
+
+    def _ids(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
+        table = self.tables[entry["table"]]
+        known, unseen = table.row, table.rows - 1
+        null = unseen if entry["default"] is None else known(str(entry["default"]))
+        out = np.empty(len(cells), np.int64)
+        strict = entry["oov"] == "error"
+        for number, cell in enumerate(cells):
+            if cell is None:
+                out[number] = null
+                continue
+            try:
+                kind = type(cell)
+                out[number] = known(cell if kind is str or kind is int else id_of(cell))
+            except (ValueError, OverflowError) as why:
+                raise BadCell(int(places[number]), entry["column"], f"{cell!r} {why}") from None
+            if strict and out[number] == unseen:
+                why_not = f"{cell!r} is not in the vocabulary of feature `{entry['feature']}`"
+                raise BadCell(int(places[number]), entry["column"], why_not)
+        return out
+
+    def _buckets(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
+        default = entry["default"]
+        values = numbers(cells, 0.0 if default is None else default, entry["column"], places)
+        found = np.searchsorted(self._edges[entry["name"]], values, side="right")
+        if default is None:
+            nulls = [number for number, cell in enumerate(cells) if cell is None]
+            found[nulls] = self.tables[entry["table"]].rows - 1
+        return found.astype(np.int64)
+
+    def _dense(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
+        """Transformed numbers [N, width], float32."""
+        width, column, null = entry["width"], entry["column"], entry["null"]
+        sep = entry.get("inner_sep" if entry["form"] == "sequence" else "sep")
+        if width == 1 and not any(isinstance(cell, list | tuple | str) for cell in cells):
+            values = numbers(cells, null[0], column, places)[:, None]
+        else:
+            flat: list[Any] = []
+            for number, cell in enumerate(cells):
+                several = listed(cell, sep, self._nulls)
+                one = (cell,) if several is None else several
+                one = (None,) * width if cell is None else one
+                if len(one) != width:
+                    raise BadCell(int(places[number]), column, f"{cell!r} has not {width} numbers")
+                flat.extend(one)
+            each = np.repeat(np.asarray(places, np.int64), width)
+            values = numbers(flat, 0.0, column, each).reshape(len(cells), width)
+            missing = np.array([cell is None for cell in flat], bool).reshape(values.shape)
+            values = np.where(missing, null, values)
+        if entry["transform"] == "log1p":
+            values = np.copysign(np.log1p(np.abs(values)), values)
+        elif "shift" in entry:
+            values = (values - np.array(entry["shift"])) * np.array(entry["factor"])
+        with np.errstate(over="ignore"):
+            result = values.astype(np.float32)
+        if not np.isfinite(result).all():
+            place = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
+            why = f"{cells[place]!r} does not fit in 32 bits"
+            raise BadCell(int(places[place]), column, why)
+        return result
+
+    def _cross(self, entry: dict[str, Any], rows: Sequence[Row]) -> Array:
+        size = self.tables[entry["table"]].rows - 1
+        parts = [(part, self._cells(rows, part["column"])) for part in entry["of"]]
+        out = np.empty(len(rows), np.int64)
+        for number in range(len(rows)):
+            value, null = _START, False
+            for part, cells in parts:
+                cell = cells[number]
+                cell = part["default"] if cell is None else cell
+                null |= cell is None
+                try:
+                    mixed = 0 if cell is None else hash_bytes(str(id_of(cell)).encode())
+                except ValueError as why:
+                    raise BadCell(number, part["column"], f"{cell!r} {why}") from None
+                value = _finish((value ^ mixed) * _PRIME & _MASK)
+            out[number] = size if null else value % size
+        return out
+
+    # ---- lists ---------------------------------------------------------------------------------
+
+    def _list(self, entry: dict[str, Any], cell: Any, place: int, column: str = "") -> Any:
+        """The values of a cell; a number is a list of one, but no history."""
+        values = listed(cell, entry.get("sep"), self._nulls, entry.get("nested", False))
+        if values is None and entry["form"] == "multi" and not isinstance(cell, str | dict):
+            return (cell,)
+        if values is None:
+            raise BadCell(place, column or entry["column"], f"{cell!r} is no list")
+        return values
+
+    def _multi(self, entry: dict[str, Any], rows: Sequence[Row], found: dict[str, Array]) -> None:
+        cells, pad = self._cells(rows, entry["column"]), entry.get("pad")
+        beside = self._cells(rows, entry["weights"]) if "weights" in entry else None
+        flat: list[Any] = []
+        weights: list[Any] = []
+        lengths = np.empty(len(cells), np.int64)
+        for place, cell in enumerate(cells):
+            inside = entry.get("inside", False)
+            values = cell if inside and isinstance(cell, dict) else self._list(entry, cell, place)
+            own: Any = None
+            if inside:
+                values, own = parted(values, self._nulls)
+            elif beside is not None:
+                own = self._list(entry, beside[place], place, entry["weights"])
+                if len(own) != len(values):
+                    why = f"has not as many weights as `{entry['column']}` has values"
+                    raise BadCell(place, entry["weights"], why)
+            kept = [n for n, v in enumerate(values) if v is not None and not _is(v, pad)]
+            flat.extend(values[n] for n in kept)
+            weights.extend(own[n] for n in kept if own is not None)
+            lengths[place] = len(kept)
+        places = np.repeat(np.arange(len(cells)), lengths)
+        name = entry["name"]
+        found[f"{name}.lengths"] = lengths
+        found[f"{name}.values"] = self._values(entry, flat, places)
+        if beside is not None or entry.get("inside"):
+            column = entry.get("weights", entry["column"])
+            found[f"{name}.weights"] = numbers(weights, 1.0, column, places).astype(np.float32)
+
+    def _history(
+        self, entries: list[dict[str, Any]], rows: Sequence[Row], found: dict[str, Array]
+    ) -> None:
+        """The columns of a history: steps that are nothing in all of them are none."""
+        columns = []
+        for entry in entries:
+            cells = self._cells(rows, entry["column"])
+            columns.append([self._list(entry, cell, place) for place, cell in enumerate(cells)])
+        alike = all(len({*map(len, row)}) == 1 for row in zip(*columns, strict=True))
+        if alike and not any(_is_whole(e, c) for e, c in zip(entries, columns, strict=True)):
+            columns = _without_gaps(entries, columns)
+        most, keep = entries[0]["max_len"], entries[0]["keep"]
+        lengths: Array | None = None
+        for entry, lists in zip(entries, columns, strict=True):
+            if keep == "last":
+                lists = [values[-most:] if len(values) > most else values for values in lists]
+            else:
+                lists = [values[:most] for values in lists]
+            sizes = np.fromiter(map(len, lists), np.int64, len(lists))
+            if lengths is not None and (odd := np.flatnonzero(sizes != lengths)).size:
+                why = f"has not as many steps as `{entries[0]['column']}`"
+                raise BadCell(int(odd[0]), entry["column"], why)
+            lengths = found[f"{entry['sequence']}.lengths"] = sizes
+            self._steps(entry, [v for values in lists for v in values], sizes, found)
+
+    def _steps(
+        self, entry: dict[str, Any], flat: list[Any], lengths: Array, found: dict[str, Array]
+    ) -> None:
+        name, places = entry["name"], np.repeat(np.arange(len(lengths)), lengths)
+        if entry.get("nested"):
+            steps = []
+            for cell in flat:
+                several = listed(cell, entry.get("inner_sep"), self._nulls)
+                step = (cell,) if several is None else several
+                steps.append([value for value in step if value is not None])
+            inner = np.fromiter(map(len, steps), np.int64, len(steps))
+            found[f"{name}.lengths"] = inner
+            flat, places = [v for values in steps for v in values], np.repeat(places, inner)
+        found[f"{name}.values"] = self._values(entry, flat, places)
+
+
+def _columns_of(entry: Mapping[str, Any]) -> list[str]:
+    if entry["kind"] == "cross":
+        return [part["column"] for part in entry["of"]]
+    return [entry["column"], *([entry["weights"]] if "weights" in entry else [])]
+
+
+def _is(value: Any, pad: Any) -> bool:
+    return pad is not None and equals(value, pad)
+
+
+def _is_whole(entry: Mapping[str, Any], lists: Sequence[Sequence[Any]]) -> bool:
+    """Whether a column of a history has a value at every step."""
+    return entry.get("pad") is None and not any(None in values for values in lists)
+
+
+def _without_gaps(
+    entries: Sequence[Mapping[str, Any]], columns: Sequence[Sequence[Any]]
+) -> list[list[list[Any]]]:
+    kept: list[list[list[Any]]] = [[] for _ in columns]
+    for row in zip(*columns, strict=True):
+        steps = [
+            step
+            for step in zip(*row, strict=True)
+            if any(
+                v is not None and not _is(v, e.get("pad"))
+                for v, e in zip(step, entries, strict=True)
+            )
+        ]
+        for number, lists in enumerate(kept):
+            lists.append([step[number] for step in steps])
+    return kept
