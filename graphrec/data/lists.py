@@ -130,11 +130,8 @@ def values_of(field: Field, array: Any) -> Lists:
 
 
 def given_values(field: Field, lists: Lists) -> Array:
-    """Which values [T] are there: neither null, nor empty lists, nor what fills up lists."""
+    """Which values [T] are there: neither null nor what fills up lists."""
     given = lists.known()
-    if kind_of(lists.values.type).startswith("lists"):
-        lengths = pc.fill_null(pc.list_value_length(lists.values), 0)
-        given = given & (lengths.to_numpy(zero_copy_only=False) > 0)
     return given if field.pad is None else given & ~_equals(lists.values, field.pad)
 
 
@@ -198,7 +195,7 @@ def steps_of(history: Sequence[tuple[Field, Any]]) -> list[Lists]:
     first = every[0]
     # A column without nulls and filling keeps every step.
     whole = any(
-        field.pad is None and not field.nested and not lists.values.null_count
+        field.pad is None and not lists.values.null_count
         for (field, _), lists in zip(history, every, strict=True)
     )
     if not whole and all(np.array_equal(lists.offsets, first.offsets) for lists in every[1:]):

@@ -136,8 +136,8 @@ def as_text(value: Any, sep: str = "|") -> str | None:
         parts = [as_text(part, ";") for part in value]
         if None in parts or (not nested and set("|;[](){}") & set("".join(map(str, parts)))):
             return None
-        if nested and any(part and not text for part, text in zip(value, parts, strict=True)):
-            return None  # a list of one empty value is written like a list of none
+        if nested and "" in parts:
+            return None  # a step without ids is written like no step
         return ("|" if nested else sep).join(map(str, parts))
     if isinstance(value, bytes | dict | tuple) or (isinstance(value, dt.datetime) and value.tzinfo):
         return None
