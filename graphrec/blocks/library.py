@@ -182,7 +182,7 @@ def _import(name: str, asked: str) -> ModuleType:
     # A plugin is somebody's program: whatever it raises is told as its fault, not as ours.
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _fault(asked, f"can't be imported: {type(error).__name__}: {error}") from error
 
 

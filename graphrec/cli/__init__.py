@@ -117,8 +117,13 @@ def _run(words: list[str], console: Console) -> int:
     args.words = words
     try:
         return int(args.act(args, console))
-    except SystemExit as stopped:  # a signal, after the checkpoint is written
-        return int(stopped.code or 0)
+    except SystemExit as stopped:
+        from graphrec.errors import Interrupted
+
+        if isinstance(stopped, Interrupted):
+            return int(stopped.code or 0)
+        # sys.exit() in a plugin's block is its author's mistake, and no end of ours
+        return tell(stopped, console)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -135,7 +140,7 @@ def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> Usag
     return UsageError(f"unrecognized arguments: {' '.join(words)}{hint}", usage)
 
 
-def tell(error: Exception, console: Console) -> int:
+def tell(error: BaseException, console: Console) -> int:
     """Print an error in its form; returns the exit status that goes with it."""
     from graphrec.errors import GraphrecError, Problem, machine_fault
 

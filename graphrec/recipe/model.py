@@ -40,6 +40,7 @@ __all__ = [
     "IdFeature",
     "LabelSpec",
     "Model",
+    "LossTerm",
     "NodeSpec",
     "Origin",
     "PairedGroup",
@@ -225,6 +226,8 @@ class Task(Model):
     """Evaluation metrics."""
     train_metrics: Annotated[tuple[CallText, ...], BeforeValidator(as_tuple)] = ()
     """Decayed metrics shown while training."""
+    when: Annotated[Literal["always", "train"], Later()] = "always"
+    """`train`: only learned from, not computed for inference and export."""
 
 
 _Drop = Annotated[float, Field(ge=0, lt=1)]
@@ -253,6 +256,17 @@ class Relation(Model):
     """true stops the gradient into the parents."""
 
 
+class LossTerm(Model):
+    """A further term of the loss: what the graph computes is minimised, without a label."""
+
+    value: str
+    """Expression, one number a row; also reads `<task>.logit` and `<task>.prob`."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Factor of the mean over the rows."""
+    from_step: Annotated[int, Field(ge=0)] = 0
+    """The first step at which it counts."""
+
+
 class Recipe(Model):
     """A whole recipe in canonical form."""
 
@@ -274,6 +288,8 @@ class Recipe(Model):
     """Nodes: a mapping is a block, a text an expression."""
     tasks: dict[str, Task]
     """Tasks by name."""
+    losses: Annotated[dict[str, LossTerm], Later()] = {}
+    """Further terms of the loss by name, logged under it."""
     relations: Annotated[tuple[Relation, ...], BeforeValidator(as_tuple)] = ()
     """Edges between tasks."""
     kernels: Kernels = Kernels()

@@ -51,6 +51,10 @@ class TaskLosses:
             _TaskLoss(recipe, name) for name, task in sorted(recipe.tasks.items()) if task.loss
         ]
 
+        self._terms = recipe.losses
+        self.step: int | None = None
+        """The step that is made; None counts every term, as evaluation does."""
+
     def keys(self) -> dict[str, dict[str, str]]:
         """Part keys by task and loss name: `{"ctr": {"bce": "bce_ctr"}}`."""
         return {task.name: {loss: loss + task.suffix for loss in task.rows} for task in self._tasks}
@@ -75,9 +79,16 @@ class TaskLosses:
             task.add(predictions, batch, parts, mass, missing, norm)
         for key, value in predictions.items():
             if key.endswith(PENALTY) and value.dim() == 0:
-                parts[key] = value
+                parts[key] = value * self._factor(key.removesuffix(PENALTY))
         total = torch.stack(list(parts.values())).sum() if parts else torch.zeros(())
         return Losses(total, parts, mass, missing)
+
+    def _factor(self, name: str) -> float:
+        """Of a term of the recipe's `losses:`, its weight once it counts; 1 for others."""
+        term = self._terms.get(name)
+        if term is None:
+            return 1.0
+        return term.weight if self.step is None or self.step >= term.from_step else 0.0
 
 
 def compute(recipe: Recipe, predictions: Mapping[str, Tensor], batch: Batch) -> Losses:
