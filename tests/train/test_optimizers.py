@@ -67,7 +67,7 @@ class Shop(nn.Module):
 
     def forward(self, features: dict[str, Tensor | Jagged]) -> Tensor:
         embedded = self.embeddings(features)
-        steps = embedded.sequence(["hist.target"])
+        steps = embedded.sequence("hist")
         history = torch.zeros(steps.num_rows, DIM).index_add(0, steps.rows(), steps.values)
         x = torch.cat([embedded.concat(["b", "f", "p", "q", "tag", "target"]), history], dim=1)
         out: Tensor = self.tower_ctr(x)

@@ -15,6 +15,7 @@ from graphrec.compiler.loader import load
 from graphrec.graph import Graph, Lookup, Table
 from graphrec.nn import Jagged
 from graphrec.nn.embedding import Embeddings
+from graphrec.nn.tables import first_order
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Schedule
 from graphrec.train.optimizers import Optimizers, make_optimizers
@@ -84,9 +85,8 @@ def capped(job: StoreJob) -> tuple[StoreJob, str]:
 
 def make(job: StoreJob, graph: Graph, recipe: Recipe, kernel: str, device: str) -> Store:
     """The collection with its kernel and the recipe's optimizer of tables; `job` is capped."""
-    tables, lookups = _declared(job, graph)
     module = nn.Module()
-    module.embeddings = Embeddings(tables, lookups, kernel=kernel)
+    module.embeddings = Embeddings(_declared(job, graph), kernel=kernel)
     train = recipe.train.model_copy(
         update={"groups": {}, "accumulate": 1, "clip": None, "schedule": Schedule()}
     )
@@ -95,14 +95,19 @@ def make(job: StoreJob, graph: Graph, recipe: Recipe, kernel: str, device: str) 
     return Store(module, make_optimizers(module, plain), _columns(job))
 
 
-def _declared(job: StoreJob, graph: Graph) -> tuple[Any, Any]:
+def _declared(job: StoreJob, graph: Graph) -> list[Any]:
     """Tables and columns as generated code declares them."""
+    rows = {table.name: table.rows for table in job.tables}
     first = job.nodes[0] == "first_order"
-    sized = {"first_order_tables" if first else "tables": job.tables}
-    fixed = replace(graph, **sized)  # type: ignore[arg-type]
-    made = sys.modules[load(lower(fixed, recipe_hash="", version="")).__module__]
-    names = ("FIRST_ORDER_TABLES", "FIRST_ORDER") if first else ("TABLES", "LOOKUPS")
-    return tuple(getattr(made, name) for name in names)
+    sized = tuple(replace(t, rows=rows.get(t.name, t.rows or FITTED)) for t in graph.tables)
+    small = {"tables": sized, "first_order_tables": job.tables} if first else {"tables": job.tables}
+    fixed = replace(graph, **small)  # type: ignore[arg-type]
+    generated = sys.modules[load(lower(fixed, recipe_hash="", version="")).__module__]
+    if not first:
+        return list(generated.COLUMNS)
+    own = getattr(generated, "FIRST_ORDER", None)
+    names = [lookup.column for lookup in graph.first_order]
+    return list(own or first_order(generated.COLUMNS, names, graph.first_order[0].dim))
 
 
 def _columns(job: StoreJob) -> tuple[tuple[str, ...], ...]:
