@@ -8,8 +8,9 @@ run.score({"user_id": 7, "hour": 20, "clicked__item_id": [3, 5], ...},
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from graphrec.blocks.library import BUILTIN, Library
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import Encoder
+from graphrec.data.raw_cells import BadCell
+from graphrec.data.row_batch import batch_of
+from graphrec.data.row_spec import row_features
 from graphrec.errors import DataError, Problem
 from graphrec.graph import Graph
 from graphrec.nn import Batch, prepare
@@ -51,6 +55,8 @@ class Served:
         whole = trained.encoder.only(keys["request"] | keys["candidates"])
         self._encoders: dict[str | None, Encoder] = {None: whole}
         self._encoders |= {side: whole.only(found) for side, found in keys.items()}
+        sides = {column: side for side, found in keys.items() for column in found}
+        self._reader = row_features(whole, sides)
 
     def __repr__(self) -> str:
         return f"graphrec.Served({self.trained.checkpoint.folder})"
@@ -83,6 +89,9 @@ class Served:
         """
         if side not in self._encoders:
             raise ValueError(f"no side {side!r}: request, candidates, or None for whole rows")
+        if _are_maps(rows):
+            with suppress(BadCell):  # found again, and told in full, on the way through Arrow
+                return self._batch(self._reader(rows, side), side)
         encoder = self._encoders[side]
         return encoder.encode(_table(rows, encoder.plan.columns)).to(self.trained.device)
 
@@ -105,6 +114,12 @@ class Served:
                 f"recipe {self.recipe.name} can't score candidates: some features need"
                 " `side: user` or `side: context`, and others none or `side: item`; use predict"
             )
+        call: Callable[..., Any] = getattr(self.module, method)
+        if isinstance(request, Mapping) and _are_maps(candidates):
+            with suppress(BadCell):
+                arrays = self._reader.score(request, candidates)
+                sides: tuple[_Side, _Side] = ("request", "candidates")
+                return self._run(call, *(self._batch(arrays, side) for side in sides))
         asked = _table([request] if isinstance(request, Mapping) else request, ())
         if asked.num_rows != 1:
             raise ValueError(
@@ -112,8 +127,11 @@ class Served:
                 f" (the columns of a request: {', '.join(self.request_columns)})"
             )
         given = self._with_request(asked, candidates)
-        call: Callable[..., Any] = getattr(self.module, method)
         return self._run(call, self.batch(asked, "request"), self.batch(given, "candidates"))
+
+    def _batch(self, arrays: Mapping[str, np.ndarray[Any, Any]], side: _Side | None) -> Batch:
+        entries = [e for e in self._reader.entries if side in (None, e["side"])]
+        return batch_of(entries, arrays).to(self.trained.device)
 
     def _with_request(self, asked: Any, candidates: Rows) -> Any:
         """The candidates with what they read of the request: its values count, not their own.
@@ -164,6 +182,10 @@ def _keys_by_side(graph: Graph) -> dict[str, frozenset[str]]:
         side: frozenset(column for column, found in columns.items() if found == side)
         for side in ("request", "candidates")
     }
+
+
+def _are_maps(rows: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
+    return isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows)
 
 
 def _table(rows: Rows, columns: Sequence[str]) -> pa.Table:
