@@ -39,6 +39,7 @@ from graphrec.cli import (
     predict,
     recipes,
     schema,
+    serve,
     train,
     verify,
 )
@@ -56,7 +57,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
     ("train", (*train.COMMANDS, *evaluate.COMMANDS, *importance.COMMANDS)),
-    ("use what was trained", (*predict.COMMANDS, *export.COMMANDS)),
+    ("use what was trained", (*predict.COMMANDS, *export.COMMANDS, *serve.COMMANDS)),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
         "what there is",

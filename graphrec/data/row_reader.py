@@ -144,12 +144,10 @@ class Features:
                     )
         out = np.array(found, np.int64)
         if entry["oov"] == "error":
-            for number in np.flatnonzero(out == unseen):
-                if cells[number] is not None:
-                    why = f"{cells[number]!r} is not in the vocabulary of feature"
-                    raise BadCell(
-                        int(places[number]), entry["column"], f"{why} `{entry['feature']}`"
-                    )
+            for place in [n for n, row in enumerate(found) if row == unseen]:
+                if cells[place] is not None:
+                    why = f"is not in the vocabulary of feature `{entry['feature']}`"
+                    raise BadCell(int(places[place]), entry["column"], f"{cells[place]!r} {why}")
         return out
 
     def _buckets(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:

@@ -36,6 +36,8 @@ __all__ = ["Rows", "Served", "load_run"]
 Rows: TypeAlias = Sequence[Mapping[str, Any]] | Any
 """Rows as the run's data has them: a map per row, or an Arrow table or record batch."""
 
+Scores: TypeAlias = dict[str, np.ndarray[Any, Any]]
+
 _Side = Literal["request", "candidates"]
 
 
@@ -45,7 +47,8 @@ class Served:
     `module` is a torch module in evaluation mode; `module(batch)` predicts rows, and
     `module.score(request, candidates)` one request (a batch of its single row) with its candidates.
     `predict` and `score` do the same from raw rows, which need neither labels nor other columns
-    than `request_columns` and `candidate_columns`. Threads can share it.
+    than `request_columns` and `candidate_columns`; `reader` reads them where they are maps. Threads
+    can share it.
     """
 
     def __init__(self, trained: Trained) -> None:
@@ -56,7 +59,7 @@ class Served:
         self._encoders: dict[str | None, Encoder] = {None: whole}
         self._encoders |= {side: whole.only(found) for side, found in keys.items()}
         sides = {column: side for side, found in keys.items() for column in found}
-        self._reader = row_features(whole, sides)
+        self.reader = row_features(whole, sides)
 
     def __repr__(self) -> str:
         return f"graphrec.Served({self.trained.checkpoint.folder})"
@@ -91,7 +94,7 @@ class Served:
             raise ValueError(f"no side {side!r}: request, candidates, or None for whole rows")
         if _are_maps(rows):
             with suppress(BadCell):  # found again, and told in full, on the way through Arrow
-                return self._batch(self._reader(rows, side), side)
+                return self._batch(self.reader(rows, side), side)
         encoder = self._encoders[side]
         return encoder.encode(_table(rows, encoder.plan.columns)).to(self.trained.device)
 
@@ -117,9 +120,7 @@ class Served:
         call: Callable[..., Any] = getattr(self.module, method)
         if isinstance(request, Mapping) and _are_maps(candidates):
             with suppress(BadCell):
-                arrays = self._reader.score(request, candidates)
-                sides: tuple[_Side, _Side] = ("request", "candidates")
-                return self._run(call, *(self._batch(arrays, side) for side in sides))
+                return self.score_arrays(self.reader.score(request, candidates))
         asked = _table([request] if isinstance(request, Mapping) else request, ())
         if asked.num_rows != 1:
             raise ValueError(
@@ -129,8 +130,17 @@ class Served:
         given = self._with_request(asked, candidates)
         return self._run(call, self.batch(asked, "request"), self.batch(given, "candidates"))
 
+    def predict_arrays(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Scores:
+        """`predict` for what `reader(rows)` gave."""
+        return self._run(self.module, self._batch(arrays, None))
+
+    def score_arrays(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Scores:
+        """`score` for what `reader.score(request, candidates)` gave."""
+        call: Callable[..., Any] = getattr(self.module, self.compiled.source.score)
+        return self._run(call, self._batch(arrays, "request"), self._batch(arrays, "candidates"))
+
     def _batch(self, arrays: Mapping[str, np.ndarray[Any, Any]], side: _Side | None) -> Batch:
-        entries = [e for e in self._reader.entries if side in (None, e["side"])]
+        entries = [e for e in self.reader.entries if side in (None, e["side"])]
         return batch_of(entries, arrays).to(self.trained.device)
 
     def _with_request(self, asked: Any, candidates: Rows) -> Any:
