@@ -31,6 +31,8 @@ if TYPE_CHECKING:
         RecipeError,
     )
     from graphrec.graph import Graph
+    from graphrec.recipe.loss_table import Loss
+    from graphrec.recipe.metric_table import Metric
     from graphrec.shapes import Shape, ShapeError
     from graphrec.train.inference import Served, load_run
 
@@ -47,6 +49,8 @@ __all__ = [
     "GraphrecError",
     "Kernel",
     "Library",
+    "Loss",
+    "Metric",
     "Model",
     "Names",
     "Problem",
@@ -77,6 +81,8 @@ _HOME = {
     ),
     "graph": ("Graph",),
     "blocks.library": ("BUILTIN", "Library"),
+    "recipe.loss_table": ("Loss",),
+    "recipe.metric_table": ("Metric",),
     "train.inference": ("Served", "load_run"),
     "shapes": ("Shape", "ShapeError"),
     "compiler.target": ("Target",),

@@ -22,6 +22,7 @@ __all__ = [
     "DataError",
     "EnvironmentFault",
     "GraphrecError",
+    "Interrupted",
     "Problem",
     "RecipeError",
     "Span",
@@ -118,6 +119,10 @@ class CheckpointError(GraphrecError):
     """A run folder or checkpoint is damaged, missing, or does not fit the model."""
 
     exit_status = 5
+
+
+class Interrupted(SystemExit):
+    """The end of a run after a signal, when its checkpoint is on the disk."""
 
 
 def machine_fault(error: BaseException, more: str = "") -> EnvironmentFault | None:

@@ -146,6 +146,7 @@ class Block(BaseModel):
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {}
     block_name: ClassVar[str] = ""
+    _ports: ClassVar[tuple[Port, ...]] = ()
     is_loss: ClassVar[bool] = False
     """Whether the output is a term of the loss, a number (`Shape(())`): a root, as a task is."""
     is_concat: ClassVar[bool] = False
@@ -166,6 +167,15 @@ class Block(BaseModel):
             raise TypeError(f"{cls.__name__}: parameter `{clash[0]}` is a reserved word of nodes")
         if cls.kernels and "torch" not in cls.kernels:
             raise TypeError(f"{cls.__name__}: `kernels` needs an entry `torch`")
+        parameters = list(inspect.signature(cls.infer).parameters.values())[1:]
+        cls._ports = tuple(
+            Port(
+                name=p.name,
+                required=p.default is inspect.Parameter.empty,
+                variadic=p.kind is inspect.Parameter.VAR_POSITIONAL,
+            )
+            for p in parameters
+        )
 
     def infer(self, *inputs: Any, **named: Any) -> Shape | dict[str, Shape]:
         """Shapes of the outputs; raises ShapeError when the inputs can't be used."""
@@ -196,15 +206,7 @@ class Block(BaseModel):
     @classmethod
     def ports(cls) -> tuple[Port, ...]:
         """The input ports, in the order the layer takes them."""
-        parameters = list(inspect.signature(cls.infer).parameters.values())[1:]
-        return tuple(
-            Port(
-                name=p.name,
-                required=p.default is inspect.Parameter.empty,
-                variadic=p.kind is inspect.Parameter.VAR_POSITIONAL,
-            )
-            for p in parameters
-        )
+        return cls._ports
 
     @classmethod
     def spread(

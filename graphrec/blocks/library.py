@@ -1,4 +1,4 @@
-"""Which blocks there are: the built-in ones, composites shipped as YAML, and those of plugins.
+"""Which blocks, losses and metrics there are: the built-in ones, shipped YAML, and plugins'.
 
 A `Library` is a value: adding blocks gives another one, nothing is registered anywhere. A recipe
 never names a module; plugins come from Python, from `--plugin`, or from installed packages that
@@ -20,9 +20,15 @@ from typing import Any, Literal
 from graphrec.blocks import PRIMITIVES
 from graphrec.blocks.base import Block
 from graphrec.errors import Problem, RecipeError
+from graphrec.recipe.loss_table import Loss
+from graphrec.recipe.measures import Measures
+from graphrec.recipe.metric_table import Metric
 from graphrec.recipe.model import Composite
 
-__all__ = ["BUILTIN", "ENTRY_POINTS", "Library", "load_block", "load_library", "shipped"]
+__all__ = ["BUILTIN", "ENTRY_POINTS", "Library", "Part", "load_library", "load_part", "shipped"]
+
+Part = type[Block] | type[Loss] | type[Metric]
+"""What a plugin may define."""
 
 ENTRY_POINTS = "graphrec.blocks"
 """Group of the entry points by which installed packages offer blocks."""
@@ -62,6 +68,8 @@ class Library:
     primitives: Mapping[str, type[Block]]
     composites: Mapping[str, Composite] = field(default_factory=dict)
     with_shipped: bool = True
+    measures: Measures = field(default_factory=Measures)
+    """What names of losses and metrics mean."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,10 +104,15 @@ class Library:
                 primitives[name] = block
         return replace(self, primitives=primitives, composites=composites)
 
-    def with_plugin(self, module: str) -> Library:
-        """This library and the blocks a Python module defines; the working directory is searched.
+    def with_measures(self, *added: type[Loss] | type[Metric]) -> Library:
+        """This library and these losses and metrics; a ValueError if a name is taken."""
+        return replace(self, measures=self.measures.with_measures(*added))
 
-        Raises RecipeError when the module can't be imported, or its blocks can't be used.
+    def with_plugin(self, module: str) -> Library:
+        """This library and the blocks, losses and metrics a Python module defines.
+
+        The working directory is searched. Raises RecipeError when the module can't be imported, or
+        what it defines can't be used.
         """
         _search_here()
         return self._with_module(module, f"--plugin {module}")
@@ -117,14 +130,16 @@ class Library:
         return library
 
     def _with_module(self, name: str, asked: str) -> Library:
-        return self._added(_blocks_of(_import(name, asked), asked), asked)
+        return self._added(_parts_of(_import(name, asked), asked), asked)
 
     def _with_class(self, module: str, name: str, asked: str) -> Library:
         return self._added([_class(module, name, asked)], asked)
 
-    def _added(self, blocks: Iterable[type[Block]], asked: str) -> Library:
+    def _added(self, parts: Iterable[Part], asked: str) -> Library:
+        found = list(parts)
         try:
-            return self.with_blocks(*blocks)
+            library = self.with_blocks(*(part for part in found if issubclass(part, Block)))
+            return library.with_measures(*(p for p in found if issubclass(p, Loss | Metric)))
         except ValueError as error:
             raise _fault(asked, str(error)) from error
 
@@ -137,8 +152,8 @@ def load_library(plugins: Iterable[str] = ()) -> Library:
     return library
 
 
-def load_block(path: str) -> type[Block]:
-    """The Block class that `module:Class` names; the working directory is searched.
+def load_part(path: str) -> Part:
+    """The Block, Loss or Metric class that `module:Class` names; the working directory is searched.
 
     Raises RecipeError when there is none.
     """
@@ -154,12 +169,12 @@ def _search_here() -> None:
     importlib.invalidate_caches()
 
 
-def _class(module: str, name: str, asked: str) -> type[Block]:
+def _class(module: str, name: str, asked: str) -> Part:
     found: Any = _import(module, asked)
     for part in name.split("."):
         found = getattr(found, part, None)
-    if not (isinstance(found, type) and issubclass(found, Block)):
-        raise _fault(asked, f"`{module}:{name}` is not a Block class")
+    if not (isinstance(found, type) and issubclass(found, Block | Loss | Metric)):
+        raise _fault(asked, f"`{module}:{name}` is not a Block class, nor a Loss or Metric")
     return found
 
 
@@ -167,24 +182,30 @@ def _import(name: str, asked: str) -> ModuleType:
     # A plugin is somebody's program: whatever it raises is told as its fault, not as ours.
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _fault(asked, f"can't be imported: {type(error).__name__}: {error}") from error
 
 
-def _blocks_of(module: ModuleType, asked: str) -> list[type[Block]]:
-    """The Block classes a module defines itself; names with an underscore are its own business."""
-    found = [
+def _parts_of(module: ModuleType, asked: str) -> list[Part]:
+    """What a module defines itself; names with an underscore are its own business."""
+    parts = [
         value
         for name, value in sorted(vars(module).items())
         if isinstance(value, type)
-        and issubclass(value, Block)
+        and issubclass(value, Block | Loss | Metric)
         and value.__module__ == module.__name__
         and not name.startswith("_")
-        and value.kernels
+        and _is_computed(value)
     ]
-    if not found:
-        raise _fault(asked, f"module `{module.__name__}` defines no Block with `kernels`")
-    return list(dict.fromkeys(found))
+    if not parts:
+        what = f"module `{module.__name__}` defines no Block with `kernels`, no Loss and no Metric"
+        raise _fault(asked, what)
+    return list(dict.fromkeys(parts))
+
+
+def _is_computed(part: type) -> bool:
+    """Whether a class says what computes it; others are bases of those that do."""
+    return any(getattr(part, word, None) for word in ("kernels", "rows", "computes"))
 
 
 def _fault(asked: str, message: str) -> RecipeError:

@@ -38,6 +38,7 @@ from graphrec.cli import (
     new,
     predict,
     recipes,
+    runs,
     schema,
     serve,
     train,
@@ -56,7 +57,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         (*check.COMMANDS, *describe.COMMANDS, *expand.COMMANDS, *diff.COMMANDS),
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
-    ("train", (*train.COMMANDS, *evaluate.COMMANDS, *importance.COMMANDS)),
+    ("train", (*train.COMMANDS, *evaluate.COMMANDS, *runs.COMMANDS, *importance.COMMANDS)),
     ("use what was trained", (*predict.COMMANDS, *export.COMMANDS, *serve.COMMANDS)),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
@@ -118,8 +119,13 @@ def _run(words: list[str], console: Console) -> int:
     args.words = words
     try:
         return int(args.act(args, console))
-    except SystemExit as stopped:  # a signal, after the checkpoint is written
-        return int(stopped.code or 0)
+    except SystemExit as stopped:
+        from graphrec.errors import Interrupted
+
+        if isinstance(stopped, Interrupted):
+            return int(stopped.code or 0)
+        # sys.exit() in a plugin's block is its author's mistake, and no end of ours
+        return tell(stopped, console)
     except BrokenPipeError:
         raise
     except Exception as error:
@@ -136,7 +142,7 @@ def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> Usag
     return UsageError(f"unrecognized arguments: {' '.join(words)}{hint}", usage)
 
 
-def tell(error: Exception, console: Console) -> int:
+def tell(error: BaseException, console: Console) -> int:
     """Print an error in its form; returns the exit status that goes with it."""
     from graphrec.errors import GraphrecError, Problem, machine_fault
 

@@ -1,4 +1,4 @@
-"""check-block: whether a block of one's own keeps what graphrec expects of every block."""
+"""check-block: whether a block, loss or metric of one's own keeps what graphrec expects of it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from graphrec.cli.command import Command, Parser, UsageError, positive, shared_o
 from graphrec.cli.console import Console
 
 if TYPE_CHECKING:
-    from graphrec.blocks.base import Block
+    from graphrec.blocks.library import Part
     from graphrec.shapes import Shape
+    from graphrec.verify.block import Report
 
 __all__ = ["COMMANDS"]
 
@@ -18,6 +19,23 @@ __all__ = ["COMMANDS"]
 def _check_block(args: argparse.Namespace, console: Console) -> int:
     kind = _kind(args.block)
     given = dict(_parameter(text, args.usage) for text in args.params)
+    report = _report(kind, given, args, console)
+    if console.json:
+        console.data(report.as_json())
+    else:
+        console.result(report.as_text())
+    return 0 if report.passed else 2
+
+
+def _report(
+    kind: Part, given: dict[str, Any], args: argparse.Namespace, console: Console
+) -> Report:
+    from graphrec.blocks.base import Block
+
+    if not issubclass(kind, Block):
+        from graphrec.verify.measures import check_measure
+
+        return check_measure(kind, given, stops_gradients=args.stops_gradients)
     # After loading the class: a mistake in a name is told before torch is loaded.
     from graphrec.verify.block import check_block, find_examples, guessed_parameters
 
@@ -32,26 +50,23 @@ def _check_block(args: argparse.Namespace, console: Console) -> int:
     if guessed:
         shown = " ".join(f"--param {name}={value}" for name, value in guessed.items())
         console.remark(f"guessed: {shown}")
-    report = check_block(examples)
-    if console.json:
-        console.data(report.as_json())
-    else:
-        console.result(report.as_text())
-    return 0 if report.passed else 2
+    return check_block(examples)
 
 
-def _kind(text: str) -> type[Block]:
-    """The class of `module:Class`, or of a block's name."""
-    from graphrec.blocks.library import BUILTIN, load_block
+def _kind(text: str) -> Part:
+    """The class of `module:Class`, or of the name of a block, loss or metric."""
+    from graphrec.blocks.library import BUILTIN, load_part
     from graphrec.errors import Problem, RecipeError, suggestion
 
     if ":" in text:
-        return load_block(text)
-    found = BUILTIN.primitives.get(text)
-    if found is None:
-        help = suggestion(text, BUILTIN.primitives) or "blocks of your own are named module:Class"
-        raise RecipeError(Problem("GR305", f"no block `{text}`", path=text, help=help))
-    return found
+        return load_part(text)
+    known: dict[str, Part] = {**BUILTIN.measures.metrics, **BUILTIN.measures.losses}
+    known.update(BUILTIN.primitives)
+    if text not in known:
+        help = suggestion(text, known) or "parts of your own are named module:Class"
+        what = f"no block, loss or metric `{text}`"
+        raise RecipeError(Problem("GR305", what, path=text, help=help))
+    return known[text]
 
 
 def _parameter(text: str, usage: str) -> tuple[str, Any]:
@@ -82,7 +97,9 @@ def _input(text: str, usage: str) -> tuple[str, Shape]:
 
 def _options(parser: Parser) -> None:
     parser.add_argument(
-        "block", metavar="BLOCK", help="module:Class of yours, or the name of a built-in block"
+        "block",
+        metavar="BLOCK",
+        help="module:Class of yours (Block, Loss or Metric), or the name of a built-in one",
     )
     parser.add_argument(
         "--param",
@@ -118,12 +135,13 @@ def _options(parser: Parser) -> None:
 COMMANDS = (
     Command(
         "check-block",
-        "check a block of your own: shapes, gradients, rows, state_dict, kernels",
+        "check a block, loss or metric of your own: shapes, gradients, rows, state, kernels",
         _check_block,
         _options,
         (
             "graphrec check-block my_blocks:Gated --param units=8",
             "graphrec check-block my_blocks:Pooled --input keys=B,L,16 --format json",
+            "graphrec check-block my_losses:Huber --param delta=2",
         ),
     ),
 )

@@ -153,12 +153,12 @@ def _note(error: Exception, source: Source, file: str) -> None:
 
 
 def _deepest_line(traceback: TracebackType | None, file: str) -> int | None:
-    found = None
+    line = None
     while traceback is not None:
         if traceback.tb_frame.f_code.co_filename == file:
-            found = traceback.tb_lineno
+            line = traceback.tb_lineno
         traceback = traceback.tb_next
-    return found
+    return line
 
 
 def rows_needed(source: Source, rows: Mapping[str, int] | None) -> tuple[Mapping[str, int], ...]:

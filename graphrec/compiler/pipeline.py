@@ -137,6 +137,8 @@ def check_recipe(
     recipe, problems = reading.recipe, list(reading.problems)
     if recipe is None:
         return Checked(reading, None, tuple(problems))
+    recipe = recipe.with_measures(library.measures)
+    reading = replace(reading, recipe=recipe)
     built = build(recipe, library, reading.broken)
     graph, lock = built.graph, None
     found = [*check_tasks(recipe, reading.broken), *built.problems]

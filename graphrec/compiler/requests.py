@@ -25,15 +25,17 @@ def check_requests(
 
     `graph` is None when it could not be built: globs are then judged by the recipe's own names.
     """
-    found = list(_kernels(recipe, library))
+    findings = list(_kernels(recipe, library))
     if "blocks" not in broken:
-        found += _blocks(recipe, library, broken)
+        findings += _blocks(recipe, library, broken)
     if "graph" not in broken:
-        found += _globs(recipe, graph, broken)
+        findings += _globs(recipe, graph, broken)
     origin = recipe.origin
     if origin is None:
-        return found
-    return [p.at(origin.value(p.path) if p.code == "GR604" else origin.key(p.path)) for p in found]
+        return findings
+    return [
+        p.at(origin.value(p.path) if p.code == "GR604" else origin.key(p.path)) for p in findings
+    ]
 
 
 def _kernels(recipe: Recipe, library: Library) -> Iterator[Problem]:

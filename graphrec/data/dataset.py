@@ -7,12 +7,13 @@ from pathlib import Path
 
 from graphrec.data.faults import bad_data
 from graphrec.data.files import find_files
-from graphrec.data.filesource import FileSource, split
+from graphrec.data.filesource import FileSource, drawn, split
 from graphrec.data.partitions import partitions_of
 from graphrec.data.plan import Plan, plan
 from graphrec.data.source import Source
 from graphrec.recipe.calls import parse_call
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.training import Split
 
 __all__ = ["DataSet", "open_data"]
 
@@ -48,8 +49,7 @@ def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
     if data.split is not None:
         if data.eval:
             raise bad_data("GR710", "data.split and data.eval are both given", "keep one of them")
-        parts = split(train, data.split.by, _held_out(data.split.eval))
-        return DataSet(*parts, train.fingerprint)
+        return DataSet(*_parts(train, data.split), train.fingerprint)
     if not data.eval:
         return DataSet(train, None, train.fingerprint)
     evaluation = open_files(recipe, data.eval, base_dir)
@@ -76,6 +76,12 @@ def _refuse_overlap(train: FileSource, evaluation: FileSource) -> None:
 def _placed(path: Path) -> str:
     values = ", ".join(f"{name}={value}" for name, value in partitions_of(path).items())
     return f"{path} (partition {values})" if values else str(path)
+
+
+def _parts(source: FileSource, rule: Split) -> tuple[FileSource, FileSource]:
+    if rule.random is not None:
+        return drawn(source, rule.random, rule.by)
+    return split(source, rule.by or "", _held_out(rule.eval or ""))
 
 
 def _held_out(text: str) -> int:

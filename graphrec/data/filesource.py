@@ -19,12 +19,13 @@ from graphrec.data.forms import kind_of
 from graphrec.data.parquetfile import ParquetFile
 from graphrec.data.partitions import partitions_of
 from graphrec.data.plan import Plan
+from graphrec.data.random_split import RandomPart
 from graphrec.data.source import Raw, Unit
 from graphrec.data.split import Part, split_at
 from graphrec.errors import DataError, Problem, suggestion
 from graphrec.recipe.training import Data
 
-__all__ = ["FileSource", "split"]
+__all__ = ["FileSource", "drawn", "split"]
 
 
 class FileSource:
@@ -35,7 +36,7 @@ class FileSource:
     """
 
     def __init__(
-        self, files: Sequence[Path], plan: Plan, data: Data, part: Part | None = None
+        self, files: Sequence[Path], plan: Plan, data: Data, part: Part | RandomPart | None = None
     ) -> None:
         self.paths = tuple(files)
         self.part = part
@@ -91,7 +92,7 @@ class FileSource:
                 "GR705", f"column `{column}` is {kinds} in different files: no type holds them all"
             ) from None
 
-    def with_part(self, part: Part) -> FileSource:
+    def with_part(self, part: Part | RandomPart) -> FileSource:
         """The same files, cut down to one side of a split."""
         other = FileSource(self.paths, self._plan, self._data, part)
         other.watch = self.watch
@@ -109,12 +110,12 @@ class FileSource:
 
     def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
         if self.part is not None and columns is not None:
-            columns = sorted({*columns, self.part.order.column})
+            columns = sorted({*columns, *self.part.columns})
         for raw in self._whole(unit, columns):
             if self.part is None:
                 yield raw
                 continue
-            mask = self.part.mask(raw.table)
+            mask = self.part.mask(raw)
             inside = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
             index = raw.start + inside if raw.index is None else raw.index[inside]
             table = raw.table.filter(mask)
@@ -199,4 +200,12 @@ def split(source: FileSource, column: str, last: int) -> tuple[FileSource, FileS
                 yield raw.table.column(column)
 
     training, evaluation = split_at(arrays, column, last, source.nulls)
+    return source.with_part(training), source.with_part(evaluation)
+
+
+def drawn(source: FileSource, share: float, column: str | None) -> tuple[FileSource, FileSource]:
+    """Training and evaluation part: a share of rows, or of a column's values, evaluates."""
+    training, evaluation = (
+        RandomPart(share, inside, column, source.nulls) for inside in (False, True)
+    )
     return source.with_part(training), source.with_part(evaluation)

@@ -146,7 +146,7 @@ def plan(recipe: Recipe) -> Plan:
     for key, column in spaces.items():
         if column not in recipe.tasks:
             uses.setdefault(column, f"the space `{key}`")
-    if recipe.data.split:
+    if recipe.data.split and recipe.data.split.by:
         uses.setdefault(recipe.data.split.by, "data.split")
     return Plan(
         tuple(fields.values()), crosses, dict(sorted(recipe.tasks.items())), groups, spaces, uses

@@ -4,8 +4,9 @@
     tensors = features([{"user_id": "u7", "price": 9.5, "clicked__item_id": [3, 5]}])
 
 A row is a map from column to a value: text, number, truth value or None (null); a list of them
-where a feature has several values or is a history. A missing column is null where other rows have
-it. The result maps names to arrays: a feature's own name, or `NAME.values` and `NAME.lengths` for
+where a feature has several values or is a history. A column that is left out is an error.
+
+The result maps names to arrays: a feature's own name, or `NAME.values` and `NAME.lengths` for
 lists, which lie one after another; the columns of a history share the lengths of its name.
 
 This file is part of graphrec and of every bundle it exports (there it is `features.py`).
@@ -111,10 +112,9 @@ class Features:
     def _cells(self, rows: Sequence[Row], column: str) -> list[Any]:
         try:
             cells = [row[column] for row in rows]
-        except KeyError:
-            if not any(column in row for row in rows):
-                raise BadCell(0, column, "no row has this column") from None
-            cells = [row.get(column) for row in rows]
+        except KeyError:  # a key that is left out may be misspelt, and is no null
+            place = next(n for n, row in enumerate(rows) if column not in row)
+            raise BadCell(place, column, "is missing; null is written as None") from None
         if has_null_text(cells, self._nulls):
             return [settled(cell, self._nulls) for cell in cells]
         return cells

@@ -12,6 +12,7 @@ import pyarrow.types as pt
 
 from graphrec.data.faults import bad_data, shown
 from graphrec.data.forms import kind_of, plain, settled
+from graphrec.data.source import Raw
 from graphrec.data.spelling import canonical_texts, texts_of_times
 
 __all__ = ["Order", "Part", "split_at"]
@@ -58,9 +59,14 @@ class Part:
     inside: bool
     num_rows: int
 
-    def mask(self, table: Any) -> Any:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What has to be read to tell."""
+        return (self.order.column,)
+
+    def mask(self, raw: Raw) -> Any:
         """Which rows belong; nulls belong to the training part."""
-        values = self.order.values(table.column(self.order.column))
+        values = self.order.values(raw.table.column(self.order.column))
         chosen = pc.fill_null(pc.greater_equal(values, self.threshold), False)
         return chosen if self.inside else pc.invert(chosen)
 

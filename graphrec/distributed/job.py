@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
+from torch import nn
+from torch.distributed.nn.functional import all_reduce
 
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, open_data
@@ -23,11 +26,13 @@ from graphrec.distributed.refusals import refuse
 from graphrec.distributed.replicas import Replicas
 from graphrec.distributed.saving import model_parts, optim_parts
 from graphrec.distributed.trainer import RankTrainer
+from graphrec.errors import Interrupted
+from graphrec.nn.activations import BatchNorm
 from graphrec.nn.embedding import without_tables
 from graphrec.recipe import recipe_hash
 from graphrec.recipe.model import Recipe
 from graphrec.text import write_text
-from graphrec.train.balance import make_balance
+from graphrec.train.balance import Balance, Pareto, make_balance
 from graphrec.train.loop import OneProcess, known_updates
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.progress import Console, Progress
@@ -138,7 +143,7 @@ def follow(ranks: Ranks, compiled: Compiled) -> None:
             with Signals() as signals, Progress(silent, None) as progress:
                 trainer.run(progress, signals, silent)
             if signals.received is not None and not trainer.position.finished:
-                raise SystemExit(signals.status)
+                raise Interrupted(signals.status)
             return
 
 
@@ -181,8 +186,24 @@ def _trainer(
         context=trainer._autocast,
         extra=balance,
     )
+    _share_batches(module, balance)
     rates = {owner: rate for owner, (rate, _) in optimizers.table_rates.items()}
     trainer.start(ranks, engine, Replicas(engine.dmp, engine.shards, train.optim.sparse, rates))
     # Weights have seeds of their own; this one is for dropout, which every rank draws for its rows.
     torch.manual_seed(seed + 1_000_003 * ranks.rank)
     return trainer
+
+
+def _share_batches(module: nn.Module, balance: Balance | None) -> None:
+    """Let what is made of the rows of a batch be made of those of all ranks."""
+    for part in module.modules():
+        if isinstance(part, BatchNorm):
+            part.over_ranks = all_reduce
+    if isinstance(balance, Pareto):
+        balance.over_ranks = _mean
+
+
+def _mean(grad: torch.Tensor) -> torch.Tensor:
+    total = grad.detach().clone()
+    dist.all_reduce(total)
+    return total / dist.get_world_size()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from graphrec.distributed.collections import ShardedTable
 from graphrec.distributed.ranks import Consequence, Ranks
 from graphrec.distributed.shards import Shard
 from graphrec.errors import CheckpointError
@@ -20,7 +21,7 @@ from graphrec.train.saving import Saver, State
 from graphrec.train.slices import Slice, is_part, part_name
 from graphrec.train.tensors import FileFacts, write_tensors
 
-__all__ = ["Parts", "RankSaver", "load_shards", "model_parts", "optim_parts"]
+__all__ = ["Parts", "RankSaver", "load_shards", "model_parts", "optim_parts", "plain"]
 
 
 class RankSaver(Saver):
@@ -199,7 +200,12 @@ def load_shards(parts: Parts, shards: Sequence[Shard]) -> None:
             own.div_(shard.scale(slot))
 
 
-def plain(parts: Parts, owners: Mapping[str, object]) -> dict[str, Tensor]:
+def plain(parts: Parts, tables: Iterable[ShardedTable]) -> dict[str, Tensor]:
     """All tensors but those of tables that ranks share."""
-    mine = tuple(f"optim/sparse/{owner}." for owner in owners)
-    return {k: parts.whole(k) for k in parts.keys() if not k.startswith(mine)}  # noqa: SIM118
+    weights = {table.key for table in tables}
+    states = tuple(f"optim/sparse/{key.removesuffix('.weight')}/" for key in weights)
+    return {
+        key: parts.whole(key)
+        for key in parts.keys()  # noqa: SIM118  (it is no map)
+        if key not in weights and not key.startswith(states)
+    }

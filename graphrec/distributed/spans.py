@@ -1,9 +1,9 @@
-"""Which rows of an epoch belong to which rank, and where they stand in the batches of one process.
+"""Which rows of a batch belong to which rank.
 
-An epoch's order is that of one process: units permuted, blocks mixed, batches cut. Each block is
-divided evenly: rank r of W has its rows n r / W up to n (r + 1) / W. So a rank reads whole
-stretches of files, and its share of a batch are those of the batch's rows that lie in its stretch:
-about batch / W of them. Rows that are not mixed are divided within every batch instead.
+The batches are those of one process. The rows of a shuffled block, in the order in which they stand
+in their files, are divided evenly: a rank reads a stretch of each block, and has of every batch the
+rows that lie in it, about batch / ranks of them. Rows that are not mixed are divided within every
+batch instead.
 """
 
 from __future__ import annotations
@@ -14,55 +14,50 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphrec.data.chunk import Array
-from graphrec.data.loader import cuts
 
-__all__ = ["Division", "Stretch", "UnitRows", "bounds", "divide", "evenly", "stretches"]
+__all__ = ["Division", "UnitRows", "bounds", "divide_batch", "divide_block", "place", "stretches"]
+
+_BITS = 40  # of a place, for the row in its unit
 
 
 @dataclass(frozen=True)
 class UnitRows:
-    """What is known of a unit: its rows, and which of them (from 0, rising) are left out."""
+    """What is known of a unit: its chunks as (rows, share of it behind them), and bad rows."""
 
-    rows: int
+    chunks: tuple[tuple[int, float], ...]
     bad: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        return sum(rows for rows, _ in self.chunks)
 
     @property
     def kept(self) -> int:
         return self.rows - len(self.bad)
 
-    def place(self, kept: int) -> int:
-        """Where the rows before the kept one of that number end; bad ones go with those before."""
-        if kept >= self.kept:
-            return self.rows
-        if kept <= 0:
-            return 0
-        place = kept
-        for bad in self.bad:
-            if bad > place:
-                break
-            place += 1
-        return place
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Rows `start` up to `stop` of the unit of that number in the epoch's order."""
-
-    unit: int
-    start: int
-    stop: int
+    def good(self, start: int, stop: int) -> Array:
+        """Those of these rows that are not bad."""
+        rows = np.arange(start, stop, dtype=np.int64)
+        return np.setdiff1d(rows, np.array(self.bad, np.int64)) if self.bad else rows
 
 
 @dataclass(frozen=True)
 class Division:
-    """A rank's share of one batch: rows `index` of its own part of the block, in their order.
+    """A rank's share of one batch: `places` in their order; no rank has more than `most`."""
 
-    `rows` are those of the whole batch, `most` the largest share of a rank.
-    """
-
-    index: Array
+    places: Array
     rows: int
     most: int
+
+
+def place(unit: int, rows: Array) -> Array:
+    """One number for a row of a unit: numbers rise with the files."""
+    return (np.int64(unit) << _BITS) + rows
+
+
+def unit_of(places: Array) -> tuple[Array, Array]:
+    """The units of places, and the rows in them."""
+    return places >> _BITS, places & ((1 << _BITS) - 1)
 
 
 def bounds(rows: int, ranks: int) -> Array:
@@ -74,51 +69,31 @@ def bounds(rows: int, ranks: int) -> Array:
     return np.arange(ranks + 1, dtype=np.int64) * rows // ranks
 
 
-def evenly(rows: int, batch: int, ranks: int, rank: int, *, mixed: bool) -> list[tuple[int, int]]:
-    """The rows of a block that belong to `rank`, as ranges."""
-    if mixed:
-        edges = bounds(rows, ranks)
-        return [(int(edges[rank]), int(edges[rank + 1]))]
+def divide_block(batches: Sequence[Array], ranks: int, rank: int) -> list[Division]:
+    """Shares of a block's batches: the block's rows are divided as they stand in the files."""
+    every = np.sort(np.concatenate(batches))
+    edges = every[bounds(len(every), ranks)[1:-1]]  # the first row of every rank but the first
     found = []
-    for start, stop in cuts(rows, batch):
-        edges = start + bounds(stop - start, ranks)
-        found.append((int(edges[rank]), int(edges[rank + 1])))
+    for rows in batches:
+        whose = np.searchsorted(edges, rows, side="right")
+        most = int(np.bincount(whose, minlength=ranks).max())
+        found.append(Division(rows[whose == rank], len(rows), most))
     return found
 
 
-def divide(
-    rows: int, batch: int, ranks: int, rank: int, order: Array | None, start_row: int = 0
-) -> Iterator[Division]:
-    """The shares of `rank` in the batches of a block behind its first `start_row` rows.
-
-    `order` is the block's permutation, None where it is not mixed.
-    """
-    edges = bounds(rows, ranks)
-    passed = 0
-    for start, stop in cuts(rows, batch):
-        inner = start + bounds(stop - start, ranks)
-        begin = max(start, start_row)
-        if order is None:
-            low, high = max(int(inner[rank]), begin), int(inner[rank + 1])
-            index = passed + np.arange(low, max(low, high)) - int(inner[rank])
-            passed += int(inner[rank + 1] - inner[rank])
-            most = int(np.diff(np.maximum(inner, begin)).max())
-        else:
-            taken = order[begin:stop] if begin < stop else order[:0]
-            whose = np.searchsorted(edges, taken, side="right") - 1
-            index = taken[whose == rank] - edges[rank]
-            most = int(np.bincount(whose, minlength=ranks).max()) if len(taken) else 0
-        if stop > start_row:
-            yield Division(index, stop - begin, most)
+def divide_batch(rows: Array, ranks: int, rank: int) -> Division:
+    """The share of one batch whose rows are not mixed."""
+    edges = bounds(len(rows), ranks)
+    most = int(np.diff(edges).max())
+    return Division(rows[edges[rank] : edges[rank + 1]], len(rows), most)
 
 
-def stretches(units: Sequence[UnitRows], low: int, high: int) -> Iterator[Stretch]:
-    """Where rows `low` up to `high` of the epoch's order lie, bad ones between them included."""
+def stretches(units: Sequence[UnitRows], low: int, high: int) -> Iterator[Array]:
+    """The places of good rows `low` up to `high` of all units, unit by unit."""
     start = 0
     for number, unit in enumerate(units):
-        stop = start + unit.kept
-        if low < stop and high > start:
-            first, last = unit.place(max(low, start) - start), unit.place(min(high, stop) - start)
-            if first < last:
-                yield Stretch(number, first, last)
-        start = stop
+        first, last = max(low - start, 0), min(high - start, unit.kept)
+        if first < last:
+            rows = unit.good(0, unit.rows)[first:last] if unit.bad else np.arange(first, last)
+            yield place(number, rows)
+        start += unit.kept

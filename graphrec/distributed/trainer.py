@@ -198,7 +198,7 @@ class RankTrainer(Trainer):
             self.lead("restore", found)
         parts = Parts(found, self.ranks)
         load_shards(parts, self.engine.shards)
-        tensors = plain(parts, self.engine.tables.readings)
+        tensors = plain(parts, self.engine.tables.by_name.values())
         model = self.module.state_dict()
         self.module.load_state_dict({key: tensors[key] for key in model})
         self.optimizers.load_state_dict(part_of(tensors, "optim/"))

@@ -65,16 +65,16 @@ class KernelChoice:
 class Node:
     """One use of a block, an expression, or a feature group.
 
-    `role` tells what it is for: group, block, expression, head, relation. `origin` is the node of
-    the recipe it was expanded from (a composite, a copy of `each`), for folding in pictures;
-    `parents` are the relation edges among its inputs.
+    `role` tells what it is for: group, block, expression, head, relation, loss. `origin` is the
+    node of the recipe it was expanded from (a composite, a copy of `each`), for folding in
+    pictures; `parents` are the relation edges among its inputs.
     """
 
     name: str
     op: Operation
     inputs: Mapping[str, Ref | tuple[Ref, ...]]
     outputs: Mapping[str, Shape]
-    role: Literal["group", "block", "expression", "head", "relation"] = "block"
+    role: Literal["group", "block", "expression", "head", "relation", "loss"] = "block"
     kernel: KernelChoice | None = None
     span: Span | None = None
     origin: str = ""
@@ -101,7 +101,7 @@ class Node:
     @property
     def is_loss(self) -> bool:
         """Whether the output is a term of the loss: nothing reads it."""
-        return isinstance(self.op, Block) and self.op.is_loss
+        return self.role == "loss" or (isinstance(self.op, Block) and self.op.is_loss)
 
     @property
     def shape(self) -> Shape:
@@ -115,7 +115,8 @@ class Output:
     """What a task reads: the node that gives its logits (or probability) and how it is predicted.
 
     `form`: `binary` (logits, probs), `softmax` (logits, probs, probs1 with two classes),
-    `regression` (y) or `prob` (probs).
+    `regression` (y) or `prob` (probs). `suffix` ends the keys of its predictions; a task that is
+    `for_training` alone is not there in inference.
     """
 
     task: str
@@ -123,6 +124,8 @@ class Output:
     form: Literal["binary", "softmax", "regression", "prob"]
     classes: int = 1
     span: Span | None = None
+    suffix: str = ""
+    for_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,10 @@ class Graph:
 
     def side(self, node: Node) -> Side | None:
         """For inference, the side of all outputs of a node; None where sides are not settled."""
-        found = {
+        sides = {
             self.sides[ref] for port in node.outputs if (ref := Ref(node.name, port)) in self.sides
         }
-        return None if not found else found.pop() if len(found) == 1 else "both"
+        return None if not sides else sides.pop() if len(sides) == 1 else "both"
 
     def with_nodes(self, nodes: Iterable[Node]) -> Graph:
         """The same graph with other nodes, put in order."""
@@ -191,18 +194,18 @@ class Graph:
 
     def needed(self) -> set[str]:
         """Names of the nodes that some output or loss depends on."""
-        found: set[str] = set()
+        needed: set[str] = set()
         waiting = [output.ref.node for output in self.outputs]
         waiting.extend(node.name for node in self.nodes if node.is_loss)
         waiting += [ref.node for ref in self.exports]
         while waiting:
             name = waiting.pop()
-            if name not in found:
-                found.add(name)
+            if name not in needed:
+                needed.add(name)
                 node = self.by_name[name]
                 waiting.extend(ref.node for _, ref in node.refs())
                 waiting.extend([node.shares] if node.shares else [])
-        return found
+        return needed
 
 
 def topological(nodes: Iterable[Node]) -> tuple[Node, ...]:

@@ -24,12 +24,14 @@ def triton_twin(op: str, x: Tensor) -> ModuleType | None:
     GRAPHREC_KERNELS=triton; there float64 works too, and a missing triton is an error.
     """
     if x.device.type == "cuda":
+        if os.environ.get("TRITON_INTERPRET") == "1":
+            return _interpreted(op)
         return _if_installed(op) if x.dtype in _PRECISIONS else None
     if x.device.type != "cpu" or os.environ.get("GRAPHREC_KERNELS") != "triton":
         return None
     if os.environ.get("TRITON_INTERPRET") != "1":
         raise RuntimeError("GRAPHREC_KERNELS=triton runs CPU tensors only with TRITON_INTERPRET=1")
-    return import_module(f"graphrec.kernels.triton.{op}")
+    return _interpreted(op)
 
 
 def whole(x: Tensor) -> int:
@@ -38,6 +40,12 @@ def whole(x: Tensor) -> int:
     """
     served = x.device.type == "cuda" and x.dtype in _PRECISIONS
     return 16 // x.element_size() if served or _INTERPRETED else 1
+
+
+def _interpreted(op: str) -> ModuleType:
+    """The kernel in Triton's interpreter, which would multiply the raw bits of bf16 by itself."""
+    import_module("graphrec.kernels.triton.interpreter_bf16").install()
+    return import_module(f"graphrec.kernels.triton.{op}")
 
 
 def _if_installed(op: str) -> ModuleType | None:

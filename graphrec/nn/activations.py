@@ -34,6 +34,8 @@ class BatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.empty(width)) if affine else None
         self.register_buffer("running_mean", torch.empty(width))
         self.register_buffer("running_var", torch.empty(width))
+        self.over_ranks: Callable[[Tensor], Tensor] | None = None
+        """Sums over the processes that share a batch, differentiably; None: it is whole."""
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -47,6 +49,8 @@ class BatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
+        if self.training and self.over_ranks is not None:
+            return self._shared(rows, self.over_ranks).reshape(x.shape)
         return F.batch_norm(
             rows,
             self.running_mean,
@@ -57,6 +61,26 @@ class BatchNorm(nn.Module):
             self.momentum,
             self.eps,
         ).reshape(x.shape)
+
+    def _shared(self, rows: Tensor, over_ranks: Callable[[Tensor], Tensor]) -> Tensor:
+        """Normalised by the rows of all processes; in double, since sums are subtracted."""
+        wide = rows.double()
+        count = wide.new_full((1,), rows.shape[0])
+        sums = over_ranks(torch.cat([count, wide.sum(0), wide.square().sum(0)]))
+        number, width = sums[0].detach(), rows.shape[1]
+        if float(number) > 1:
+            mean = sums[1 : 1 + width] / number
+            var = (sums[1 + width :] / number - mean.square()).clamp(min=0.0)
+            with torch.no_grad():
+                self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
+                unbiased = (var * number / (number - 1)).to(self.running_var)
+                self.running_var.lerp_(unbiased, self.momentum)
+        else:
+            mean, var = self.running_mean.double(), self.running_var.double()
+        made = ((wide - mean) / (var + self.eps).sqrt()).to(rows.dtype)
+        if self.weight is not None and self.bias is not None:
+            made = made * self.weight + self.bias
+        return made
 
     def extra_repr(self) -> str:
         affine = "" if self.weight is not None else ", affine=False"

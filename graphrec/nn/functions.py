@@ -33,6 +33,7 @@ __all__ = [
     "mean",
     "one_row",
     "relu",
+    "power",
     "reshape",
     "rows",
     "sigmoid",
@@ -151,6 +152,11 @@ def sqrt(x: Value) -> Value:
 def spread(x: Tensor, steps: Jagged) -> Jagged:
     """The row's vector [B, D] at each of its steps, [T, D]."""
     return steps.replace(x.index_select(0, steps.rows()))
+
+
+def power(x: Value, exponent: int) -> Value:
+    """x to the power of a whole number."""
+    return _like(x, _values(x) ** exponent)
 
 
 def clip(x: Value, low: float, high: float) -> Value:

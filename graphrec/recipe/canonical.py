@@ -105,6 +105,8 @@ def _language(recipe: Recipe) -> dict[str, Any]:
         name: {**short["tasks"][name], "loss": short["tasks"][name]["loss"] or "none"}
         for name in recipe.tasks
     }
+    if recipe.losses:
+        found["losses"] = short["losses"]
     if recipe.relations:
         found["relations"] = [_relation(r) for r in short["relations"]]
     if short.get("kernels"):

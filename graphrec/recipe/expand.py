@@ -12,6 +12,7 @@ from graphrec.recipe.relations import expand_relations
 from graphrec.recipe.text_forms import (
     open_data,
     open_group,
+    open_loss_term,
     open_task,
     open_train,
     with_task_defaults,
@@ -42,6 +43,7 @@ def reopened(tree: Tree, report: Report) -> Tree:
         value["features"] = expand_families(features, None, report)
     _each(value, "groups", open_group)
     _each(value, "tasks", open_task)
+    _each(value, "losses", open_loss_term)
     if "train" in value and isinstance(value["train"].value, dict):
         value["train"] = open_train(value["train"], report)
     return tree.holding(value)

@@ -157,6 +157,7 @@ FUNCTIONS: Mapping[str, _Function] = {
     "stack": _Function((1, 0), _stack, "stack(a, b, ...)"),
     "clip": _Function((3, 3), _clip, "clip(x, low, high)"),
     "where": _Function((3, 3), _where, "where(a > b, x, y)"),
+    "power": _Function((1, 1), _elementwise, "x ** 2", sizes=True),
     "slice": _Function((1, 1), _slice, "slice(x, start, stop)", sizes=True),
     "reshape": _Function((1, 1), _reshape, "reshape(x, [N, D])", sizes=True),
 }

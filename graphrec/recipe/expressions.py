@@ -40,6 +40,7 @@ __all__ = [
 
 _LIMIT = 2000
 _ARITHMETIC = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
+_OTHER_NAMES = {"stop": "detach"}
 _COMPARISONS = {ast.Gt: ">", ast.GtE: ">=", ast.Lt: "<", ast.LtE: "<="}
 
 
@@ -85,6 +86,8 @@ def _read(node: ast.expr, shift: int) -> Term:
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         operator = _ARITHMETIC[type(node.op)]
         return Arithmetic(operator, _read(node.left, shift), _read(node.right, shift), column)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Pow, ast.BitXor)):
+        return _power(node, shift)
     if isinstance(node, ast.Call):
         return _apply(node, shift)
     if isinstance(node, ast.Compare):
@@ -94,6 +97,17 @@ def _read(node: ast.expr, shift: int) -> Term:
         column,
         "allowed: names, ports, numbers, + - * /, and " + ", ".join(sorted(FUNCTIONS)),
     )
+
+
+def _power(node: ast.BinOp, shift: int) -> Apply:
+    column = node.col_offset + shift
+    if isinstance(node.op, ast.BitXor):
+        # Python binds it weaker than a sum: a^2 + b would be a^(2 + b).
+        raise ExpressionError("`^` is no power", column, "write a ** 2")
+    exponent = node.right.value if isinstance(node.right, ast.Constant) else None
+    if type(exponent) is not int or not 2 <= exponent <= 8:
+        raise ExpressionError("a power is a whole number from 2 to 8", column, "write a ** 2")
+    return Apply("power", (_read(node.left, shift),), (exponent,), column)
 
 
 def _number(node: ast.Constant, column: int) -> int | float:
@@ -120,7 +134,7 @@ def _apply(node: ast.Call, shift: int) -> Apply:
     column = node.col_offset + shift
     if not isinstance(node.func, ast.Name):
         raise ExpressionError("only the functions of the language can be called", column)
-    name = node.func.id
+    name = _OTHER_NAMES.get(node.func.id, node.func.id)
     function = FUNCTIONS.get(name)
     if function is None:
         raise ExpressionError(

@@ -161,6 +161,3 @@ def _replace_source(merged: dict[str, Tree], child: Tree) -> None:
             merged.pop(name, None)
     elif "train" in child.value:
         merged.pop("synthetic", None)
-        if child.value["train"].key.file is None and "eval" not in child.value:
-            # -o data.train=... names other rows: the recipe's evaluation files are not theirs
-            merged.pop("eval", None)

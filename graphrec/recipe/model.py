@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from graphrec.errors import Span
 from graphrec.recipe.base import CallText, Integers, Later, Model, Positive, Texts, Vocab, as_tuple
@@ -23,6 +23,7 @@ from graphrec.recipe.features import (
     IdFeature,
     SequenceFeature,
 )
+from graphrec.recipe.measures import Measures
 from graphrec.recipe.training import Data, Export, Kernels, Train
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "IdFeature",
     "LabelSpec",
     "Model",
+    "LossTerm",
     "NodeSpec",
     "Origin",
     "PairedGroup",
@@ -224,6 +226,8 @@ class Task(Model):
     """Evaluation metrics."""
     train_metrics: Annotated[tuple[CallText, ...], BeforeValidator(as_tuple)] = ()
     """Decayed metrics shown while training."""
+    when: Annotated[Literal["always", "train"], Later()] = "always"
+    """`train`: only learned from, not computed for inference and export."""
 
 
 _Drop = Annotated[float, Field(ge=0, lt=1)]
@@ -252,6 +256,17 @@ class Relation(Model):
     """true stops the gradient into the parents."""
 
 
+class LossTerm(Model):
+    """A further term of the loss: what the graph computes is minimised, without a label."""
+
+    value: str
+    """Expression, one number a row; also reads `<task>.logit` and `<task>.prob`."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """Factor of the mean over the rows."""
+    from_step: Annotated[int, Field(ge=0)] = 0
+    """The first step at which it counts."""
+
+
 class Recipe(Model):
     """A whole recipe in canonical form."""
 
@@ -273,6 +288,8 @@ class Recipe(Model):
     """Nodes: a mapping is a block, a text an expression."""
     tasks: dict[str, Task]
     """Tasks by name."""
+    losses: Annotated[dict[str, LossTerm], Later()] = {}
+    """Further terms of the loss by name, logged under it."""
     relations: Annotated[tuple[Relation, ...], BeforeValidator(as_tuple)] = ()
     """Edges between tasks."""
     kernels: Kernels = Kernels()
@@ -286,6 +303,19 @@ class Recipe(Model):
 
     origin: Annotated[Origin | None, Field(exclude=True)] = None
     """Where every value came from; not part of the recipe."""
+
+    _measures: Measures = PrivateAttr(default_factory=Measures)
+
+    @property
+    def measures(self) -> Measures:
+        """What names of losses and metrics mean here."""
+        return self._measures
+
+    def with_measures(self, measures: Measures) -> Recipe:
+        """The same recipe, its names of losses and metrics read so."""
+        recipe = self.model_copy()
+        recipe._measures = measures
+        return recipe
 
 
 class Origin(BaseModel):

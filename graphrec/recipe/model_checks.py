@@ -20,7 +20,7 @@ from graphrec.recipe.model import (
 )
 from graphrec.recipe.names import node_name
 from graphrec.recipe.optimizer_table import DENSE, OPTIMIZERS, SPARSE
-from graphrec.recipe.training import Balance, Data, Optim, Optimizer, Schedule, Train
+from graphrec.recipe.training import Balance, Data, Optim, Optimizer, Schedule, Split, Train
 
 __all__ = ["BALANCE_SETTINGS", "CHECKS", "OPTIMIZER_SETTINGS", "SCHEDULE_SETTINGS"]
 
@@ -275,9 +275,18 @@ def _data(data: Data, path: str) -> Iterator[Problem]:
             yield _clash(
                 f"{path}.split", "`eval` and `split`: evaluation rows come from one of them"
             )
-        if not _is_last(data.split.eval):
-            what = f"expected last(N) with N >= 1, got `{data.split.eval}`"
-            yield _wrong(f"{path}.split.eval", what)
+        yield from _split(data.split, f"{path}.split")
+
+
+def _split(split: Split, path: str) -> Iterator[Problem]:
+    if (split.eval is None) == (split.random is None):
+        what = "`split` says `eval: last(N)` by a column, or `random: SHARE`, one of them"
+        yield _clash(path, what, "{by: day, eval: last(1)}, or {random: 0.1}")
+    elif split.eval is not None and split.by is None:
+        yield _clash(f"{path}.eval", "`eval` needs `by`: the column whose values are compared")
+    elif split.eval is not None and not _is_last(split.eval):
+        what = f"expected last(N) with N >= 1, got `{split.eval}`"
+        yield _wrong(f"{path}.eval", what)
 
 
 def _is_last(text: str) -> bool:

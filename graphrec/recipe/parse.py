@@ -26,7 +26,7 @@ __all__ = ["Reading", "parse", "read_recipe"]
 
 KEYS = (
     *("graphrec", "name", "description", "extends", "data", "defaults", "features", "groups"),
-    *("blocks", "graph", "tasks", "relations", "kernels", "train", "export", "meta"),
+    *("blocks", "graph", "tasks", "losses", "relations", "kernels", "train", "export", "meta"),
 )
 _SETTINGS = ("data", "kernels", "train", "export")
 _VERSION = 1
@@ -224,7 +224,7 @@ _WHY = {
 def _without(recipe: Recipe, report: Report) -> Recipe:
     """The recipe without parts that were found broken after they were made."""
     update = {}
-    for section in ("features", "groups", "blocks", "graph", "tasks"):
+    for section in ("features", "groups", "blocks", "graph", "tasks", "losses"):
         parts = getattr(recipe, section)
         kept = {
             name: part for name, part in parts.items() if f"{section}.{name}" not in report.broken

@@ -9,7 +9,14 @@ from graphrec.recipe.problem_text import Report
 from graphrec.recipe.recipe_files import located
 from graphrec.recipe.tree import INVALID, Tree, shown
 
-__all__ = ["open_data", "open_group", "open_task", "open_train", "with_task_defaults"]
+__all__ = [
+    "open_data",
+    "open_group",
+    "open_loss_term",
+    "open_task",
+    "open_train",
+    "with_task_defaults",
+]
 
 _BY_KIND = {
     "binary": ("bce", ("auc", "logloss")),
@@ -51,6 +58,11 @@ def open_task(tree: Tree) -> Tree:
     for key, form in (("label", _named("column")), ("space", _named("label")), ("loss", _loss)):
         tree = _change(tree, key, form)
     return tree
+
+
+def open_loss_term(tree: Tree) -> Tree:
+    """`hint: sum(a * b)` -> `{value: sum(a * b)}`."""
+    return tree.holding({"value": tree}) if isinstance(tree.value, str) else tree
 
 
 def _loss(tree: Tree) -> Tree:

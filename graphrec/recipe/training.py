@@ -43,10 +43,12 @@ Paths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
 class Split(Model):
     """Cut evaluation rows out of the training files."""
 
-    by: str
+    by: str | None = None
     """Column whose values decide."""
-    eval: str
+    eval: str | None = None
     """last(N): the rows with the N largest values of the column."""
+    random: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Later()] = None
+    """Share of the rows, drawn by chance; with `by`: of its values, each with all its rows."""
 
 
 class Limits(Model):

@@ -16,6 +16,7 @@ from graphrec.recipe.model import (
     Composite,
     FeatureGroup,
     Group,
+    LossTerm,
     NodeSpec,
     Origin,
     PairedGroup,
@@ -24,6 +25,7 @@ from graphrec.recipe.model import (
     Task,
 )
 from graphrec.recipe.model_checks import CHECKS
+from graphrec.recipe.names import node_name
 from graphrec.recipe.problem_text import Report
 from graphrec.recipe.training import Data, Export, Kernels, Train
 from graphrec.recipe.tree import INVALID, Tree, shown, spans
@@ -57,6 +59,7 @@ class Validator:
             blocks=self.parts("blocks", self.composite),
             graph=self.parts("graph", self.node, by_name=False),
             tasks=self.parts("tasks", self.task),
+            losses=self.parts("losses", self.loss_term),
             relations=tuple(self.relations()),
             kernels=self.section("kernels", Kernels),
             train=self.section("train", Train),
@@ -179,6 +182,15 @@ class Validator:
         if not self.is_map(tree, path, "a map with `label` and `in`"):
             return None
         return self.model(Task, tree.plain(), path)
+
+    def loss_term(self, name: str, tree: Tree, path: str) -> LossTerm | None:
+        why = node_name(name)
+        if why is not None:
+            self.report(Problem("GR320", f"`{name[:60]}`: {why}", tree.key, path))
+            return None
+        if not self.is_map(tree, path, "an expression, or a map with `value`"):
+            return None
+        return self.model(LossTerm, tree.plain(), path)
 
     def relations(self) -> Iterator[Relation]:
         found = self.tree.at("relations")

@@ -6,7 +6,7 @@ what training lines show; an evaluation shows the plain sum.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -65,13 +65,13 @@ class Pareto(Balance):
         self.minimum = [minimum.get(task, 0.0) for task in self.tasks.values()]
         self.shared = over == "shared"
         tables = set(_tables(module)) if self.shared else set()
+        self.over_ranks: Callable[[Tensor], Tensor] | None = None
+        """The mean of a gradient over the processes that share a batch; None: it is whole."""
         # A plain list: the parameters belong to the module, not to the balance.
         self._over = [p for p in module.parameters() if p.requires_grad and p not in tables]
 
     def weigh(self, parts: Sequence[Tensor]) -> Tensor:
         gram = self._gram(parts)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(gram)
         minimum = torch.tensor(self.minimum, dtype=gram.dtype, device=gram.device)
         return pareto_weights(gram, minimum)
 
@@ -83,6 +83,8 @@ class Pareto(Balance):
             for part in parts
             if self._over
         ]
+        if self.over_ranks is not None:
+            found = [tuple(g if g is None else self.over_ranks(g) for g in of) for of in found]
         count, device = len(parts), parts[0].device
         gram = torch.zeros(count, count, dtype=torch.float64, device=device)
         for gradients in zip(*found, strict=True):
@@ -156,7 +158,12 @@ def _on_simplex(point: Tensor, total: Tensor) -> Tensor:
 def _tables(module: nn.Module) -> list[nn.Parameter]:
     """The packed tables, whose gradients are sparse."""
     owners = [found for found in module.modules() if isinstance(found, Embeddings)]
-    return [owner.get_parameter(packed.name) for owner in owners for packed in owner.table_groups]
+    return [
+        owner.get_parameter(packed.name)
+        for owner in owners
+        for packed in owner.table_groups
+        if owner.body is None or not packed.trainable
+    ]
 
 
 def _aligned(gradients: Sequence[Tensor | None]) -> Tensor:

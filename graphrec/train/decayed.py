@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from graphrec.recipe.calls import Call
+from graphrec.recipe.metric_table import METRICS
+from graphrec.recipe.metric_table import Metric as Declared
 from graphrec.recipe.tasks import decay_parameters
 from graphrec.train import exact
-from graphrec.train.metrics import binned, make_metric, thresholds
+from graphrec.train.metrics import make_metric
+from graphrec.train.score_bins import binned, thresholds
 
 __all__ = ["Decayed", "DecayedAuc", "make_decayed"]
 
@@ -20,7 +24,7 @@ class Decayed:
     """A metric over every `step` updates, v <- rate v + (1 - rate) new; None before the first."""
 
     def __init__(self, metric: str | Metric, step: int = 100, rate: float = 0.9) -> None:
-        self.metric = make_metric(Call(metric)) if isinstance(metric, str) else metric
+        self.metric: Any = make_metric(Call(metric)) if isinstance(metric, str) else metric
         self.step, self.rate = step, rate
         self.updates = 0
         self.value: float | None = None
@@ -108,7 +112,9 @@ class DecayedAuc:
         return torch.cat([outer, counts, outer, torch.zeros(2, missing % 2)], dim=1)
 
 
-def make_decayed(call: Call, logits: bool = False) -> Decayed | DecayedAuc:
+def make_decayed(
+    call: Call, metrics: Mapping[str, type[Declared]] = METRICS, *, logits: bool = False
+) -> Decayed | DecayedAuc:
     """The training metric a recipe names: `auc`, `mae(step=50, rate=0.8)`.
 
     `logits`: one that ranks gets log-odds instead of probabilities.
@@ -116,4 +122,4 @@ def make_decayed(call: Call, logits: bool = False) -> Decayed | DecayedAuc:
     p = decay_parameters(call)
     if call.name == "auc":
         return DecayedAuc(p.step, p.rate, p.bins, logits)
-    return Decayed(call.name, p.step, p.rate)
+    return Decayed(make_metric(Call(call.name), metrics, logits=logits), p.step, p.rate)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from graphrec.blocks.library import BUILTIN, Library
 from graphrec.compiler.pipeline import Compiled, compile_recipe
@@ -93,12 +93,20 @@ def load_run(
     encoder = Encoder.load(compiled.recipe, folder)
     module = compiled.module(encoder.rows)
     try:
-        module.load_state_dict(found.model())
+        module.load_state_dict(_needed(found.model(), module, purpose))
     except RuntimeError as error:
         raise CheckpointError(
             Problem("GR808", f"{found.folder} does not fit the model: {str(error)[:300]}")
         ) from error
     return Trained(compiled, module.to(on).eval(), encoder, found, on)
+
+
+def _needed(weights: dict[str, Tensor], module: nn.Module, purpose: Purpose) -> dict[str, Tensor]:
+    """The weights without those of parts that only training has, where those are not compiled."""
+    if purpose != "inference":
+        return weights
+    parts = {name for name, _ in module.named_children()}
+    return {key: value for key, value in weights.items() if key.partition(".")[0] in parts}
 
 
 def evaluate(

@@ -17,7 +17,6 @@ from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
 from graphrec.recipe.tasks import (
     INSIDE,
-    METRICS,
     form_of,
     has_inside,
     key,
@@ -174,8 +173,9 @@ def _task_scores(name: str, recipe: Recipe) -> list[_TaskScores]:
 class _TaskScores:
     def __init__(self, name: str, task: Task, recipe: Recipe, inside: bool) -> None:
         self.name, self.task, self.recipe, self.inside = name, task, recipe, inside
-        self.metrics = {call: make_metric(call, logits=True) for call in task.metrics}
-        self.groups = {c: getattr(metric_parameters(c), "column", None) for c in task.metrics}
+        known = recipe.measures.metrics
+        self.metrics = {call: make_metric(call, known, logits=True) for call in task.metrics}
+        self.groups = {c: metric_parameters(recipe, c).group_column for c in task.metrics}
         probable = task.kind == "binary" and form_of(recipe, name) != "regression"
         self.calibration = Calibration() if probable and inside == has_inside(task) else None
 
@@ -248,7 +248,7 @@ class LabelledRows:
 
     def read_by(self, call: Call) -> Tensor:
         """What this metric is computed from."""
-        parameters = METRICS[call.name]
+        parameters = self._recipe.measures.metrics[call.name]
         if not parameters.ranks:
             return self.scores
         return self.ranks if parameters.two_classes else self.logits

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 __all__ = [
     "Array",
     "auc",
-    "auc_terms",
+    "auc_measures",
     "binned_auc",
     "concordant",
     "grouped_auc",
     "grouped_xauc",
+    "sides",
     "xauc",
 ]
 
@@ -25,12 +26,15 @@ Array = NDArray[Any]
 
 
 def auc(score: Array, label: Array, weight: Array | None = None) -> float | None:
-    """Area under the ROC curve of scores [N] for labels [N] (positive above 0); ties count half."""
-    wins, positive, negative = auc_terms(score, label, weight)
+    """Area under the ROC curve of scores [N] for labels [N] from 0 to 1; ties count half.
+
+    A label between counts as that much of a positive row and the rest of a negative one.
+    """
+    wins, positive, negative = auc_measures(score, label, weight)
     return float(wins / (positive * negative)) if positive > 0 and negative > 0 else None
 
 
-def auc_terms(
+def auc_measures(
     score: Array, label: Array, weight: Array | None = None, below: float = 0.0
 ) -> tuple[float, float, float]:
     """Weight of pairs in order, of positives and of negatives.
@@ -40,26 +44,35 @@ def auc_terms(
     if not len(score):
         return 0.0, 0.0, 0.0
     order = np.argsort(score, kind="stable")
-    ranked, positive = score[order], label[order] > 0
-    mass = np.ones(len(score)) if weight is None else weight[order].astype(np.float64)
+    ranked, (positive, negative) = score[order], sides(label[order], weight, order)
     starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
-    ups = np.add.reduceat(np.where(positive, mass, 0.0), starts)
-    downs = np.add.reduceat(np.where(positive, 0.0, mass), starts)
+    ups, downs = np.add.reduceat(positive, starts), np.add.reduceat(negative, starts)
     under = below + np.cumsum(downs) - downs
     return float(np.sum(ups * (under + downs / 2))), float(ups.sum()), float(downs.sum())
 
 
-def grouped_auc(score: Array, label: Array, group: Array) -> tuple[Array, Array]:
-    """AUC and number of rows of every group that has both classes."""
+def sides(label: Array, weight: Array | None = None, order: Array | None = None) -> Array:
+    """Positive and negative weight of rows [2, N]; `weight` is put into their `order` first."""
+    positive = np.clip(label.astype(np.float64), 0.0, 1.0)
+    both = np.stack([positive, 1.0 - positive])
+    if weight is None:
+        return both
+    return np.asarray(both * (weight if order is None else weight[order]).astype(np.float64))
+
+
+def grouped_auc(
+    score: Array, label: Array, group: Array, weight: Array | None = None
+) -> tuple[Array, Array]:
+    """AUC and weight of the rows of every group that has both classes."""
     if not len(score):
         return np.zeros(0), np.zeros(0)
     codes = np.unique(group, return_inverse=True)[1]
     order = np.lexsort((score, codes))
-    ranked, of, positive = score[order], codes[order], label[order] > 0
+    ranked, of = score[order], codes[order]
+    positive, negative = sides(label[order], weight, order)
     change = (ranked[1:] != ranked[:-1]) | (of[1:] != of[:-1])
     starts = np.flatnonzero(np.concatenate([[True], change]))
-    ups = np.add.reduceat(positive.astype(np.float64), starts)
-    downs = np.add.reduceat((~positive).astype(np.float64), starts)
+    ups, downs = np.add.reduceat(positive, starts), np.add.reduceat(negative, starts)
     tied = of[starts]
     all_up, all_down = np.bincount(tied, ups), np.bincount(tied, downs)
     before = np.cumsum(all_down) - all_down

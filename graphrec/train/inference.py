@@ -23,7 +23,7 @@ from graphrec.data import Encoder
 from graphrec.data.raw_cells import BadCell
 from graphrec.data.row_batch import batch_of
 from graphrec.data.row_spec import row_features
-from graphrec.errors import DataError, Problem
+from graphrec.errors import DataError, Problem, nearest
 from graphrec.graph import Graph
 from graphrec.nn import Batch, prepare
 from graphrec.recipe.model import Recipe
@@ -199,7 +199,11 @@ def _are_maps(rows: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
 
 
 def _table(rows: Rows, columns: Sequence[str]) -> pa.Table:
-    """The rows as a table; of no rows at all, one with these columns."""
+    """The rows as a table; of no rows at all, one with these columns.
+
+    What one row has of `columns` every row must have, if only as None: a key that is left out may
+    be misspelt, and is no null.
+    """
     if isinstance(rows, pa.Table):
         return rows
     if isinstance(rows, pa.RecordBatch):
@@ -215,7 +219,24 @@ def _table(rows: Rows, columns: Sequence[str]) -> pa.Table:
     if not maps:
         return pa.table({column: pa.nulls(0) for column in columns})
     names = list(dict.fromkeys(name for row in maps for name in row))
+    _check_keys(maps, {column for column in columns if column in names})
     return pa.table({name: _column(name, [row.get(name) for row in maps]) for name in names})
+
+
+def _check_keys(maps: Sequence[Mapping[str, Any]], wanted: set[str]) -> None:
+    for number, row in enumerate(maps):
+        missing = sorted(wanted - row.keys())
+        if missing:
+            other = sorted(str(key) for key in row.keys() - wanted)
+            near = nearest(missing[0], other)
+            known = f"did you mean it by `{near}`? " if near else ""
+            found = Problem(
+                "GR703",
+                f"row {number} of {len(maps)} has no `{missing[0]}`",
+                path=f"data.{missing[0]}",
+                help=f"{known}write None where there is no value",
+            )
+            raise DataError(found)
 
 
 def _column(name: str, values: list[Any]) -> Any:

@@ -11,7 +11,14 @@ from torch import nn
 
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, Loader, open_data
-from graphrec.errors import CheckpointError, DataError, Problem, RecipeError, machine_fault
+from graphrec.errors import (
+    CheckpointError,
+    DataError,
+    Interrupted,
+    Problem,
+    RecipeError,
+    machine_fault,
+)
 from graphrec.nn.native.compiled import why_not
 from graphrec.recipe import recipe_hash
 from graphrec.recipe.model import Recipe
@@ -134,7 +141,7 @@ def _loop(trainer: Trainer, data: DataSet, console: Console) -> None:
             f"interrupted: a checkpoint of step {trainer.position.step} is in {run.folder}; "
             "the same command goes on from there"
         )
-        raise SystemExit(signals.status)
+        raise Interrupted(signals.status)
 
 
 def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:

@@ -7,26 +7,25 @@ the mean over the rows inside. Scaling all a_i changes nothing; without any row 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from graphrec.data.chunk import NULL_KEY
 from graphrec.nn.batch import Batch
-from graphrec.recipe.model import Recipe, Task
-from graphrec.recipe.tasks import LOSSES, Form, form_of, loss_parameters, suffix
+from graphrec.recipe.loss_table import Loss
+from graphrec.recipe.model import Recipe
+from graphrec.recipe.tasks import form_of, loss_parameters, suffix
 
-__all__ = ["Losses", "TaskLosses", "compute", "jrc_rows", "score"]
+__all__ = ["Losses", "TaskLosses", "compute", "group_numbers", "score"]
 
 PENALTY = "_loss"
 """Ending of the numbers that a module returns beside its predictions: penalties, loss blocks."""
-
-Rows = Callable[[Tensor, Tensor, Batch], Tensor]
 
 
 @dataclass
@@ -49,10 +48,12 @@ class TaskLosses:
 
     def __init__(self, recipe: Recipe) -> None:
         self._tasks = [
-            _TaskLoss(name, task, suffix(recipe, name), form_of(recipe, name))
-            for name, task in sorted(recipe.tasks.items())
-            if task.loss
+            _TaskLoss(recipe, name) for name, task in sorted(recipe.tasks.items()) if task.loss
         ]
+
+        self._terms = recipe.losses
+        self.step: int | None = None
+        """The step that is made; None counts every term, as evaluation does."""
 
     def keys(self) -> dict[str, dict[str, str]]:
         """Part keys by task and loss name: `{"ctr": {"bce": "bce_ctr"}}`."""
@@ -78,9 +79,16 @@ class TaskLosses:
             task.add(predictions, batch, parts, mass, missing, norm)
         for key, value in predictions.items():
             if key.endswith(PENALTY) and value.dim() == 0:
-                parts[key] = value
+                parts[key] = value * self._factor(key.removesuffix(PENALTY))
         total = torch.stack(list(parts.values())).sum() if parts else torch.zeros(())
         return Losses(total, parts, mass, missing)
+
+    def _factor(self, name: str) -> float:
+        """Of a term of the recipe's `losses:`, its weight once it counts; 1 for others."""
+        term = self._terms.get(name)
+        if term is None:
+            return 1.0
+        return term.weight if self.step is None or self.step >= term.from_step else 0.0
 
 
 def compute(recipe: Recipe, predictions: Mapping[str, Tensor], batch: Batch) -> Losses:
@@ -97,13 +105,16 @@ def score(recipe: Recipe, task: str, predictions: Mapping[str, Tensor]) -> Tenso
 
 
 class _TaskLoss:
-    def __init__(self, name: str, task: Task, ending: str, wanted: Form) -> None:
-        self.name, self.task, self.suffix = name, task, ending
-        self.source = {"regression": "y", "prob": "probs"}.get(wanted, "logits") + ending
-        self.rows: dict[str, Rows] = {
-            loss: _rows(loss, given, prob=wanted == "prob") for loss, given in task.loss.items()
-        }
+    def __init__(self, recipe: Recipe, name: str) -> None:
+        self.name, self.task, self.suffix = name, recipe.tasks[name], suffix(recipe, name)
+        wanted = form_of(recipe, name)
+        self.source = {"regression": "y", "prob": "probs"}.get(wanted, "logits") + self.suffix
         self.classes = wanted == "softmax"
+        self.rows: dict[str, _Rows] = {}
+        for loss, given in self.task.loss.items():
+            declared = loss_parameters(recipe, loss, given)
+            path = declared.rows_of_prob if wanted == "prob" else declared.rows
+            self.rows[loss] = _Rows(path, declared)
 
     def add(
         self,
@@ -126,13 +137,12 @@ class _TaskLoss:
             (norm != 0) & norm.isfinite(), self.task.weight / norm, torch.zeros_like(norm)
         )
         weight = torch.where(weight.isfinite(), weight, torch.zeros_like(weight)) * scale
-        if self.classes:
-            label = torch.where(known, label, torch.full_like(label, -1))
         for loss, rows in self.rows.items():
-            key = loss + self.suffix
-            value = rows(output, label, batch)
-            parts[key] = (torch.where(known, value, torch.zeros_like(value)) * weight).sum()
-            mass[key] = norm.detach()
+            value = rows(output, label, known, batch)
+            parts[loss + self.suffix] = (
+                torch.where(known, value, torch.zeros_like(value)) * weight
+            ).sum()
+            mass[loss + self.suffix] = norm.detach()
         missing[self.name] = (~known).sum()
 
     def norm(self, batch: Batch) -> Tensor:
@@ -152,67 +162,29 @@ class _TaskLoss:
         return weight
 
 
-def _rows(name: str, given: Mapping[str, Any], *, prob: bool) -> Rows:
-    p: Any = loss_parameters(name, given)
-    if name == "bce":
-        return lambda z, y, _: _bce(z, y, p.label_smoothing, prob)
-    if name == "focal":
-        return lambda z, y, _: _focal(z, y, p.gamma, p.alpha)
-    if name == "softmax":
-        return lambda z, y, _: F.cross_entropy(
-            z, y, ignore_index=-1, label_smoothing=p.label_smoothing, reduction="none"
-        )
-    if name == "jrc":
-        return lambda z, y, batch: jrc_rows(z, y, _sessions(batch.columns[p.session], y), p.alpha)
-    assert name == "l2", f"no rows for {sorted(LOSSES)}"
-    return lambda z, y, _: (z - y) ** 2
+class _Rows:
+    """The loss of each row [B] by the function that the table names; rows without a label get 0."""
+
+    def __init__(self, path: str, declared: Loss) -> None:
+        module, _, name = path.partition(":")
+        self._compute: Callable[..., Tensor] = getattr(importlib.import_module(module), name)
+        self._given, self._column = declared.given(), declared.group_column
+
+    def __call__(self, output: Tensor, label: Tensor, known: Tensor, batch: Batch) -> Tensor:
+        if self._column is None:
+            return self._compute(output, label, **self._given)
+        # Rows of a group meet each other: those without a label must meet nobody.
+        group = group_numbers(batch.columns[self._column], output.device)
+        if bool(known.all()):
+            return self._compute(output, label, group=group, **self._given)
+        at = known.nonzero().view(-1)
+        part = self._compute(output[at], label[at], group=group[at], **self._given)
+        return part.new_zeros(len(label)).index_copy(0, at, part)
 
 
-def _bce(output: Tensor, label: Tensor, smoothing: float, prob: bool) -> Tensor:
-    target = label * (1 - smoothing) + smoothing / 2
-    if prob:
-        p = output.clamp(1e-7, 1 - 1e-7)
-        return -(target * torch.log(p) + (1 - target) * torch.log1p(-p))
-    return F.binary_cross_entropy_with_logits(output, target, reduction="none")
-
-
-def _focal(logits: Tensor, label: Tensor, gamma: float, alpha: float) -> Tensor:
-    p = torch.sigmoid(logits.detach())
-    factor = alpha * label * (1 - p) ** gamma + (1 - alpha) * (1 - label) * p**gamma
-    return factor * F.binary_cross_entropy_with_logits(logits, label, reduction="none")
-
-
-def jrc_rows(logits: Tensor, label: Tensor, session: Tensor, alpha: float) -> Tensor:
-    """JRC's loss of every row [B]: logits [B, 2], label [B] (-1: left out), session [B] >= 0.
-
-    The rows of a session with the other label meet a row in the logit of *its* class, and so does
-    every row of that class: one log-sum-exp for each session and class serves all, in O(B).
-    """
-    known = label >= 0
-    own = label.clamp(min=0)
-    z = logits.gather(1, own[:, None])[:, 0]
-    other = logits.gather(1, 1 - own[:, None])[:, 0]
-    ce = F.cross_entropy(logits, label, ignore_index=-1, reduction="none")
-    # Row j enters the groups (its session, the other class) with its logit of that class.
-    group, enters = session * 2 + own, session * 2 + (1 - own)
-    count = int(session.max()) * 2 + 2 if session.numel() else 0
-    entered = torch.where(known, other, torch.full_like(other, -torch.inf))
-    top = torch.full((count,), -torch.inf, dtype=z.dtype, device=z.device)
-    top = top.scatter_reduce(0, enters, entered.detach(), "amax")
-    present = top.isfinite()
-    top = torch.where(present, top, torch.zeros_like(top))
-    terms = known * torch.exp(torch.where(known, other - top[enters], torch.zeros_like(other)))
-    total = torch.zeros_like(top).index_add(0, enters, terms)
-    sums = top + torch.log(torch.where(present, total, torch.ones_like(total)))
-    some = present[group] & known
-    gap = torch.where(some, sums[group] - z, torch.zeros_like(z))
-    ge = torch.where(some, F.softplus(gap), torch.zeros_like(z))
-    return alpha * ce + (1 - alpha) * ge
-
-
-def _sessions(column: Any, like: Tensor) -> Tensor:
-    """Session numbers from keys of any size; rows without a session are sessions of their own."""
+def group_numbers(column: Any, device: torch.device) -> Tensor:
+    """Numbers from 0 for keys of any size [B]; each row without a key is a group of its own."""
     keys = np.asarray(column)
     known, codes = np.unique(keys, return_inverse=True)
     codes = np.where(keys == NULL_KEY, len(known) + np.arange(len(keys)), codes)
-    return torch.from_numpy(codes).to(like.device)
+    return torch.from_numpy(codes).to(device)

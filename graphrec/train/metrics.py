@@ -1,13 +1,19 @@
 """Metrics of the evaluation, as `torchmetrics.Metric` classes: exact over the whole set.
 
 Every `update` takes predictions, labels, perhaps weights [B], perhaps group keys [B] (int64), of
-rows that have a label; `compute` gives a float, or None where the metric is not available.
-Sums are kept in float64; what needs the rows themselves keeps them in `Rows`, which spill to disk.
+rows that have a label; `compute` gives a float, or None where the metric is not available. A label
+between 0 and 1 counts as that much of a positive row and the rest of a negative one.
+
+torchmetrics has classes of these names. They are not used because its exact AUC keeps every row in
+memory as float32, its binned one and its means sum in float32, a missing class is 0.0 there, and
+none takes weights with groups. Here sums are float64, rows spill to disk (`Rows`), and a metric
+that there is not is None. Its base class is used: states, resetting, `update_called`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,10 +23,13 @@ from torchmetrics import Metric
 
 from graphrec.data.chunk import NULL_KEY
 from graphrec.recipe.calls import Call
-from graphrec.recipe.tasks import metric_parameters
+from graphrec.recipe.metric_table import METRICS
+from graphrec.recipe.metric_table import Metric as Declared
+from graphrec.recipe.tasks import read_metric
 from graphrec.train import exact, spilled
 from graphrec.train.exact import Array
 from graphrec.train.ranking import class_log_odds
+from graphrec.train.score_bins import binned, thresholds
 from graphrec.train.train_rows import Rows
 
 __all__ = [
@@ -34,24 +43,41 @@ __all__ = [
     "MulticlassAuc",
     "NormalizedEntropy",
     "Xauc",
+    "area_under_curve",
     "make_metric",
+    "mean_absolute_error",
+    "mean_squared_error",
+    "root_mean_squared_error",
 ]
 
 
-class _OwnRows(Metric):
-    """A metric of the rows it was given: torchmetrics would ask all processes of a job for theirs,
-    where rank 0 alone measures what every rank has scored.
+def make_metric(
+    call: Call, metrics: Mapping[str, type[Declared]] = METRICS, *, logits: bool = False
+) -> Any:
+    """The metric a recipe names, with its arguments.
+
+    `logits`: one that ranks gets log-odds (`ranking_scores`) instead of probabilities.
     """
+    declared = read_metric(call, metrics)
+    module, _, name = declared.computes.partition(":")
+    make: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    metric = make(**declared.given(), **({"logits": logits} if declared.ranks else {}))
+    # torchmetrics would ask all processes of a job for their rows, where rank 0 alone measures
+    # what every rank has scored.
+    metric.sync_on_compute = metric._to_sync = False
+    return metric
 
-    def __init__(self) -> None:
-        super().__init__(sync_on_compute=False)
+
+# ---- sums ---------------------------------------------------------------------------------------
 
 
-class _Streaming(_OwnRows):
+class _Streaming(Metric):
     """Sums in float64, named by the subclass."""
 
     full_state_update = False
     sums: tuple[str, ...] = ("total", "mass")
+    total: Tensor
+    mass: Tensor
 
     def __init__(self, weighted: bool = False) -> None:
         super().__init__()
@@ -68,11 +94,8 @@ class _Streaming(_OwnRows):
         for name, value in terms.items():
             setattr(self, name, getattr(self, name) + value)
 
-    def ratio(self) -> float | None:
+    def compute(self) -> float | None:
         return float(self.total / self.mass) if float(self.mass) > 0 else None
-
-    total: Tensor
-    mass: Tensor
 
 
 class LogLoss(_Streaming):
@@ -83,9 +106,6 @@ class LogLoss(_Streaming):
     ) -> None:
         mass = self.weights(preds, weight)
         self.add(total=(_nll(preds, target) * mass).sum(), mass=mass.sum())
-
-    def compute(self) -> float | None:
-        return self.ratio()
 
 
 class NormalizedEntropy(_Streaming):
@@ -99,7 +119,7 @@ class NormalizedEntropy(_Streaming):
     ) -> None:
         mass = self.weights(preds, weight)
         total = (_nll(preds, target) * mass).sum()
-        self.add(total=total, mass=mass.sum(), positive=(mass * (target > 0)).sum())
+        self.add(total=total, mass=mass.sum(), positive=(mass * target.double().clamp(0, 1)).sum())
 
     def compute(self) -> float | None:
         rate = float(self.positive / self.mass) if float(self.mass) > 0 else 0.0
@@ -110,43 +130,62 @@ class NormalizedEntropy(_Streaming):
 
 
 class Accuracy(_Streaming):
-    """Share of rows whose class is right: the most probable, or probability above the threshold."""
+    """Share of rows whose class is among the `top_k` most probable, or on the right side of 0.5."""
 
-    def __init__(self, threshold: float = 0.5) -> None:
-        super().__init__()
-        self.threshold = threshold
+    def __init__(self, threshold: float = 0.5, top_k: int = 1, weighted: bool = False) -> None:
+        super().__init__(weighted)
+        self.threshold, self.top_k = threshold, top_k
 
     def update(
         self, preds: Tensor, target: Tensor, weight: Tensor | None = None, group: Any = None
     ) -> None:
-        guess = preds.argmax(1) if preds.ndim == 2 else (preds > self.threshold).long()
-        self.add(
-            total=(guess == target.long()).sum().double(), mass=torch.tensor(float(len(guess)))
-        )
-
-    def compute(self) -> float | None:
-        return self.ratio()
+        mass = self.weights(preds, weight)
+        if preds.ndim == 1:
+            right = (preds > self.threshold) == (target > 0.5)
+        else:
+            own = preds.gather(1, target.long()[:, None])
+            number = torch.arange(preds.shape[1])
+            # Of equally probable classes the first comes first, as in argmax.
+            before = (preds > own) | ((preds == own) & (number < target.long()[:, None]))
+            right = before.sum(1) < self.top_k
+        self.add(total=(right * mass).sum(), mass=mass.sum())
 
 
 class MeanError(_Streaming):
     """Mean of |p - y|^power, perhaps its root: mae, mse, rmse."""
 
-    def __init__(self, power: int, root: bool = False) -> None:
-        super().__init__()
+    def __init__(self, power: int, root: bool = False, weighted: bool = False) -> None:
+        super().__init__(weighted)
         self.power, self.root = power, root
 
     def update(
         self, preds: Tensor, target: Tensor, weight: Tensor | None = None, group: Any = None
     ) -> None:
+        mass = self.weights(preds, weight)
         error = (preds.double() - target.double()).abs() ** self.power
-        self.add(total=error.sum(), mass=torch.tensor(float(len(error))))
+        self.add(total=(error * mass).sum(), mass=mass.sum())
 
     def compute(self) -> float | None:
-        mean = self.ratio()
+        mean = super().compute()
         return float(np.sqrt(mean)) if self.root and mean is not None else mean
 
 
-class BinnedAuc(_OwnRows):
+def mean_absolute_error(weighted: bool = False) -> MeanError:
+    """Mean of |p - y|."""
+    return MeanError(1, weighted=weighted)
+
+
+def mean_squared_error(weighted: bool = False) -> MeanError:
+    """Mean of (p - y)^2."""
+    return MeanError(2, weighted=weighted)
+
+
+def root_mean_squared_error(weighted: bool = False) -> MeanError:
+    """Root of the mean of (p - y)^2."""
+    return MeanError(2, root=True, weighted=weighted)
+
+
+class BinnedAuc(Metric):
     """AUC in bounded memory: scores fall into bins between `bins` even thresholds from 0 to 1.
 
     With `logits` the scores are log-odds, and the outermost bins are cut further (`thresholds`).
@@ -173,41 +212,65 @@ class BinnedAuc(_OwnRows):
         return exact.binned_auc(counts[1], counts[0])
 
 
-class _Stored(_OwnRows):
-    """Keeps the rows."""
+def area_under_curve(
+    bins: int | None = None, weighted: bool = False, logits: bool = False
+) -> BinnedAuc | Auc:
+    """The exact AUC, or with `bins` the one in bounded memory."""
+    return Auc(weighted) if bins is None else BinnedAuc(bins, weighted, logits)
+
+
+# ---- rows ---------------------------------------------------------------------------------------
+
+
+class _Stored(Metric):
+    """Keeps the rows; `value` is computed from them, None where a score is no number."""
 
     full_state_update = False
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.rows = Rows()
-
-    def reset(self) -> None:
-        super().reset()
-        self.rows = Rows()
-
-    def update(
-        self, preds: Tensor, target: Tensor, weight: Tensor | None = None, group: Any = None
-    ) -> None:
-        self.rows.append(score=preds.detach().cpu().numpy(), label=target.cpu().numpy())
-
-
-class Auc(_Stored):
-    """Exact area under the ROC curve; ties count half, one class only is not available."""
 
     def __init__(self, weighted: bool = False) -> None:
         super().__init__()
         self.weighted = weighted
+        self.rows = Rows()
+        self.has_nan = False
+
+    def reset(self) -> None:
+        super().reset()
+        self.rows, self.has_nan = Rows(), False
 
     def update(
         self, preds: Tensor, target: Tensor, weight: Tensor | None = None, group: Any = None
     ) -> None:
         columns = {"score": preds.detach().cpu().numpy(), "label": target.cpu().numpy()}
+        self.has_nan |= bool(np.isnan(columns["score"]).any())
         if self.weighted and weight is not None:
             columns["weight"] = weight.cpu().numpy()
-        self.rows.append(**columns)
+        self.rows.append(**self.kept(columns, group))
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """The rows of another metric of this kind, behind the own ones."""
+        if not isinstance(incoming_state, _Stored):
+            raise TypeError(f"expected {type(self).__name__}, got {type(incoming_state).__name__}")
+        for chunk in incoming_state.rows.chunks():
+            self.rows.append(**chunk)
+        self.has_nan |= incoming_state.has_nan
+        self._update_count += incoming_state._update_count
+        self._computed = None
+
+    def kept(self, columns: dict[str, Array], group: Any) -> dict[str, Array]:
+        """What is stored of a batch."""
+        return columns
 
     def compute(self) -> float | None:
+        return None if self.has_nan else self.value()
+
+    def value(self) -> float | None:
+        raise NotImplementedError
+
+
+class Auc(_Stored):
+    """Exact area under the ROC curve; ties count half, one class only is not available."""
+
+    def value(self) -> float | None:
         return spilled.auc(self.rows)
 
 
@@ -217,15 +280,15 @@ class MulticlassAuc(_Stored):
     Predictions are probabilities [B, C], or logits with `logits`.
     """
 
-    def __init__(self, logits: bool = False) -> None:
-        super().__init__()
+    def __init__(self, weighted: bool = False, logits: bool = False) -> None:
+        super().__init__(weighted)
         self.logits = logits
 
-    def compute(self) -> float | None:
+    def value(self) -> float | None:
         table = self.rows.all()
-        score, label = table["score"], table["label"]
+        score, label, weight = table["score"], table["label"], table.get("weight")
         values = [
-            exact.auc(class_log_odds(score, c) if self.logits else score[:, c], label == c)
+            exact.auc(class_log_odds(score, c) if self.logits else score[:, c], label == c, weight)
             for c in range(score.shape[1])
         ]
         known = [value for value in values if value is not None]
@@ -235,11 +298,11 @@ class MulticlassAuc(_Stored):
 class Xauc(_Stored):
     """Share of all pairs, or of `sample` seeded ones, in the right order; ties are wrong."""
 
-    def __init__(self, sample: int | None = None) -> None:
+    def __init__(self, sample: int | None = None, logits: bool = False) -> None:
         super().__init__()
         self.sample = sample
 
-    def compute(self) -> float | None:
+    def value(self) -> float | None:
         table = self.rows.all()
         score, target = table["score"], table["label"]
         if self.sample is None or len(score) < 2:
@@ -252,36 +315,34 @@ class Xauc(_Stored):
 
 
 class _Grouped(_Stored):
-    def update(
-        self, preds: Tensor, target: Tensor, weight: Tensor | None = None, group: Any = None
-    ) -> None:
+    def kept(self, columns: dict[str, Array], group: Any) -> dict[str, Array]:
         codes = np.asarray(group)
         known = codes != NULL_KEY
-        self.rows.append(
-            score=preds.detach().cpu().numpy()[known],
-            label=target.cpu().numpy()[known],
-            group=codes[known],
-        )
+        return {name: values[known] for name, values in {**columns, "group": codes}.items()}
 
     def per_group(self) -> tuple[Array, Array]:
+        """The value and the size of every group that has one."""
         parts = [(np.zeros(0), np.zeros(0)), *map(self.of, spilled.by_group(self.rows))]
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
     def of(self, part: dict[str, Array]) -> tuple[Array, Array]:
+        """The values and sizes of the groups of a part of the rows."""
         raise NotImplementedError
 
 
 class GroupedAuc(_Grouped):
     """Mean exact AUC of the groups with both classes, perhaps weighted by their rows."""
 
-    def __init__(self, by_size: bool = False) -> None:
-        super().__init__()
-        self.by_size = by_size
+    def __init__(
+        self, weight: str | None = None, weighted: bool = False, logits: bool = False
+    ) -> None:
+        super().__init__(weighted)
+        self.by_size = weight == "impressions"
 
     def of(self, part: dict[str, Array]) -> tuple[Array, Array]:
-        return exact.grouped_auc(part["score"], part["label"], part["group"])
+        return exact.grouped_auc(part["score"], part["label"], part["group"], part.get("weight"))
 
-    def compute(self) -> float | None:
+    def value(self) -> float | None:
         values, sizes = self.per_group()
         if not len(values):
             return None
@@ -291,59 +352,15 @@ class GroupedAuc(_Grouped):
 class GroupedXauc(_Grouped):
     """XAUC of the groups of two rows or more, weighted by their rows."""
 
+    def __init__(self, logits: bool = False) -> None:
+        super().__init__()
+
     def of(self, part: dict[str, Array]) -> tuple[Array, Array]:
         return exact.grouped_xauc(part["score"], part["label"], part["group"])
 
-    def compute(self) -> float | None:
+    def value(self) -> float | None:
         values, sizes = self.per_group()
         return float(np.average(values, weights=sizes)) if len(values) else None
-
-
-def make_metric(call: Call, logits: bool = False) -> Metric:
-    """The metric a recipe names, with its arguments.
-
-    `logits`: one that ranks gets log-odds (`ranking_scores`) instead of probabilities.
-    """
-    p: Any = metric_parameters(call)
-    if call.name == "auc" and p.bins is not None:
-        return BinnedAuc(p.bins, p.weighted, logits)
-    if call.name in ("mae", "mse", "rmse"):
-        return MeanError(1 if call.name == "mae" else 2, root=call.name == "rmse")
-    made: dict[str, Callable[[], Metric]] = {
-        "accuracy": lambda: Accuracy(p.threshold),
-        "auc": lambda: Auc(p.weighted),
-        "gauc": lambda: GroupedAuc(p.weight == "impressions"),
-        "gxauc": GroupedXauc,
-        "logloss": lambda: LogLoss(p.weighted),
-        "multiclass_auc": lambda: MulticlassAuc(logits),
-        "normalized_entropy": lambda: NormalizedEntropy(p.weighted),
-        "xauc": lambda: Xauc(p.sample),
-    }
-    return made[call.name]()
-
-
-def thresholds(bins: int, logits: bool = False) -> Tensor:
-    """Even steps of probability from 0 to 1; for logits the same, and more beyond the outermost.
-
-    There, where a model that is sure has all its rows, steps grow by a hundredth, up to 20,000.
-    """
-    if not logits:
-        return torch.linspace(0, 1, bins)
-    inner: Tensor = torch.logit(torch.linspace(0, 1, bins, dtype=torch.float64)[1:-1])
-    outer = torch.logspace(0, 999, 1000, base=1.01, dtype=torch.float64) - 1
-    first, last = (inner[0], inner[-1]) if len(inner) else (torch.zeros(()), torch.zeros(()))
-    edges = torch.cat([first - outer, inner[1:-1], last + outer])
-    return edges.sort().values
-
-
-def binned(score: Tensor, target: Tensor, edges: Tensor, mass: Tensor | None = None) -> Tensor:
-    """Negative and positive weight [2, bins] by the last threshold each score reaches."""
-    bins = len(edges)
-    # A class's column of probabilities [B, C] is not contiguous, and searchsorted warns of that.
-    score = score.detach().to(edges.dtype).contiguous()
-    at = (torch.searchsorted(edges, score, right=True) - 1).clamp(0, bins - 1)
-    at = at + bins * (target > 0).long()
-    return torch.bincount(at, mass, minlength=2 * bins).double().reshape(2, bins)
 
 
 def _nll(preds: Tensor, target: Tensor) -> Tensor:

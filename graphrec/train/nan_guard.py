@@ -17,22 +17,35 @@ from graphrec.nn.batch import Batch, Jagged
 from graphrec.train.losses import Losses
 from graphrec.train.tensors import write_tensors
 
-__all__ = ["TOO_LARGE", "largest_gradient", "not_finite"]
+__all__ = ["TOO_LARGE", "gradient_norm", "largest_gradient", "not_finite"]
 
 TOO_LARGE = 1e18
 """Optimizers square gradients: from 1.8e19 on the square is infinite, and the update 0 for ever."""
 _LARGE = 1e4
 
 
-def largest_gradient(parameters: Iterable[nn.Parameter]) -> float:
-    """The largest absolute entry of all gradients; NaN or infinite where one of them is.
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
+    """The norm of all gradients together; NaN or infinite only where one of them is.
 
-    Not their norm: the sum of squares of finite numbers may be infinite.
+    In float32 the squares of finite numbers may be infinite: then they are summed in float64.
     """
+    values = _gradient_values(parameters)
+    norm = float(nn.utils.get_total_norm(values)) if values else 0.0
+    if math.isfinite(norm):
+        return norm
+    return float(torch.stack([v.double().norm() for v in values]).norm())
+
+
+def largest_gradient(parameters: Iterable[nn.Parameter]) -> float:
+    """The largest absolute entry of all gradients; slow, so only for what `gradient_norm` finds."""
+    values = _gradient_values(parameters)
+    return float(nn.utils.get_total_norm(values, math.inf)) if values else 0.0
+
+
+def _gradient_values(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
     grads = [p.grad for p in parameters if p.grad is not None]
     values = [g._values() if g.is_sparse else g for g in grads]
-    values = [v for v in values if v.numel()]
-    return float(nn.utils.get_total_norm(values, math.inf)) if values else 0.0
+    return [value for value in values if value.numel()]
 
 
 def not_finite(

@@ -57,6 +57,8 @@ class Optimizers:
         self.table_rates: Mapping[str, tuple[float, float]] = {}
         self.updates = 0
         self.pending = 0
+        self.rate = 0.0
+        """What the schedule multiplied learning rates by in the last update."""
         self._pieces, self._train, self._total = dense_pieces, train, total
         self._parameters = [*dense_pieces, *(table.parameter for table in tables)]
         self._rates = [group.lr for group in dense.groups] if dense else []
@@ -79,7 +81,7 @@ class Optimizers:
         """
         if not self.pending:
             return False
-        rate = self.factor
+        rate = self.rate = self.factor
         if self.pending > 1:
             for parameter in self._parameters:
                 if parameter.grad is not None:
@@ -159,14 +161,16 @@ class Optimizers:
 def clip_gradients(parameters: Iterable[nn.Parameter], limit: float) -> None:
     """Scale gradients so that their common norm is at most `limit`.
 
-    As `torch.nn.utils.clip_grad_norm_`, with sums in float64: in float32 the norm of finite
-    gradients may be infinite, and would make all of them 0.
+    As `torch.nn.utils.clip_grad_norm_`; but where the norm of finite gradients is infinite in
+    float32, which would make all of them 0, it is that of float64.
     """
     grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if grads:
-        norms = [torch.linalg.vector_norm(grad, dtype=torch.float64) for grad in grads]
-        scale = (limit / (torch.linalg.vector_norm(torch.stack(norms)) + 1e-6)).clamp(max=1.0)
-        torch._foreach_mul_(grads, scale.to(grads[0].dtype))
+    norm = nn.utils.get_total_norm(grads)
+    if grads and not bool(norm.isfinite()):
+        norm = torch.stack([grad.double().norm() for grad in grads]).norm()
+    scale = (limit / (norm + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(scale.to(grad.dtype))
 
 
 def make_optimizers(

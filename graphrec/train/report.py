@@ -81,7 +81,7 @@ def _metrics(trainer: Trainer, best: Checkpoint | None) -> Iterator[str]:
     yield _table([*head, *(["best reachable"] if reachable else [])], rows)
     evals = [r for r in trainer.run_folder.records if r.get("kind") == "eval"]
     if len(evals) > 1:
-        names = [n for n in evals[-1] if n.endswith(".auc")] or ["loss"]
+        names = ["loss", *(n for n in evals[-1] if n.endswith((".auc", ".logloss")))]
         yield "Course of the evaluations:"
         lines = [
             [str(r["step"]), str(r["epoch"]), *(number(r.get(n)) for n in names)] for r in evals

@@ -12,6 +12,7 @@ from graphrec.nn.batch import Batch, Jagged
 __all__ = ["SharedRows"]
 
 _FACTOR = 0x2545F4914F6CDD1D  # of xorshift*; products wrap
+_EVERY, _THEN = 50, 8  # so many batches, then every eighth: it shall cost nothing
 _SAMPLE = 1 << 16  # training rows that tell how often rows are equal by chance
 
 
@@ -25,7 +26,7 @@ class SharedRows:
         self._wanted, self._of = torch.unique(hashes, return_inverse=True)
         self._found = torch.zeros(len(self._wanted), dtype=torch.bool)
         self._sample: list[Tensor] = []
-        self._sampled = self._seen = 0
+        self._sampled = self._seen = self._batches = 0
 
     @property
     def shared(self) -> int:
@@ -43,7 +44,10 @@ class SharedRows:
         return self.rows * -math.expm1(-equal * self._seen)
 
     def add(self, batch: Batch) -> None:
-        """Look at a training batch."""
+        """Look at a training batch, or pass over it where there are many."""
+        self._batches += 1
+        if self._batches > _EVERY and self._batches % _THEN:
+            return
         hashes = _hashes(batch)
         self._found |= torch.isin(self._wanted, hashes)
         self._seen += len(hashes)

@@ -29,7 +29,7 @@ def auc(rows: Rows) -> float | None:
             won = ups * (below + downs / 2)
         else:
             part = rows.select(partial(_between, low=low, high=high))
-            won, ups, downs = exact.auc_terms(
+            won, ups, downs = exact.auc_measures(
                 part["score"], part["label"], part.get("weight"), below
             )
         wins, positive, below = wins + won, positive + ups, below + downs
@@ -74,8 +74,7 @@ def _tied(rows: Rows, value: float) -> tuple[float, float]:
     ups = downs = 0.0
     for chunk in rows.chunks():
         same = chunk["score"] == value
-        positive = same & (chunk["label"] > 0)
-        mass = chunk.get("weight", np.ones(1))
-        ups += float(np.sum(positive * mass))
-        downs += float(np.sum((same & ~positive) * mass))
+        positive, negative = exact.sides(chunk["label"], chunk.get("weight"))
+        ups += float(np.sum(positive[same]))
+        downs += float(np.sum(negative[same]))
     return ups, downs

@@ -69,6 +69,7 @@ class Trainer:
         self.position = Position()
         self.reachable: Mapping[str, Mapping[str, float]] = {}
         self._bf16 = recipe.train.precision == "bf16"
+        self.gradient_norm = 0.0
         self.shared_rows: SharedRows | None = None
         self.watched = Watched(recipe)
         self._before = 0.0
@@ -134,15 +135,24 @@ class Trainer:
             self._stop_not_finite(batch, losses)
         losses.total.backward()  # type: ignore[no-untyped-call]
         ready = self.optimizers.pending + 1 >= self.recipe.train.accumulate
-        if ready and not nan_guard.largest_gradient(self._learned()) < nan_guard.TOO_LARGE:
-            self._stop_not_finite(batch, losses)
+        if ready:
+            self._check_gradients(batch, losses)
         self.window.add(total, losses, predictions, batch)
         return self.optimizers.step()
 
     def _forward(self, batch: Batch) -> tuple[dict[str, Tensor], Losses]:
         with self._autocast():
             predictions = self.forward(batch)
+            self.losses.step = self.position.step
             return predictions, self.losses(predictions, batch)
+
+    def _check_gradients(self, batch: Batch, losses: Losses) -> None:
+        norm = nan_guard.gradient_norm(self._learned())
+        self.gradient_norm = norm / (self.optimizers.pending + 1)
+        if not norm < nan_guard.TOO_LARGE:  # NaN is not
+            largest = nan_guard.largest_gradient(self._learned())
+            if not largest < nan_guard.TOO_LARGE:
+                self._stop_not_finite(batch, losses)
 
     def _learned(self) -> Iterator[nn.Parameter]:
         yield from self.module.parameters()
@@ -192,12 +202,22 @@ class Trainer:
             "rows": position.trained,
             "seconds": round(position.seconds, 3),
             **numbers,
+            **self._pace(),
         }
         self._record(record)
         if self.progress.due:
             aucs = {n: v for n, v in numbers.items() if n.endswith(".auc")}
             speed, share = numbers["rows_per_s"] or 0.0, numbers["loader_share"] or 0.0
             self.progress.show(position.step, status(numbers["loss"], aucs, speed, share))
+
+    def _pace(self) -> dict[str, float]:
+        """Learning rates and gradient of the last update."""
+        train, factor = self.recipe.train, self.optimizers.rate
+        return {
+            "lr": train.lr.dense * factor,
+            "lr_tables": train.sparse_rate * factor,
+            "gradient_norm": self.gradient_norm,
+        }
 
     def _evaluate(self) -> bool:
         """Evaluate, if there is data for it; whether it is the best so far (for `save.best`)."""

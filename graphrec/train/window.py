@@ -19,6 +19,11 @@ from graphrec.train.losses import Losses, TaskLosses
 
 __all__ = ["Window"]
 
+_UPDATES, _ROWS = 10, 5_000
+"""The AUC shown is of so many updates, or of so many rows where these are more."""
+_KEPT = 0.98
+"""Of the running loss, from update to update."""
+
 
 class Window:
     """Numbers between two lines of metrics.jsonl; its state belongs to a checkpoint."""
@@ -30,10 +35,11 @@ class Window:
         for name, task in recipe.tasks.items():
             if task.label is not None:
                 for call in _shown(recipe, name):
-                    self.decayed[key(name, call.name)] = (name, call, make_decayed(call, True))
+                    metric = make_decayed(call, recipe.measures.metrics, logits=True)
+                    self.decayed[key(name, call.name)] = (name, call, metric)
         self._rows = 0
         self._since = self._waited = 0.0
-        self._running = self._share = 0.0
+        self._running = self._mass = 0.0
 
     def start(self, loader: Loader) -> None:
         """Begin to measure time anew (after an evaluation, at the start of an epoch)."""
@@ -45,7 +51,8 @@ class Window:
     ) -> None:
         """Count one batch."""
         self.means.add(losses)
-        self._running = total if not self._running else 0.98 * self._running + 0.02 * total
+        self._running = _KEPT * self._running + (1 - _KEPT) * total
+        self._mass = _KEPT * self._mass + (1 - _KEPT)
         self._rows += batch.num_rows
         labelled = {
             name: LabelledRows(self.recipe, name, predictions, batch)
@@ -59,7 +66,8 @@ class Window:
         seconds = max(time.perf_counter() - self._since, 1e-9)
         share = min((loader.wait_seconds - self._waited) / seconds, 1.0)
         aucs = {n: metric.value for n, (*_, metric) in self.decayed.items() if n.endswith(".auc")}
-        return self._running or None, aucs, self._rows / seconds, share
+        loss = self._running / self._mass if self._mass else None
+        return loss, aucs, self._rows / seconds, share
 
     def close(self, loader: Loader) -> dict[str, float | None]:
         """The numbers of a line, after which the next window begins."""
@@ -78,14 +86,15 @@ class Window:
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
         found = {f"means/{name}": value for name, value in self.means.sums.items()}
-        found["running"] = torch.tensor(self._running, dtype=torch.float64)
+        found["running"] = torch.tensor([self._running, self._mass], dtype=torch.float64)
         for name, (*_, metric) in self.decayed.items():
             found.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
         return found
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state()`."""
-        self._running = float(state["running"])
+        running = state["running"].reshape(-1).tolist()  # format 1 had the value alone
+        self._running, self._mass = running if len(running) == 2 else (running[0], 1.0)
         self.means.sums = {
             name.removeprefix("means/"): value
             for name, value in state.items()
@@ -102,5 +111,7 @@ def _shown(recipe: Recipe, name: str) -> tuple[Call, ...]:
     task = recipe.tasks[name]
     if task.train_metrics:
         return task.train_metrics
-    auc = Call("auc", (), {"step": recipe.train.log_every})
+    # Of the last updates alone: a decaying one is for long that of the first, untrained ones.
+    updates = max(_UPDATES, -(-_ROWS // recipe.train.batch))
+    auc = Call("auc", (), {"step": min(updates, recipe.train.log_every), "rate": 0.0})
     return (auc,) if has_two_outcomes(recipe, name) else ()

@@ -116,11 +116,12 @@ def test_without_a_plugin_the_working_directory_is_not_searched(elsewhere: Path)
     ("text", "said"),
     [
         (None, "can't be imported: ModuleNotFoundError"),
+        ("raise SystemExit(0)", "can't be imported: SystemExit: 0"),
         ("raise OSError('no disk')", "can't be imported: OSError: no disk"),
         ("import graphrec", "defines no Block"),
         (PLUGIN + "\n    block_name = 'mlp'\n\nMLP2 = _Hidden", "there already is a block `mlp`"),
     ],
-    ids=["absent", "broken", "empty", "taken"],
+    ids=["absent", "leaving", "broken", "empty", "taken"],
 )
 def test_a_plugin_that_cannot_be_used(elsewhere: Path, text: str | None, said: str) -> None:
     if text is not None:

@@ -1,5 +1,7 @@
-"""Jobs of several ranks, started as a user would; one job is asked many things, since each costs
-some twenty seconds of importing torchrec."""
+"""Jobs of several ranks, started as a user would.
+
+One job is asked many things: each costs some fifteen seconds, of which importing torchrec is most.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +16,50 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT = 240  # seconds: this machine may be busy
-
-Job = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def environment() -> dict[str, str]:
-    """One thread a rank, and this checkout."""
-    own = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    return {**own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+RANK = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 
 
-def graphrec(words: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[str]:
-    """`graphrec WORDS`, to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "graphrec", *map(str, words)],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+class Jobs:
+    """Runs `graphrec WORDS` in a folder, with one thread a rank."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-def torchrun(script: Path, ranks: int, *words: str) -> subprocess.CompletedProcess[str]:
-    """A script of a test on so many ranks."""
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone"),
-            *("--nproc_per_node", str(ranks), str(script), *words),
-        ],
-        cwd=script.parent,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
+    def __call__(self, *words: object, **more: Any) -> subprocess.CompletedProcess[str]:
+        """A command, to its end."""
+        return subprocess.run(
+            self._words(words),
+            **self._settings(more),
+            capture_output=True,
+            timeout=LIMIT,
+            check=False,
+        )
 
+    def start(self, *words: object, **more: Any) -> subprocess.Popen[str]:
+        """A command that the test goes on beside; its output is one text."""
+        return subprocess.Popen(
+            self._words(words),
+            **self._settings(more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
 
-def records(run: Path, kind: str = "train") -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl of that kind."""
-    lines = (run / "metrics.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if record["kind"] == kind]
+    def records(self, run: str | Path, kind: str = "train") -> list[dict[str, Any]]:
+        """The lines of a run's metrics.jsonl of that kind."""
+        lines = (self.folder / run / "metrics.jsonl").read_text().splitlines()
+        return [record for record in map(json.loads, lines) if record["kind"] == kind]
+
+    def _words(self, words: tuple[object, ...]) -> list[str]:
+        first = [] if words[:1] == ("-m",) else ["-m", "graphrec"]
+        return [sys.executable, *first, *map(str, words)]
+
+    def _settings(self, more: dict[str, Any]) -> dict[str, Any]:
+        own = {name: value for name, value in os.environ.items() if name not in RANK}
+        env = {**own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        return {"cwd": self.folder, "env": {**env, **more.pop("env", {})}, "text": True, **more}
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
-    return lambda *words: graphrec(words, tmp_path)
+def job(tmp_path: Path) -> Jobs:
+    """`job("train", recipe, "--nproc", 2)` in the test's own folder."""
+    return Jobs(tmp_path)

@@ -14,7 +14,7 @@ from graphrec.data import Counts, Encoder, Loader, open_data
 from graphrec.data.source import Unit
 from graphrec.distributed import loader as rank_loader
 from graphrec.distributed.loader import RankLoader
-from graphrec.distributed.spans import Stretch, UnitRows, divide, evenly, stretches
+from graphrec.distributed.spans import UnitRows, divide_batch, divide_block, place, stretches
 from graphrec.errors import DataError
 from graphrec.recipe import read_recipe
 from graphrec.recipe.model import Recipe
@@ -80,7 +80,7 @@ def loaders(recipe: Recipe, size: int, **how: Any) -> list[RankLoader]:
     exact = recipe.data.bad_rows == "error"
     units = data.train.units()
     counted = {
-        number: rank_loader._count_unit(encoder, data.train, unit, exact=exact)
+        number: rank_loader._count_unit(encoder, data.train, unit, None, exact=exact)
         for number, unit in enumerate(units)
     }
     return [
@@ -190,23 +190,27 @@ def test_a_bad_cell_is_the_mistake_of_one_rank(tmp_path: Path) -> None:
 
 def test_a_share_is_about_an_equal_part() -> None:
     order = np.random.default_rng(0).permutation(262_144)
+    batches = np.array_split(order, 32)
     for ranks in (2, 8, 64):
-        shares = list(divide(262_144, 8192, ranks, 0, order))
-        sizes = np.array([len(share.index) for share in shares])
+        shares = divide_block(batches, ranks, 0)
+        sizes = np.array([len(share.places) for share in shares])
         assert sizes.sum() == 262_144 // ranks
         assert sizes.max() < 8192 / ranks * 1.6 + 10
+        every = [divide_block(batches, ranks, rank)[3].places for rank in range(ranks)]
+        assert sorted(np.concatenate(every)) == sorted(batches[3])
 
 
-def test_ranges_and_stretches() -> None:
-    assert evenly(10, 4, 3, 1, mixed=True) == [(3, 6)]
-    assert [evenly(10, 4, 2, r, mixed=False) for r in (0, 1)] == [
-        [(0, 2), (4, 6), (8, 9)],
-        [(2, 4), (6, 8), (9, 10)],
-    ]
-    units = [UnitRows(5, (0, 2)), UnitRows(2, (0, 1)), UnitRows(4)]
-    assert list(stretches(units, 0, 3)) == [Stretch(0, 0, 5)]
-    assert list(stretches(units, 1, 5)) == [Stretch(0, 3, 5), Stretch(2, 0, 2)]
-    assert list(stretches(units, 3, 3)) == []
-    for cut in range(8):
-        found = [*stretches(units, 0, cut), *stretches(units, cut, 7)]
-        assert sum(s.stop - s.start for s in found) == 9
+def test_rows_that_are_not_mixed_are_divided_in_their_order() -> None:
+    rows = np.arange(10)
+    shares = [divide_batch(rows, 3, rank) for rank in range(3)]
+    assert [share.places.tolist() for share in shares] == [[0, 1, 2], [3, 4, 5], [6, 7, 8, 9]]
+    assert {share.most for share in shares} == {4}
+
+
+def test_stretches_leave_bad_rows_out() -> None:
+    units = [UnitRows(((5, 1.0),), (0, 2)), UnitRows(((2, 1.0),), (0, 1)), UnitRows(((4, 1.0),))]
+    good = [*place(0, np.array([1, 3, 4])), *place(2, np.arange(4))]
+    for low in range(8):
+        for high in range(low, 8):
+            found = [int(p) for part in stretches(units, low, high) for p in part]
+            assert found == good[low:high]

@@ -122,7 +122,7 @@ def test_no_request_is_lost_under_load(server: Process, run: Path, make_rows: Ro
         ("predict", b"{}", 422, "rows", "is missing"),
         ("predict", b'{"rows": []}', 422, "rows", "is empty"),
         ("predict", b'{"rows": [1]}', 422, "rows.0", "is a number"),
-        ("predict", b'{"rows": [{}]}', 422, "rows.0.age", "no row has this column"),
+        ("predict", b'{"rows": [{}]}', 422, "rows.0.age", "is missing"),
         ("predict", b'{"rows": [{}], "more": 1}', 422, "more", "is not known"),
         ("predict", json.dumps({"rows": [{}] * 601}).encode(), 413, "rows", "at most 600"),
         ("score", b'{"request": [], "candidates": [{}]}', 422, "request", "is a list"),

@@ -110,6 +110,8 @@ def test_data_replaces_synthetic_rows(read: Read, texts: Texts) -> None:
     recipe = whole(read(texts["everything"], "data.train=rows/*.csv"))
     assert recipe.data.synthetic is None
     assert recipe.data.train == (os.path.join(os.getcwd(), "rows/*.csv"),)
+    changed = whole(read(texts["deepfm"], "data.train=rows/*.csv"))
+    assert changed.data.eval == whole(read(texts["deepfm"])).data.eval != ()
     recipe = whole(read(texts["deepfm"], "data.synthetic=500"))
     assert (recipe.data.synthetic, recipe.data.train, recipe.data.eval) == (500, (), ())
 

@@ -233,3 +233,36 @@ def test_an_ascii_terminal_gets_escapes(tmp_path: Path) -> None:
         assert "\\u2192" in done.stdout.decode("ascii")
         if more:
             json.loads(done.stdout)
+
+
+def test_a_block_that_leaves_the_process_is_its_authors_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("leaving.py").write_text(
+        "import sys\n"
+        "from graphrec import Block, Shape\n"
+        "from torch import nn\n\n\n"
+        "class LeavingLayer(nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        sys.exit(0)\n\n\n"
+        "class Leaving(Block):\n"
+        '    """Leaves."""\n\n'
+        '    kernels = {"torch": "leaving:LeavingLayer"}\n\n'
+        "    def infer(self, x: Shape) -> Shape:\n"
+        "        return x\n\n"
+        "    def args(self, x: Shape) -> dict[str, object]:\n"
+        "        return {}\n"
+    )
+    Path("tiny.yaml").write_text(RECIPE.replace("in: deep,", "in: left,"))
+    words = ["--plugin", "leaving", "--run", "run"]
+    text = Path("tiny.yaml").read_text()
+    Path("tiny.yaml").write_text(
+        text.replace(
+            "hidden: [4], dropout: 0.1}}", "hidden: [4]}, left: {block: leaving, in: deep}}"
+        )
+    )
+    assert main(["train", "tiny.yaml", *words]) == 70
+    assert "SystemExit: 0" in capsys.readouterr().err
+    assert not Path("run").exists()

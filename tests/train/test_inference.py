@@ -102,6 +102,19 @@ def test_what_is_missing_or_bad_is_said(folder: Path) -> None:
         run.score([REQUEST, REQUEST], CANDIDATES)
 
 
+def test_only_none_is_null(folder: Path) -> None:
+    run = graphrec.load_run(folder)
+    whole = run.score(REQUEST, [*CANDIDATES, {"item_id": None, "tags": [1], "price": 1.0}])
+    assert whole["probs"].shape == (len(CANDIDATES) + 1,)
+    with pytest.raises(DataError, match=r"GR703.*row 3 of 4 has no `item_id`") as caught:
+        run.score(REQUEST, [*CANDIDATES, {"itm_id": 4, "tags": [1], "price": 1.0}])
+    assert caught.value.problems[0].help.startswith("did you mean it by `itm_id`?")
+    with pytest.raises(DataError, match="row 0 of 2 has no `price`"):
+        rows = [{**REQUEST, **candidate} for candidate in CANDIDATES[:2]]
+        del rows[0]["price"]
+        run.predict(rows)
+
+
 def test_no_candidates_are_no_rows(folder: Path) -> None:
     run = graphrec.load_run(folder)
     assert run.score(REQUEST, [])["probs"].shape == (0,)

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from graphrec.data.chunk import NULL_KEY
 from graphrec.nn.batch import Batch
-from graphrec.train.losses import compute, jrc_rows
+from graphrec.train.loss_rows import jrc
+from graphrec.train.losses import compute
 
 NAMES = {
     "binary_cross_entropy": "bce",
@@ -117,7 +118,7 @@ SESSIONS = [1, 1, 1, 1, 2, 2, 2, 2]
     ],
 )
 def test_jrc(recipe_of, label, expected):
-    rows = jrc_rows(JRC_LOGITS, torch.tensor(label), torch.tensor(SESSIONS), 0.5)
+    rows = jrc(JRC_LOGITS, torch.tensor(label), torch.tensor(SESSIONS), 0.5)
     assert rows.tolist() == pytest.approx(expected, abs=5e-5)
     recipe = recipe_of({"t": {"loss": {"jrc": {"session": "s"}}, "classes": 2}})
     found = compute(recipe, {"logits": JRC_LOGITS}, batch({"t": label}, s=SESSIONS))
@@ -148,7 +149,7 @@ def test_jrc_gradients_against_pairs():
         ce = torch.nn.functional.cross_entropy(logits[i], label[i])
         rows.append(0.3 * ce + 0.7 * (torch.logsumexp(column[keep], 0) - column[i]))
     expected = torch.stack(rows)
-    found = jrc_rows(logits, label, session, 0.3)
+    found = jrc(logits, label, session, 0.3)
     torch.testing.assert_close(found, expected)
     weights = torch.randn(40, generator=draw, dtype=torch.float64)
     torch.testing.assert_close(

@@ -222,7 +222,7 @@ def test_bins_tell_saturated_scores_apart(text):
     logits = torch.from_numpy(draw.normal(25, 6, 2000).astype(np.float32)) + 4 * label
     metric, shown = (
         make_metric(parse_call(text), logits=True),
-        make_decayed(parse_call("auc(step=1)"), True),
+        make_decayed(parse_call("auc(step=1)"), logits=True),
     )
     metric.update(logits, label)
     shown.update(logits, label)

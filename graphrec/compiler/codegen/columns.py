@@ -13,9 +13,10 @@ from graphrec.graph import Graph, Lookup, Table
 __all__ = ["declare_columns", "first_order_columns"]
 
 _FEW = 3
-"""Up to so many equal columns stand by themselves where a family needs several lines."""
+"""Up to so many equal columns stand by themselves where a family needs several lines: a family of
+three, one name a line, is longer than its three members."""
 _RUN = 3
-"""So many names that differ by their number are written `C1..C3`."""
+"""So many names that differ by their number are written `C1..C3`; two are shorter as they are."""
 
 
 def declare_columns(state: State) -> None:

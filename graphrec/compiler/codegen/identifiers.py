@@ -44,12 +44,12 @@ class Names:
         ('all_', 'tower_ctr')
         """
         if wish not in self._given:
-            made = re.sub(r"[^A-Za-z0-9_]", "_", wish)
-            made = made if made.isidentifier() else f"_{made}"
-            while made in self._taken:
-                made += "_"
-            self._taken.add(made)
-            self._given[wish] = made
+            name = re.sub(r"[^A-Za-z0-9_]", "_", wish)
+            name = name if name.isidentifier() else f"_{name}"
+            while name in self._taken:
+                name += "_"
+            self._taken.add(name)
+            self._given[wish] = name
         return self._given[wish]
 
 
@@ -60,6 +60,6 @@ def class_name(name: str) -> str:
     'DbmtlTaobao'
     """
     words = re.findall(r"[A-Za-z0-9]+", name)
-    made = "".join(word[0].upper() + word[1:] for word in words) or "Model"
-    made = made if made[0].isalpha() else f"Model{made}"
-    return f"{made}Model" if keyword.iskeyword(made) else made  # True, False, None
+    joined = "".join(word[0].upper() + word[1:] for word in words) or "Model"
+    joined = joined if joined[0].isalpha() else f"Model{joined}"
+    return f"{joined}Model" if keyword.iskeyword(joined) else joined  # True, False, None

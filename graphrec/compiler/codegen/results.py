@@ -14,14 +14,16 @@ __all__ = ["results"]
 def results(state: State, graph: Graph) -> None:
     """Write the return of all predictions and exports, and of penalties and losses it has."""
     entries: list[tuple[str, Any]] = []
-    several = len(graph.outputs) > 1
     for output in graph.outputs:
-        suffix = f"_{output.task}" if several else ""
-        entries.extend((f"{key}{suffix}", value) for key, value in _predict(state, output, suffix))
+        predictions = _predict(state, output, output.suffix)
+        entries.extend((f"{key}{output.suffix}", value) for key, value in predictions)
     for node in graph.nodes:
         if isinstance(node.op, Group) and dropout(node.op):
             penalty = state.variable(Ref(node.name, "penalty"))
             entries.append((f"{node.name}_feature_p_loss", Raw(penalty)))
+        elif node.role == "loss":
+            mean = Call(f"{state.variable(Ref(node.name))}.mean")
+            entries.append((f"{node.name.removeprefix('loss.')}_loss", mean))
         elif node.is_loss:
             entries.append((f"{node.name}_loss", Raw(state.variable(Ref(node.name)))))
     named = zip(state.graph.exports, graph.exports, strict=True)
@@ -39,8 +41,10 @@ def _predict(state: State, output: Output, suffix: str) -> list[tuple[str, Any]]
         probs = Raw(state.locals.take(f"probs{suffix}"))
         softmax = Call("torch.softmax", [value, Raw("-1")])
         state.statement(probs.text, softmax, f"[B, {output.classes}]")
-        made = [("logits", value), ("probs", probs)]
-        return [*made, ("probs1", Raw(f"{probs.text}[:, 1]"))] if output.classes == 2 else made
+        entries = [("logits", value), ("probs", probs)]
+        return (
+            [*entries, ("probs1", Raw(f"{probs.text}[:, 1]"))] if output.classes == 2 else entries
+        )
     if output.form == "regression":
         return [("y", squeezed)]
     if output.form == "prob":

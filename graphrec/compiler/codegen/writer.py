@@ -43,10 +43,10 @@ class Exploded(list[Any]):
 
 def quoted(text: str) -> str:
     """A string literal, in double quotes unless that needs more escapes."""
-    made = repr(text)
-    if made.startswith("'") and '"' not in text:
-        return '"' + made[1:-1].replace("\\'", "'") + '"'
-    return made
+    escaped = repr(text)
+    if escaped.startswith("'") and '"' not in text:
+        return '"' + escaped[1:-1].replace("\\'", "'") + '"'
+    return escaped
 
 
 def literal(value: Any) -> str:
@@ -216,14 +216,14 @@ def _parts(value: Any) -> tuple[str, list[tuple[str, Any]], str]:
 
 def docstring(paragraphs: Sequence[str], indent: int = 0) -> list[str]:
     """Lines of a docstring; any text is made harmless (no escapes, no quotes that could end it)."""
-    made: list[str] = []
+    lines: list[str] = []
     for i, paragraph in enumerate(paragraphs):
         clean = "".join(c if c.isprintable() else " " for c in paragraph)
         clean = clean.replace("\\", "/").replace('"', "'").strip()
         if i:
-            made.append("")
-        made.extend(textwrap.wrap(clean, WIDTH - indent - (3 if i == 0 else 0)) or [""])
-    made[0] = '"""' + made[0]
-    if len(made) == 1 and len(made[0]) + 3 + indent <= WIDTH:
-        return [made[0] + '"""']
-    return [*made, '"""']
+            lines.append("")
+        lines.extend(textwrap.wrap(clean, WIDTH - indent - (3 if i == 0 else 0)) or [""])
+    lines[0] = '"""' + lines[0]
+    if len(lines) == 1 and len(lines[0]) + 3 + indent <= WIDTH:
+        return [lines[0] + '"""']
+    return [*lines, '"""']

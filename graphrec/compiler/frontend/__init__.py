@@ -10,17 +10,14 @@ from dataclasses import dataclass, replace
 from graphrec.blocks.library import Library
 from graphrec.compiler.frontend.context import Bundle, Context, Failed, Place
 from graphrec.compiler.frontend.feature_columns import Features
-from graphrec.compiler.frontend.heads import (
-    TaskBuilder,
-    classes_of,
-    probability_names,
-    relation_map,
-)
+from graphrec.compiler.frontend.heads import TaskBuilder
+from graphrec.compiler.frontend.loss_terms import add_loss_terms
 from graphrec.compiler.frontend.modifiers import NodeBuilder
 from graphrec.compiler.frontend.scope import Scope
+from graphrec.compiler.frontend.task_relations import classes_of, probability_names, relation_map
 from graphrec.compiler.frontend.unused import report_unused
 from graphrec.errors import Problem, suggestion
-from graphrec.graph import Graph, Node, Ref, find_cycle, topological
+from graphrec.graph import Graph, Node, Output, Ref, find_cycle, topological
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import NodeSpec, Recipe
 from graphrec.shapes import Shape
@@ -68,6 +65,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
             outputs.append(heads.output(name))
         except Failed:
             continue
+    add_loss_terms(heads, scope)
     exports = (*_exports(context, scope), *heads.own_logits)
 
     sources = _sources(features, ports)
@@ -77,7 +75,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
     graph = Graph(
         name=recipe.name,
         nodes=topological((*_as_written(recipe, nodes), *sources)),
-        outputs=tuple(outputs),
+        outputs=tuple(_as_said(recipe, output) for output in outputs),
         exports=exports,
         tables=tuple(features.tables[name] for name in sorted(features.tables)),
         lookups=tuple(features.columns[name] for name in sorted(features.columns)),
@@ -101,7 +99,7 @@ def _judge_rest(builder: NodeBuilder, features: Features, scope: Scope) -> None:
 
 def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:
     """The outputs of the nodes to export; all of a node that has several."""
-    found: list[Ref] = []
+    refs: list[Ref] = []
     nodes = context.recipe.graph
     for number, name in enumerate(context.recipe.export.nodes):
         if name not in nodes:
@@ -115,8 +113,8 @@ def _exports(context: Context, scope: Scope) -> tuple[Ref, ...]:
             if isinstance(value, Bundle):
                 waiting = [*value.items.values(), *waiting]
             elif isinstance(value, Ref):
-                found.append(value)
-    return tuple(dict.fromkeys(found))
+                refs.append(value)
+    return tuple(dict.fromkeys(refs))
 
 
 def _as_written(recipe: Recipe, nodes: Mapping[str, Node]) -> list[Node]:
@@ -134,9 +132,16 @@ def _with_former_name(recipe: Recipe, node: Node) -> Node:
     return replace(node, was=spec.was + node.name[len(node.origin) :])
 
 
+def _as_said(recipe: Recipe, output: Output) -> Output:
+    """The output with what the recipe says of its task: when it is computed, how it is told."""
+    suffix = f"_{output.task}" if len(recipe.tasks) > 1 else ""
+    for_training = recipe.tasks[output.task].when == "train"
+    return replace(output, suffix=suffix, for_training=for_training)
+
+
 def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Node]:
     """A node for each group that something reads, with the ports that are read."""
-    made = []
+    sources = []
     for name in sorted(ports):
         group = features.group(name)
         assert group is not None
@@ -144,8 +149,8 @@ def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Nod
         path = f"groups.{name}" if name in features.context.recipe.groups else f"features.{name}"
         known = name in features.context.recipe.groups or name in features.features
         span = features.context.key(path) if known else None
-        made.append(Node(name, group, {}, outputs, role="group", span=span, origin=name))
-    return made
+        sources.append(Node(name, group, {}, outputs, role="group", span=span, origin=name))
+    return sources
 
 
 # ---- order --------------------------------------------------------------------------------------
@@ -154,23 +159,28 @@ def _sources(features: Features, ports: dict[str, dict[str, Shape]]) -> list[Nod
 def _order(context: Context, scope: Scope) -> list[str]:
     """Names of the recipe's nodes, each after those it reads; cycles are reported, left out."""
     graph = context.recipe.graph
-    waiting = {name: sorted(set(reads(spec)) & graph.keys()) for name, spec in graph.items()}
+    waiting = {name: set(reads(spec)) & graph.keys() for name, spec in graph.items()}
+    readers: dict[str, list[str]] = {name: [] for name in graph}
+    for name, sources in waiting.items():
+        for source in sources:
+            readers[source].append(name)
     ordered: list[str] = []
+    ready = [name for name, sources in waiting.items() if not sources]
     while waiting:
-        ready = sorted(
-            n for n, sources in waiting.items() if not any(s in waiting for s in sources)
-        )
         if not ready:
-            cycle = find_cycle(waiting)
-            assert cycle is not None
-            _report_cycle(context, cycle)
-            for name in cycle:
-                scope.values[name] = None
-                waiting.pop(name)
-            continue
-        for name in ready:
+            ready = find_cycle(waiting) or []
+            assert ready, "what is left waits for itself"
+            _report_cycle(context, ready)
+            scope.values.update(dict.fromkeys(ready))
+        else:
+            ordered.extend(sorted(ready))
+        gone, ready = ready, []
+        for name in gone:
             del waiting[name]
-        ordered.extend(ready)
+        for reader in {reader for name in gone for reader in readers[name]} & waiting.keys():
+            waiting[reader].difference_update(gone)
+            if not waiting[reader]:
+                ready.append(reader)
     return ordered
 
 
@@ -214,8 +224,8 @@ def _linear_widths(context: Context) -> dict[str, int]:
     recipe = context.recipe
     sources = {name: set(reads(spec)) for name, spec in recipe.graph.items()}
     widths: dict[str, int] = {}
-    for _, task in sorted(recipe.tasks.items()):
-        classes = classes_of(task)
+    for name, task in sorted(recipe.tasks.items()):
+        classes = classes_of(recipe, name)
         if classes == 1:
             continue
         waiting = [*reads(task.logit or ""), (task.inputs or "").partition(".")[0]]

@@ -30,8 +30,10 @@ class Binder:
         return block.ports()
 
     def block(self, spec: NodeSpec, place: Place) -> type[Block] | Composite:
-        found = self.context.recipe.blocks.get(spec.block) or self.context.library.get(spec.block)
-        if found is None:
+        declared = self.context.recipe.blocks.get(spec.block) or self.context.library.get(
+            spec.block
+        )
+        if declared is None:
             if {f"blocks.{spec.block}", "blocks"} & self.context.broken:
                 raise Failed
             known = sorted({*self.context.library.names, *self.context.recipe.blocks})
@@ -41,7 +43,7 @@ class Binder:
                 f"no block `{spec.block}`",
                 suggestion(spec.block, known, 60),
             )
-        return found
+        return declared
 
     def bind(
         self, spec: NodeSpec, scope: Scope, place: Place, bundles: bool = False

@@ -85,21 +85,21 @@ def substitute(
     A `kernel:` on the use of a composite is asked of each of its nodes that has none of its own.
     Values that fit the parameter's type but not the word they are given to are reported.
     """
-    made: dict[str, NodeSpec | str] = {}
+    nodes: dict[str, NodeSpec | str] = {}
     for name in ordered(block.graph):
         body = block.graph[name]
         if isinstance(body, str):
-            made[name] = body
+            nodes[name] = body
             continue
         try:
             spec = node_of({key: _value(value, params) for key, value in body.items()})
         except ValidationError as error:
             _report(error, block, name, place, context)
             raise Failed from None
-        made[name] = (
+        nodes[name] = (
             spec.model_copy(update={"kernel": kernel}) if kernel and not spec.kernel else spec
         )
-    return made
+    return nodes
 
 
 def _report(

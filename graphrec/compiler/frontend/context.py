@@ -67,6 +67,7 @@ class Context:
     library: Library
     broken: frozenset[str] = frozenset()
     problems: list[Problem] = field(default_factory=list)
+    _lines: dict[str, list[str]] = field(default_factory=dict)
 
     def key(self, path: str) -> Span | None:
         """Where the key at `path` was written."""
@@ -98,8 +99,11 @@ class Context:
         return Span(span.file, span.line, start, span.line, start + max(1, width))
 
     def _quoted(self, span: Span) -> int:
-        origin = self.recipe.origin
-        lines = origin.sources.get(span.file or "", "").splitlines() if origin else []
+        file = span.file or ""
+        if file not in self._lines:
+            origin = self.recipe.origin
+            self._lines[file] = origin.sources.get(file, "").splitlines() if origin else []
+        lines = self._lines[file]
         line = lines[span.line - 1] if span.line <= len(lines) else ""
         return int(line[span.column - 1 : span.column] in ("'", '"'))
 

@@ -80,9 +80,9 @@ class Features:
 
     def _listed(self, name: str, group: FeatureGroup) -> Group:
         if len(group.of) == 1 and group.of[0] in self.sequences:
-            found = self.group(group.of[0])
-            assert found is not None
-            return found
+            history = self.group(group.of[0])
+            assert history is not None
+            return history
         members: dict[str, None] = {}
         for i, part in enumerate(group.of):
             path = f"groups.{name}.of.{i}"
@@ -109,6 +109,8 @@ class Features:
                 "GR311", f"groups.{name}", f"group `{name}` has no features left"
             )
         settings = group.regularize.model_dump(by_alias=True) if group.regularize else {}
+        if len(members) == 1:  # one feature alone is not chosen from: there is nothing to drop
+            settings = {}
         return Group(tuple(members), regularize=settings)
 
     def _member(self, part: str, path: str) -> Group:
@@ -117,13 +119,13 @@ class Features:
         broken = {f"features.{part}", f"groups.{part}", "features", "groups"}
         if self.group(part) is None and broken & self.context.broken:
             raise Failed
-        found = self.group(part)
-        if found is None:
+        member = self.group(part)
+        if member is None:
             known = [*self.plain, *self.group_names]
             raise self.context.fail(
                 "GR301", path, f"no feature or group `{part}`", suggestion(part, known)
             )
-        return found
+        return member
 
     def _paired(self, name: str, group: PairedGroup) -> Group:
         if group.keys not in self.sequences and self._is_lost(group.keys):

@@ -8,74 +8,18 @@ from typing import Any
 
 from graphrec.blocks.base import Block
 from graphrec.blocks.library import Library
-from graphrec.compiler.frontend.context import Context, Failed, Place, Value
+from graphrec.compiler.frontend.context import Failed, Place, Value
 from graphrec.compiler.frontend.modifiers import NodeBuilder
 from graphrec.compiler.frontend.scope import Scope
+from graphrec.compiler.frontend.task_relations import classes_of
 from graphrec.errors import suggestion
-from graphrec.graph import Output, Ref, find_cycle
+from graphrec.graph import Output, Ref
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import Relation, Task
-from graphrec.recipe.tasks import form
+from graphrec.recipe.tasks import own_form
 from graphrec.shapes import B, Shape
 
-__all__ = ["TaskBuilder", "classes_of", "probability_names", "relation_map"]
-
-
-def classes_of(task: Task) -> int:
-    """Width of the task's logits."""
-    return (task.classes or 2) if form(task) == "softmax" else 1
-
-
-def relation_map(context: Context) -> dict[str, tuple[int, Relation]]:
-    """Child task -> (index, relation); unknown tasks, missing towers and cycles are reported."""
-    recipe, found = context.recipe, {}
-    for index, relation in enumerate(recipe.relations):
-        path = f"relations.{index}"
-        members = [*relation.parents, relation.child]
-        unknown = [t for t in members if t not in recipe.tasks]
-        for task in unknown:
-            if not {f"tasks.{task}", "tasks"} & context.broken:
-                context.report("GR301", path, f"no task `{task}`", suggestion(task, recipe.tasks))
-        for task in members:
-            if task in recipe.tasks and recipe.tasks[task].inputs is None:
-                context.report(
-                    "GR406",
-                    path,
-                    f"task `{task}` has no `in`: only tasks with a tower can be related",
-                    f"give tasks.{task} an `in:`",
-                )
-                unknown.append(task)
-        if not unknown:
-            found[relation.child] = (index, relation)
-    cycle = find_cycle({child: relation.parents for child, (_, relation) in found.items()})
-    while cycle:
-        ordered = [*reversed(cycle)]
-        start = ordered.index(min(ordered))
-        ordered = ordered[start:] + ordered[:start]
-        arrows = [found[child][0] for child in [*ordered[1:], ordered[0]]]
-        steps = [
-            f"{parent} ({context.line(f'relations.{arrow}')})"
-            for parent, arrow in zip(ordered, arrows, strict=True)
-        ]
-        first = min(arrows, key=lambda arrow: str(context.key(f"relations.{arrow}")))
-        context.report(
-            "GR401",
-            f"relations.{first}",
-            f"relations form a cycle: {' -> '.join([*steps, ordered[0]])}",
-        )
-        for task in ordered:
-            del found[task]
-        cycle = find_cycle({child: relation.parents for child, (_, relation) in found.items()})
-    return found
-
-
-def probability_names(task: Task) -> list[str]:
-    """Tasks whose `.prob` a prob task reads (what else it names is reported when it is built)."""
-    try:
-        names = parse_expression(task.prob or "0").names()
-    except ExpressionError:
-        return []
-    return [n.ref.removesuffix(".prob") for n in names if n.ref.endswith(".prob")]
+__all__ = ["TaskBuilder"]
 
 
 class TaskBuilder:
@@ -102,19 +46,19 @@ class TaskBuilder:
 
     def _block(self, name: str, params: Mapping[str, Any], place: Place) -> Block:
         """A built-in block that tasks and relations are made of."""
-        found = self.library.get(name)
-        assert isinstance(found, type)
-        return self.builder.configure(found, params, place)
+        kind = self.library.get(name)
+        assert isinstance(kind, type)
+        return self.builder.configure(kind, params, place)
 
     def tower(self, name: str) -> Ref:
         """What a task's head reads: its relation node, or the node of its `in`."""
         if name not in self.towers:
             self.towers[name] = None
             self.towers[name] = self._tower(name)
-        found = self.towers[name]
-        if found is None:
+        tower = self.towers[name]
+        if tower is None:
             raise Failed
-        return found
+        return tower
 
     def _tower(self, name: str) -> Ref:
         task, path = self.context.recipe.tasks[name], f"tasks.{name}.in"
@@ -168,10 +112,10 @@ class TaskBuilder:
                 self.outputs[name] = self._output(name)
             finally:
                 self._making.pop()
-        found = self.outputs[name]
-        if found is None:
+        output = self.outputs[name]
+        if output is None:
             raise Failed
-        return found
+        return output
 
     def _report_cycle(self, tasks: list[str]) -> None:
         """Tasks whose probabilities are made of each other."""
@@ -186,7 +130,7 @@ class TaskBuilder:
     def _output(self, name: str) -> Output:
         task = self.context.recipe.tasks[name]
         span = self.context.key(f"tasks.{name}")
-        classes = classes_of(task)
+        classes = classes_of(self.context.recipe, name)
         if task.prob is not None:
             return Output(name, self._prob(name, task), "prob", 1, span)
         logits = (
@@ -196,7 +140,7 @@ class TaskBuilder:
         )
         if name in self.relations and self.relations[name][1].via == "product":
             return Output(name, self._product(name, logits), "prob", 1, span)
-        return Output(name, logits, form(task), classes, span)
+        return Output(name, logits, own_form(self.context.recipe, name), classes, span)
 
     def _head(self, name: str, classes: int) -> Ref:
         place = Place(f"tasks.{name}", f"head.{name}", role="head")
@@ -248,10 +192,10 @@ class TaskBuilder:
             values[f"{parent}_prob"] = ref
             parents.append(ref)
             text += f" * {parent}_prob"
-        made = self.builder.express(f"prob.{name}", text, values, self.scope, place)
-        node = self.builder.nodes[made.node]
+        product = self.builder.express(f"prob.{name}", text, values, self.scope, place)
+        node = self.builder.nodes[product.node]
         self.builder.nodes[node.name] = replace(node, parents=tuple(parents))
-        return made
+        return product
 
     def _detached(self, child: str, parent: str, ref: Ref, place: Place) -> Ref:
         values: dict[str, Value | None] = {"prob": ref}
@@ -292,8 +236,8 @@ class TaskBuilder:
                 raise self.context.fail(
                     "GR301", path, f"no probability `{used.ref}`", suggestion(used.ref, known), span
                 )
-            other = self.context.recipe.tasks[parent]
-            if form(other) == "regression" or classes_of(other) > 2:
+            recipe = self.context.recipe
+            if own_form(recipe, parent) == "regression" or classes_of(recipe, parent) > 2:
                 raise self.context.fail(
                     "GR506", path, f"task `{parent}` has no single probability", "", span
                 )

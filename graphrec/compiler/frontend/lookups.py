@@ -122,8 +122,10 @@ class Columns:
         elif feature.type == "bucket":
             edges = feature.edges
             rows = (len(edges) + 1 if isinstance(edges, tuple) else edges.args[0]) + 1
-        made = Table(table, rows, feature.dim, str(feature.init), feature.trainable, feature.dtype)
-        known = self.tables.setdefault(table, made)
+        wanted = Table(
+            table, rows, feature.dim, str(feature.init), feature.trainable, feature.dtype
+        )
+        known = self.tables.setdefault(table, wanted)
         owner = self._owners.setdefault(table, name)
         if owner == name:
             return

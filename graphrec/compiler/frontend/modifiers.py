@@ -30,14 +30,14 @@ class NodeBuilder(PlainNodes):
             return self._parallel(name, spec, scope, place)
         keys = self._names(spec.each, f"{place.path}.each")
         copy = spec.model_copy(update={"each": None})
-        made = {}
+        copies = {}
         for key in keys:
             inner = replace(place, keys=(key, *place.keys))
             shared = self.shared_copy(spec.share, key)
-            made[key] = self._parallel(
+            copies[key] = self._parallel(
                 f"{name}.{key}", copy.model_copy(update={"share": shared}), scope, inner
             )
-        return Bundle(made)
+        return Bundle(copies)
 
     def poison(self, name: str, spec: NodeSpec | str) -> Value | None:
         """What is known of a node that failed: the keys of its bundle, if it is to give one."""
@@ -60,8 +60,10 @@ class NodeBuilder(PlainNodes):
         if spec.parallel is not None or not isinstance(block, type):
             return False
         switched = any(value is True for value in spec.params.values())  # hidden_outputs: true
-        said = str(inspect.signature(block.infer).return_annotation)
-        return "Shape" in said and ("dict" not in said or ("|" in said and not switched))
+        declared = str(inspect.signature(block.infer).return_annotation)
+        return "Shape" in declared and (
+            "dict" not in declared or ("|" in declared and not switched)
+        )
 
     def _written_outputs(self, spec: NodeSpec) -> tuple[str, ...]:
         """The outputs a block is told to have (`gates: tasks`), as the recipe writes them."""
@@ -69,9 +71,9 @@ class NodeBuilder(PlainNodes):
         if not isinstance(block, type):
             return ()
         for field, info in block.model_fields.items():
-            said = spec.params.get(field)
-            if any(m is TaskNames for m in info.metadata) and isinstance(said, str | list):
-                return self.task_names if said == "tasks" else tuple(map(str, said))
+            names = spec.params.get(field)
+            if any(m is TaskNames for m in info.metadata) and isinstance(names, str | list):
+                return self.task_names if names == "tasks" else tuple(map(str, names))
         return ()
 
     def _names(self, value: str | tuple[str, ...], path: str) -> tuple[str, ...]:
@@ -95,14 +97,14 @@ class NodeBuilder(PlainNodes):
         count = spec.parallel
         keys = tuple(f"p{i}" for i in range(count)) if isinstance(count, int) else count
         copy = spec.model_copy(update={"parallel": None, "join": None})
-        made = {}
+        copies = {}
         for k in keys:
             own = copy.model_copy(update={"share": self.shared_copy(spec.share, k)})
             there = replace(place, keys=(k, *place.keys))
-            made[k] = self._repeat(f"{name}.{k}", own, scope, there)
+            copies[k] = self._repeat(f"{name}.{k}", own, scope, there)
         if spec.join is None:
-            return Bundle(made)
-        refs = [scope.one(v, f"{name}.{k}", f"{place.path}.join") for k, v in made.items()]
+            return Bundle(copies)
+        refs = [scope.one(v, f"{name}.{k}", f"{place.path}.join") for k, v in copies.items()]
         return self.join(name, spec.join, refs, scope, place)
 
     def _repeat(self, name: str, spec: NodeSpec, scope: Scope, place: Place) -> Value:
@@ -189,8 +191,8 @@ class NodeBuilder(PlainNodes):
         A loss is left out.
         """
         before = set(self.nodes)
-        made = self.add(name, spec.model_copy(update={"enabled": True}), scope, place)
-        if self._is_loss(made):
+        value_if_enabled = self.add(name, spec.model_copy(update={"enabled": True}), scope, place)
+        if self._is_loss(value_if_enabled):
             for added in set(self.nodes) - before:
                 del self.nodes[added]
             return Bundle({})
@@ -198,7 +200,11 @@ class NodeBuilder(PlainNodes):
             spec.model_copy(update={"each": None}), scope, place, bundles=True
         )
         first = next(iter(inputs.values()))
-        pairs = list(made.items.items()) if isinstance(made, Bundle) else [("", made)]
+        pairs = (
+            list(value_if_enabled.items.items())
+            if isinstance(value_if_enabled, Bundle)
+            else [("", value_if_enabled)]
+        )
         given: dict[str, Value] = {}
         for key, value in pairs:
             out = scope.one(value, name, place.path)
@@ -218,7 +224,7 @@ class NodeBuilder(PlainNodes):
                 )
         for added in set(self.nodes) - before:
             del self.nodes[added]
-        return Bundle(given) if isinstance(made, Bundle) else given[""]
+        return Bundle(given) if isinstance(value_if_enabled, Bundle) else given[""]
 
     def _is_loss(self, value: Value | None) -> bool:
         if isinstance(value, Bundle):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from graphrec.blocks.base import Block
+from graphrec.compiler.passes.prune import prune
 from graphrec.compiler.target import Target
 from graphrec.graph import Graph, Node
 
@@ -15,13 +16,16 @@ __all__ = ["inference"]
 
 
 def inference(graph: Graph, target: Target) -> Graph:
-    """Take dropout out of every block, for a target of that purpose; no weights depend on it.
+    """Take dropout, losses and tasks of training alone out, for a target of that purpose.
 
-    Batch norm needs the weights to be folded: `graphrec.nn.prepare` does it once they are loaded.
+    What only they read goes too. Batch norm needs the weights to be folded:
+    `graphrec.nn.prepare` does it once they are loaded.
     """
     if target.purpose != "inference":
         return graph
-    return graph.with_nodes(_without_dropout(node) for node in graph.nodes)
+    outputs = tuple(output for output in graph.outputs if not output.for_training)
+    nodes = [_without_dropout(node) for node in graph.nodes if not node.is_loss]
+    return prune(replace(graph, outputs=outputs or graph.outputs).with_nodes(nodes), target)
 
 
 def _without_dropout(node: Node) -> Node:

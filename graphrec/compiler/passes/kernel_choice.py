@@ -28,7 +28,7 @@ from graphrec.recipe.optimizer_table import OPTIMIZERS
 __all__ = ["asked_kernel", "asked_of_tables", "choose_kernels", "stacks_of", "table_refusal"]
 
 _OF_TABLES = frozenset(TABLE_KERNELS) - {"torch"}
-_FBGEMM_WIDTH = 4
+_FBGEMM_WIDTH = 4  # its C++ reads rows in groups of four floats
 
 
 def choose_kernels(graph: Graph, target: Target) -> Graph:
@@ -122,8 +122,8 @@ def _choose(graph: Graph, node: Node, target: Target, stack: tuple[str, ...]) ->
 
     if asked == "auto":
         entry = node_entry(graph, node, target, stack)
-        found = by_measurement(entry, target, refusal) if target.measured.entries else None
-        return found or KernelChoice("auto", "torch", "nothing measured yet")
+        measured = by_measurement(entry, target, refusal) if target.measured.entries else None
+        return measured or KernelChoice("auto", "torch", "nothing measured yet")
     return _explicit(asked, refusal)
 
 
@@ -144,14 +144,14 @@ def _store(graph: Graph, store: str, target: Target) -> KernelChoice:
 
     if asked == "auto":
         entry = store_entry(graph, store, target)
-        found = by_measurement(entry, target, refusal)
-        if found is not None and found.named != "native":
-            return found
+        measured = by_measurement(entry, target, refusal)
+        if measured is not None and measured.named != "native":
+            return measured
         why = refusal("native", True)
         if why is not None:
             return KernelChoice("auto", "torch", f"no native kernel: {why}", "auto", local=True)
-        said = found.why if found is not None else "the usual one; nothing measured yet"
-        return KernelChoice("auto", "native", said, "auto", local=True)
+        why_native = measured.why if measured is not None else "the usual one; nothing measured yet"
+        return KernelChoice("auto", "native", why_native, "auto", local=True)
     choice = _explicit(asked, refusal)
     # Tables have no twin that knows when to be torch: what no machine can run is not named.
     return choice if choice.local or not choice.why else replace(choice, named="torch")

@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 GAIN = 1.03
-"""A kernel is worth it when it is at least this many times as fast as torch."""
+"""A kernel is worth it when it is at least this many times as fast as torch: less is noise, and
+torch is what most people know how to read in a profile."""
 
 STORES = ("embeddings", "first_order")
 """The two collections of tables of a generated module."""
@@ -87,26 +88,28 @@ def by_measurement(entry: Entry, target: Target, refusal: Refusal) -> KernelChoi
     The source names the fastest kernel that recipe and device allow, whatever is installed here;
     where something it needs is missing, torch runs in its place.
     """
-    found = target.measured.entries.get(entry.key)
-    if found is None or found.kernels.keys() <= {"torch"}:
+    measured = target.measured.entries.get(entry.key)
+    if measured is None or measured.kernels.keys() <= {"torch"}:
         return None
-    ratios = {name: found.ratio(name, target.purpose) for name in found.kernels if name != "torch"}
+    ratios = {
+        name: measured.ratio(name, target.purpose) for name in measured.kernels if name != "torch"
+    }
     ranked = sorted((-ratio, name) for name, ratio in ratios.items() if ratio is not None)
     passed_over = ""
     for ratio, name in ((-negative, name) for negative, name in ranked):
         if ratio < GAIN:
             break
-        said = f"measured {ratio:.2f}x of torch at batch {found.batch} ({NAME})"
+        result = f"measured {ratio:.2f}x of torch at batch {measured.batch} ({NAME})"
         why = refusal(name, False)
         if why is not None:
-            passed_over = passed_over or f"{name} {said}, but {why}"
+            passed_over = passed_over or f"{name} {result}, but {why}"
             continue
         why = refusal(name, True)
         if why is not None:
-            but = f"{name} {said}, but {why}"
-            return KernelChoice("auto", "torch", but, name, local=True, measured=said)
-        return KernelChoice("auto", name, said, name, measured=said)
-    fastest = f"no kernel measured {GAIN:.2f}x of torch or more at batch {found.batch} ({NAME})"
+            but = f"{name} {result}, but {why}"
+            return KernelChoice("auto", "torch", but, name, local=True, measured=result)
+        return KernelChoice("auto", name, result, name, measured=result)
+    fastest = f"no kernel measured {GAIN:.2f}x of torch or more at batch {measured.batch} ({NAME})"
     return KernelChoice("auto", "torch", passed_over or fastest, "torch")
 
 

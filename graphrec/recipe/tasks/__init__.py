@@ -8,11 +8,8 @@ The numbers behind the names are computed in `graphrec.train`.
 from graphrec.recipe.tasks.check import check_tasks
 from graphrec.recipe.tasks.spec import (
     INSIDE,
-    LOSSES,
-    METRICS,
     Form,
     decay_parameters,
-    form,
     form_of,
     grouping_columns,
     has_inside,
@@ -20,18 +17,17 @@ from graphrec.recipe.tasks.spec import (
     key,
     loss_parameters,
     metric_parameters,
+    own_form,
+    read_metric,
     selection,
     suffix,
 )
 
 __all__ = [
     "INSIDE",
-    "LOSSES",
-    "METRICS",
     "Form",
     "check_tasks",
     "decay_parameters",
-    "form",
     "form_of",
     "grouping_columns",
     "has_inside",
@@ -39,6 +35,8 @@ __all__ = [
     "key",
     "loss_parameters",
     "metric_parameters",
+    "own_form",
+    "read_metric",
     "selection",
     "suffix",
 ]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from functools import partial
 
 from pydantic import ValidationError
 
 from graphrec.errors import Problem, suggestion
 from graphrec.recipe.calls import Call
+from graphrec.recipe.metric_table import Decay
 from graphrec.recipe.model import CrossFeature, Recipe, SequenceFeature, Task
 from graphrec.recipe.tasks.spec import (
-    LOSSES,
-    METRICS,
-    Decay,
     Form,
     decay_parameters,
     form_of,
@@ -32,9 +30,7 @@ def check_tasks(recipe: Recipe, broken: frozenset[str] = frozenset()) -> list[Pr
     `broken` are parts of the recipe that were left out: what follows from them is silent.
     """
     found = [
-        p
-        for name, task in sorted(recipe.tasks.items())
-        for p in _check_task(name, task, form_of(recipe, name))
+        p for name, task in sorted(recipe.tasks.items()) for p in _check_task(recipe, name, task)
     ]
     wrong = {".".join(p.path.split(".")[:2]) for p in found} | broken
     if not any(path.partition(".")[0] == "tasks" for path in wrong):
@@ -49,10 +45,10 @@ def check_tasks(recipe: Recipe, broken: frozenset[str] = frozenset()) -> list[Pr
     return [p.at((origin.key if p.code in keys else origin.value)(p.path)) for p in found]
 
 
-def _check_task(name: str, task: Task, wanted: Form) -> Iterator[Problem]:
-    path = f"tasks.{name}"
-    yield from _check_losses(path, task, wanted)
-    yield from _check_classes(path, task, wanted)
+def _check_task(recipe: Recipe, name: str, task: Task) -> Iterator[Problem]:
+    path, wanted = f"tasks.{name}", form_of(recipe, name)
+    yield from _check_losses(path, recipe, task, wanted)
+    yield from _check_classes(path, recipe, task, wanted)
     if task.label is None and (task.loss or task.metrics or task.train_metrics):
         yield Problem(
             "GR237",
@@ -64,21 +60,23 @@ def _check_task(name: str, task: Task, wanted: Form) -> Iterator[Problem]:
         for number, call in enumerate(calls):
             place = f"{path}.{where}.{number}"
             training = where == "train_metrics"
-            yield from _check_metric(place, call, task, wanted, training=training)
+            yield from _check_metric(place, call, recipe, name, training=training)
 
 
-def _check_losses(path: str, task: Task, wanted: Form) -> Iterator[Problem]:
+def _check_losses(path: str, recipe: Recipe, task: Task, wanted: Form) -> Iterator[Problem]:
+    losses = recipe.measures.losses
     for name, given in task.loss.items():
         place = f"{path}.loss.{name}"
-        if name not in LOSSES:
+        if name not in losses:
             yield Problem(
-                "GR230", f"no loss `{name}`", path=place, help=suggestion(name, sorted(LOSSES))
+                "GR230", f"no loss `{name}`", path=place, help=suggestion(name, sorted(losses))
             )
             continue
-        known = list(LOSSES[name].model_fields)
-        yield from _invalid("GR231", place, name, partial(loss_parameters, name, given), known)
-        if wanted not in LOSSES[name].forms:
-            fits = sorted(n for n, loss in LOSSES.items() if wanted in loss.forms)
+        known = list(losses[name].model_fields)
+        read = partial(loss_parameters, recipe, name, given)
+        yield from _invalid("GR231", place, name, read, known)
+        if wanted not in losses[name].forms:
+            fits = sorted(n for n, loss in losses.items() if wanted in loss.forms)
             product = "a task with `prob`" if task.prob else "the child of a product"
             what = {"prob": product, "softmax": "a task over classes"}.get(
                 wanted, f"a {task.kind} task"
@@ -91,8 +89,9 @@ def _check_losses(path: str, task: Task, wanted: Form) -> Iterator[Problem]:
             )
 
 
-def _check_classes(path: str, task: Task, wanted: Form) -> Iterator[Problem]:
-    place = f"{path}.classes"
+def _check_classes(path: str, recipe: Recipe, task: Task, wanted: Form) -> Iterator[Problem]:
+    place, losses = f"{path}.classes", recipe.measures.losses
+    pairs = [name for name in task.loss if name in losses and losses[name].two_classes]
     if wanted != "softmax":
         if task.classes not in (None, 1):
             yield Problem(
@@ -105,30 +104,33 @@ def _check_classes(path: str, task: Task, wanted: Form) -> Iterator[Problem]:
         yield Problem("GR236", "needs `classes`", path=path, help="say how many, e.g. classes: 2")
     elif task.classes < 2:
         yield Problem("GR236", f"needs at least 2 classes, got {task.classes}", path=place)
-    elif task.classes != 2 and (task.kind == "binary" or "jrc" in task.loss):
-        why = "loss jrc" if "jrc" in task.loss else "a binary task"
+    elif task.classes != 2 and (task.kind == "binary" or pairs):
+        why = f"loss {pairs[0]}" if pairs else "a binary task"
         yield Problem("GR236", f"{why} needs classes: 2, got {task.classes}", path=place)
 
 
 def _check_metric(
-    place: str, call: Call, task: Task, wanted: Form, *, training: bool
+    place: str, call: Call, recipe: Recipe, name: str, *, training: bool
 ) -> Iterator[Problem]:
-    known = sorted(n for n, m in METRICS.items() if m.decays or not training)
+    metrics, task, wanted = recipe.measures.metrics, recipe.tasks[name], form_of(recipe, name)
+    known = sorted(n for n, m in metrics.items() if m.decays or not training)
     if call.name not in known:
         kind = "training metric" if training else "metric"
         yield Problem(
             "GR233", f"no {kind} `{call.name}`", path=place, help=suggestion(call.name, known)
         )
         return
-    read: Callable[[Call], object] = decay_parameters if training else metric_parameters
-    fields = Decay.model_fields if training else METRICS[call.name].model_fields
-    yield from _invalid("GR234", place, str(call), partial(read, call), list(fields))
-    metric = METRICS[call.name]
-    classes = task.classes or 2
+    metric, classes = metrics[call.name], task.classes or 2
+    read: Callable[[], object] = partial(metric_parameters, recipe, call)
+    if training:
+        read = partial(decay_parameters, call)
+    fields = Decay.model_fields if training else metric.model_fields
+    wrong = [*_invalid("GR234", place, str(call), read, list(fields))]
+    yield from wrong
     if wanted not in metric.forms or (wanted == "softmax" and metric.two_classes and classes != 2):
-        fits = [n for n in known if wanted in METRICS[n].forms]
+        fits = [n for n in known if wanted in metrics[n].forms]
         if wanted == "softmax" and classes != 2:
-            fits = [n for n in fits if not METRICS[n].two_classes]
+            fits = [n for n in fits if not metrics[n].two_classes]
         what = f"{classes} classes" if wanted == "softmax" else f"a {task.kind} task"
         yield Problem(
             "GR235",
@@ -136,6 +138,10 @@ def _check_metric(
             path=place,
             help=f"fits here: {', '.join(fits)}",
         )
+    elif not wrong and not training:
+        why = metric_parameters(recipe, call).refusal(wanted, classes)
+        if why is not None:
+            yield Problem("GR235", f"metric {call}: {why}", path=place)
 
 
 def _invalid(
@@ -213,7 +219,7 @@ def _check_selection(recipe: Recipe, wrong: Set[str]) -> Iterator[Problem]:
     if train.early_stop is not None:
         asked["train.early_stop.metric"] = train.early_stop.metric
     for path, wanted in asked.items():
-        if wanted is None or _rests_on(wanted, wrong):
+        if wanted is None or _rests_on(wanted, wrong, recipe.measures.metrics):
             continue
         if not selection(recipe, wanted)[0]:
             known = [
@@ -227,10 +233,10 @@ def _check_selection(recipe: Recipe, wrong: Set[str]) -> Iterator[Problem]:
             )
 
 
-def _rests_on(wanted: str, wrong: Set[str]) -> bool:
+def _rests_on(wanted: str, wrong: Set[str], metrics: Collection[str]) -> bool:
     """Whether a metric may be one of a task that has findings of its own."""
     task, dot, metric = wanted.partition(".")
-    known = {name.partition("(")[0] for name in (metric, wanted)} & {*METRICS, "loss"}
+    known = {name.partition("(")[0] for name in (metric, wanted)} & {*metrics, "loss"}
     if not dot:
         return any(path.startswith("tasks.") for path in wrong)
     return f"tasks.{task}" in wrong and bool(known)

@@ -1,26 +1,18 @@
-"""Losses and metrics by name: their parameters, and the predictions they can be computed from."""
+"""What tasks say: how they are predicted, their losses and metrics, and the names of numbers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from graphrec.recipe.calls import Call
+from graphrec.recipe.loss_table import Form, Loss
+from graphrec.recipe.metric_table import Decay, Metric
 from graphrec.recipe.model import Recipe, Task
 
 __all__ = [
     "INSIDE",
-    "LOSSES",
-    "METRICS",
-    "Decay",
     "Form",
-    "Jrc",
-    "LossParameters",
-    "MetricParameters",
     "decay_parameters",
-    "form",
     "form_of",
     "grouping_columns",
     "has_inside",
@@ -28,218 +20,23 @@ __all__ = [
     "key",
     "loss_parameters",
     "metric_parameters",
+    "own_form",
+    "read_metric",
     "selection",
     "suffix",
 ]
-
-Form = Literal["binary", "softmax", "regression", "prob"]
-"""How a task is predicted: logits and probs [B]; logits and probs [B, C]; y [B]; probs [B] only."""
-
 
 INSIDE = ".inside"
 """Ending of keys of metrics over the rows of a task's space alone: `buy.auc.inside`."""
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class LossParameters(_Parameters):
-    """Parameters of a loss; `forms` are the predictions it can be computed from."""
-
-    forms: ClassVar[tuple[Form, ...]]
-
-
-class Bce(LossParameters):
-    """Binary cross entropy; label_smoothing e makes the target y (1 - e) + e / 2."""
-
-    forms = ("binary", "prob")
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class Focal(LossParameters):
-    """Binary cross entropy with a detached factor that fades easy rows (Lin et al., 2017)."""
-
-    forms = ("binary",)
-    gamma: Annotated[float, Field(ge=0)] = 2.0
-    alpha: Annotated[float, Field(gt=0, lt=1)] = 0.5
-
-
-class Softmax(LossParameters):
-    """Cross entropy over classes; label_smoothing e gives each class e / C."""
-
-    forms = ("softmax",)
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class Jrc(LossParameters):
-    """Joint ranking and calibration within sessions (Sheng et al., 2023), two classes."""
-
-    forms = ("softmax",)
-    session: str
-    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-
-class L2(LossParameters):
-    """Squared error."""
-
-    forms = ("regression",)
-
-
-LOSSES: Mapping[str, type[LossParameters]] = {
-    "bce": Bce,
-    "focal": Focal,
-    "jrc": Jrc,
-    "l2": L2,
-    "softmax": Softmax,
-}
-
-
-class MetricParameters(_Parameters):
-    """Parameters of a metric.
-
-    `forms` are the predictions it is computed from, `two_classes` whether a softmax must have two,
-    `higher` whether more is better, `positional` the names of arguments without a keyword,
-    `decays` whether `train_metrics` may ask for it, `ranks` whether it compares the order of rows
-    alone, and so reads log-odds instead of probabilities.
-    """
-
-    forms: ClassVar[tuple[Form, ...]]
-    two_classes: ClassVar[bool] = True
-    higher: ClassVar[bool] = False
-    positional: ClassVar[tuple[str, ...]] = ()
-    decays: ClassVar[bool] = False
-    ranks: ClassVar[bool] = False
-
-
-_BINARY: tuple[Form, ...] = ("binary", "prob", "softmax")
-
-
-class Auc(MetricParameters):
-    """Area under the ROC curve, exact with ties counted half; bins: bounded memory instead."""
-
-    forms = _BINARY
-    higher = True
-    ranks = True
-    decays = True
-    bins: Annotated[int, Field(ge=2)] | None = None
-    weighted: bool = False
-
-
-class LogLoss(MetricParameters):
-    """Mean negative log likelihood of the probabilities."""
-
-    forms = _BINARY
-    two_classes = False
-    decays = True
-    weighted: bool = False
-
-
-class NormalizedEntropy(MetricParameters):
-    """Log loss over the entropy of the base rate (He et al., 2014)."""
-
-    forms = _BINARY
-    decays = True
-    weighted: bool = False
-
-
-class Accuracy(MetricParameters):
-    """Share of rows whose most probable class, or probability above the threshold, is right."""
-
-    forms = _BINARY
-    two_classes = False
-    higher = True
-    decays = True
-    threshold: Annotated[float, Field(ge=0, le=1)] = 0.5
-
-
-class MulticlassAuc(MetricParameters):
-    """Mean over classes of the AUC of one class against the rest."""
-
-    forms = ("softmax",)
-    two_classes = False
-    higher = True
-    ranks = True
-
-
-class Gauc(MetricParameters):
-    """Mean AUC within groups; groups of one class are left out."""
-
-    forms = _BINARY
-    higher = True
-    ranks = True
-    positional = ("column",)
-    column: str
-    weight: Literal["impressions"] | None = None
-
-
-class _Error(MetricParameters):
-    forms = ("regression", "binary", "prob", "softmax")
-    decays = True
-
-
-class Mae(_Error):
-    """Mean absolute error."""
-
-
-class Mse(_Error):
-    """Mean squared error."""
-
-
-class Rmse(_Error):
-    """Root of the mean squared error."""
-
-
-class Xauc(MetricParameters):
-    """Share of pairs in the right order, ties wrong; `sample` pairs instead of all."""
-
-    forms = ("regression", "binary", "prob", "softmax")
-    higher = True
-    ranks = True
-    sample: Annotated[int, Field(ge=1)] | None = None
-
-
-class Gxauc(MetricParameters):
-    """XAUC within groups of two rows or more, weighted by their size."""
-
-    forms = ("regression", "binary", "prob", "softmax")
-    higher = True
-    ranks = True
-    positional = ("column",)
-    column: str
-
-
-METRICS: Mapping[str, type[MetricParameters]] = {
-    "accuracy": Accuracy,
-    "auc": Auc,
-    "gauc": Gauc,
-    "gxauc": Gxauc,
-    "logloss": LogLoss,
-    "mae": Mae,
-    "mse": Mse,
-    "multiclass_auc": MulticlassAuc,
-    "normalized_entropy": NormalizedEntropy,
-    "rmse": Rmse,
-    "xauc": Xauc,
-}
-
-
-class Decay(_Parameters):
-    """How a training metric decays: every `step` updates v <- rate v + (1 - rate) new."""
-
-    step: Annotated[int, Field(ge=1)] = 100
-    rate: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    bins: Annotated[int, Field(ge=2)] = 200
-
-
-def form(task: Task) -> Form:
-    """How the task is predicted, from its kind and losses."""
+def _form(task: Task, losses: Mapping[str, type[Loss]]) -> Form:
     if task.prob is not None:
         return "prob"
     if task.kind == "regression":
         return "regression"
     if task.kind == "multiclass" or any(
-        LOSSES[n].forms == ("softmax",) for n in task.loss if n in LOSSES
+        losses[name].forms == ("softmax",) for name in task.loss if name in losses
     ):
         return "softmax"
     return "binary"
@@ -248,7 +45,12 @@ def form(task: Task) -> Form:
 def form_of(recipe: Recipe, task: str) -> Form:
     """How the task is predicted in this recipe: a relation may make its probability a product."""
     product = any(r.via == "product" and r.child == task for r in recipe.relations)
-    return "prob" if product else form(recipe.tasks[task])
+    return "prob" if product else own_form(recipe, task)
+
+
+def own_form(recipe: Recipe, task: str) -> Form:
+    """How the task's own head predicts, from its kind and losses, whatever relations make of it."""
+    return _form(recipe.tasks[task], recipe.measures.losses)
 
 
 def has_two_outcomes(recipe: Recipe, task: str) -> bool:
@@ -272,14 +74,19 @@ def has_inside(task: Task) -> bool:
     return task.space is not None and task.space.outside == 0
 
 
-def loss_parameters(name: str, given: Mapping[str, object]) -> LossParameters:
+def loss_parameters(recipe: Recipe, name: str, given: Mapping[str, object]) -> Loss:
     """The checked parameters of a loss."""
-    return LOSSES[name].model_validate(dict(given))
+    return recipe.measures.losses[name].model_validate(dict(given))
 
 
-def metric_parameters(call: Call) -> MetricParameters:
+def metric_parameters(recipe: Recipe, call: Call) -> Metric:
     """The checked parameters of a metric; ValueError when the arguments do not fit."""
-    wanted = METRICS[call.name]
+    return read_metric(call, recipe.measures.metrics)
+
+
+def read_metric(call: Call, metrics: Mapping[str, type[Metric]]) -> Metric:
+    """The checked parameters of one of these metrics."""
+    wanted = metrics[call.name]
     if len(call.args) > len(wanted.positional):
         raise ValueError(
             f"takes {len(wanted.positional)} arguments without a name, got {len(call.args)}"
@@ -300,17 +107,16 @@ def decay_parameters(call: Call) -> Decay:
 
 def grouping_columns(recipe: Recipe) -> tuple[str, ...]:
     """Features or columns whose raw values metrics, sessions and spaces need beside the batch."""
-    found: set[str] = set()
+    columns: set[str | None] = set()
     labels = {task.label.column for task in recipe.tasks.values() if task.label}
     for task in recipe.tasks.values():
         for call in task.metrics:
-            found |= {c for c in [getattr(metric_parameters(call), "column", None)] if c}
+            columns.add(metric_parameters(recipe, call).group_column)
         for name, given in task.loss.items():
-            parameters = loss_parameters(name, given)
-            found |= {parameters.session} if isinstance(parameters, Jrc) else set()
+            columns.add(loss_parameters(recipe, name, given).group_column)
         if task.space is not None and task.space.label not in labels:
-            found.add(task.space.label)
-    return tuple(sorted(found))
+            columns.add(task.space.label)
+    return tuple(sorted(column for column in columns if column))
 
 
 def selection(recipe: Recipe, wanted: str) -> tuple[list[str], bool]:
@@ -333,4 +139,5 @@ def selection(recipe: Recipe, wanted: str) -> tuple[list[str], bool]:
     if not chosen:
         losses = [key(task, "loss") for task in recipe.tasks if wanted == key(task, "loss")]
         return losses, False
-    return [k for k, _ in chosen], METRICS[chosen[0][1].name].higher
+    declared = recipe.measures.metrics.get(chosen[0][1].name)
+    return [k for k, _ in chosen], declared is not None and declared.higher

@@ -13,7 +13,15 @@ from graphrec.blocks.library import BUILTIN, Library
 from graphrec.recipe.model import Composite, Recipe
 from graphrec.views.schema.definitions import ANY, TEXT, Schema, described, listing, mapping, opened
 from graphrec.views.schema.node_schema import composite, node, nodes
-from graphrec.views.schema.parts import feature_models, features, group, relation, tasks, training
+from graphrec.views.schema.parts import (
+    feature_models,
+    features,
+    group,
+    loss_term,
+    relation,
+    tasks,
+    training,
+)
 
 __all__ = ["as_text", "block_schema", "recipe_schema"]
 
@@ -42,6 +50,7 @@ def recipe_schema(library: Library = BUILTIN) -> Schema:
         "groups": described(properties["groups"], mapping(group(definitions))),
         "blocks": described(properties["blocks"], mapping({"$ref": "#/$defs/composite"})),
         "graph": described(properties["graph"], mapping(node())),
+        "losses": described(properties["losses"], mapping(loss_term())),
         "relations": described(properties["relations"], listing({"$ref": "#/$defs/relation"})),
         "meta": described(properties["meta"], ANY),
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from graphrec.recipe.loss_table import LOSSES
 from graphrec.recipe.model import FEATURES
 from graphrec.recipe.optimizer_table import OPTIMIZERS
-from graphrec.recipe.tasks import LOSSES
 from graphrec.views.schema.definitions import ANY, TEXT, TEXTS, Schema, case, described, mapping
 
-__all__ = ["feature_models", "features", "group", "relation", "tasks", "training"]
+__all__ = ["feature_models", "features", "group", "loss_term", "relation", "tasks", "training"]
 
 _OWN = frozenset("of vocab edges column group share max_len weights width".split())  # noqa: SIM905
 """What every feature says for itself."""
@@ -107,6 +107,11 @@ def group(definitions: Schema) -> Schema:
         own[key] = described(own[key], {"anyOf": [TEXT, TEXTS]})
     names = ("FeatureGroup", "PairedGroup")
     return {"anyOf": [TEXTS, *({"$ref": f"#/$defs/{name}"} for name in names)]}
+
+
+def loss_term() -> Schema:
+    """A term of the loss: its expression, or a map."""
+    return {"anyOf": [TEXT, {"$ref": "#/$defs/LossTerm"}]}
 
 
 def tasks(definitions: Schema) -> None:

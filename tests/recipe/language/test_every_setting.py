@@ -56,6 +56,8 @@ tasks:
   click: {label: click, in: tower}
   buy: {label: buy, in: tower, space: click}
   stay: {label: {column: stay, transform: none}, in: tower, kind: regression}
+losses:
+  small: {value: mean(deep) ** 2}
 relations:
   - click -> buy: {hidden: [5]}
 train: {steps: 6, batch: 16, log_every: 2}
@@ -95,6 +97,7 @@ CODE: dict[str, Any] = {
     "tasks.prob": "tasks.click.prob=buy.prob",
     "tasks.kind": "tasks.click.kind=regression",
     "tasks.classes": "tasks.click.classes=2",
+    "losses.value": "losses.small.value=sum(deep)",
     "relations.via": "relations=[click -> buy: {via: product}]",
     "relations.hidden": "relations=[click -> buy: {hidden: [9]}]",
     "relations.activation": "relations=[click -> buy: {hidden: [5], activation: tanh}]",
@@ -160,6 +163,10 @@ RUN: dict[str, Any] = {
     "data.format": "data.format=parquet",
     "data.sep": "data.sep=';'",
     "data.split.by": ("data.eval=null", "data.split={by: user, eval: last(1)}"),
+    "data.split.random": (
+        "data.eval=null;data.split={by: user, random: 0.3}",
+        "data.split.random=0.6",
+    ),
     "data.split.eval": (
         "data.eval=null;data.split={by: user, eval: last(1)}",
         "data.split.eval=last(2)",
@@ -239,6 +246,8 @@ RUN: dict[str, Any] = {
     "tasks.label.transform": "tasks.stay.label.transform=log1p",
     "tasks.loss": "tasks.click.loss=focal",
     "tasks.weight": "tasks.click.weight=3",
+    "losses.weight": "losses.small.weight=5",
+    "losses.from_step": "losses.small.from_step=3",
     "tasks.sample_weight": "tasks.click.sample_weight=row_weight",
     "tasks.space.label": "tasks.buy.space.label=stay",
     "tasks.space.inside": ("tasks.buy.space.outside=1", "tasks.buy.space.inside=3"),
@@ -284,6 +293,7 @@ SHOWN = {
         for kind in ("bucket", "cross", "dense", "sequence")
     },
     "train.save.minutes": "by the clock, while training goes on: tests/reliability/test_saving.py",
+    "tasks.when": "inference has no such task: tests/compiler/frontend/test_loss_terms.py",
     "train.compile": "torch.compile: the same numbers; tests/train",
     "train.device": "where, not what: tests/train/test_device.py",
 }

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from graphrec.recipe.model import Recipe
-from graphrec.recipe.tasks import check_tasks, form, grouping_columns, metric_parameters, selection
+from graphrec.recipe.tasks import (
+    check_tasks,
+    form_of,
+    grouping_columns,
+    metric_parameters,
+    selection,
+)
 
 
 def recipe(tasks: dict[str, Any], **train: Any) -> Recipe:
@@ -120,8 +126,8 @@ def test_selection_of_a_metric():
 def test_what_other_rooms_ask():
     one = recipe({"t": {"loss": {"jrc": {"session": "s"}}, "classes": 2, "metrics": ["gauc(u)"]}})
     assert grouping_columns(one) == ("s", "u")
-    assert form(one.tasks["t"]) == "softmax"
-    assert metric_parameters(one.tasks["t"].metrics[0]).column == "u"
+    assert form_of(one, "t") == "softmax"
+    assert metric_parameters(one, one.tasks["t"].metrics[0]).column == "u"
 
 
 def test_torch_is_not_imported():

@@ -1,4 +1,4 @@
-"""Make bf16 right in Triton's interpreter, or loud. For tests only.
+"""Make bf16 right in Triton's interpreter, or loud; `route` installs it where that runs kernels.
 
 The interpreter keeps bf16 as raw 16-bit integers: loads and stores work, but an addition or a dot
 computes on the bits and says nothing, and a cast from fp32 cuts instead of rounding. Here casts
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import triton
 import triton.language as tl
 import triton.runtime.interpreter as interpreter
 
@@ -47,10 +48,18 @@ _MOVES = frozenset(
 
 
 def install() -> None:
-    """Change the interpreter of this process; once is enough, again does nothing."""
+    """Change the interpreter of this process; once is enough, again does nothing.
+
+    RuntimeError where this version of Triton has another interpreter: bf16 can't be trusted then.
+    """
     builder = interpreter.InterpreterBuilder
     if getattr(builder, "rounds_bf16", False):
         return
+    known = ("cast_impl", "create_fp_to_fp", "create_dot")
+    missing = [name for name in known if not hasattr(builder, name)]
+    if missing:
+        what = f"the interpreter of triton {triton.__version__} has no {', '.join(missing)}"
+        raise RuntimeError(f"{what}, and would compute with the raw bits of bf16")
     builder.rounds_bf16 = True
     builder.cast_impl = _cast(builder.cast_impl)
     builder.create_fp_to_fp = _fp_to_fp(builder.create_fp_to_fp)
@@ -71,7 +80,7 @@ def _round(values: np.ndarray) -> np.ndarray:
 
 
 def _is_bf16(handle: Any) -> bool:
-    return getattr(getattr(handle, "dtype", None), "scalar", None) == tl.bfloat16
+    return bool(getattr(getattr(handle, "dtype", None), "scalar", None) == tl.bfloat16)
 
 
 def _cast(original: Callable[..., Any]) -> Callable[..., Any]:
