@@ -121,17 +121,26 @@ class TableSource:
     def check(self) -> None:
         """Tables do not change."""
 
+    @property
+    def mixed(self) -> bool:
+        return False
+
     def units(self) -> list[Unit]:
         rows = self.num_rows
         starts = range(0, rows, CHUNK_ROWS)
         return [Unit(0, (), start, min(CHUNK_ROWS, rows - start)) for start in starts]
 
-    def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
+    def read(
+        self, unit: Unit, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS
+    ) -> Iterator[Raw]:
         part = self._table if columns is None else self._table.select(list(columns))
-        rows = part.slice(unit.start, unit.num_rows)
-        arrays = [_one_chunk(rows.column(name)) for name in rows.column_names]
-        batch = pa.RecordBatch.from_arrays(arrays, names=rows.column_names)
-        yield Raw(batch, self.name, unit.start, batch.num_rows)
+        part = part.slice(unit.start, unit.num_rows)
+        arrays = [_one_chunk(part.column(name)) for name in part.column_names]
+        whole = pa.RecordBatch.from_arrays(arrays, names=part.column_names)
+        for start in range(0, whole.num_rows, rows):
+            batch = whole.slice(start, rows)
+            done = (start + batch.num_rows) / whole.num_rows
+            yield Raw(batch, self.name, unit.start + start, batch.num_rows, done=done)
 
 
 class NoSource(TableSource):
