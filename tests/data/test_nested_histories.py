@@ -94,7 +94,7 @@ def test_the_model_pools_the_ids_of_a_step(tmp_path: Path) -> None:
     encoder = encoder_of(tmp_path)
     module = compile_recipe(tmp_path / "nested.yaml").module()
     batch = encoder.encode(pa.table(ROWS))
-    embedded = module.embeddings(batch.features).sequence("seen")
+    embedded = module.embeddings(batch.features).sequence("seen", ["seen.tags"])
     table = module.state_dict()["embeddings.tags.weight"]
     wanted = torch.stack(
         [table[[7, 8]].mean(0), table[1], table[2], table[2] * 0, table[3:5].mean(0)]
