@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from graphrec.version import __version__
 
 if TYPE_CHECKING:
-    from graphrec.api import Model, load
+    from graphrec.api import Model, fit, load
     from graphrec.blocks.base import Block, Kernel, Names, Widths
     from graphrec.blocks.library import BUILTIN, Library
     from graphrec.compiler.pipeline import Checked, Compiled, check_recipe, compile_recipe
     from graphrec.compiler.target import Target
+    from graphrec.data.loops import batches
     from graphrec.errors import (
         CheckpointError,
         DataError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         RecipeError,
     )
     from graphrec.graph import Graph
+    from graphrec.nn.batch import Batch
     from graphrec.recipe.loss_table import Loss
     from graphrec.recipe.metric_table import Metric
     from graphrec.shapes import Shape, ShapeError
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILTIN",
+    "Batch",
     "Block",
     "Checked",
     "CheckpointError",
@@ -61,14 +64,17 @@ __all__ = [
     "Target",
     "Widths",
     "__version__",
+    "batches",
     "check_recipe",
     "compile_recipe",
+    "fit",
     "load",
     "load_run",
+    "train",
 ]
 
 _HOME = {
-    "api": ("Model", "load"),
+    "api": ("Model", "fit", "load"),
     "blocks.base": ("Block", "Kernel", "Names", "Widths"),
     "compiler.pipeline": ("Checked", "Compiled", "check_recipe", "compile_recipe"),
     "errors": (
@@ -79,7 +85,9 @@ _HOME = {
         "Problem",
         "RecipeError",
     ),
+    "data.loops": ("batches",),
     "graph": ("Graph",),
+    "nn.batch": ("Batch",),
     "blocks.library": ("BUILTIN", "Library"),
     "recipe.loss_table": ("Loss",),
     "recipe.metric_table": ("Metric",),
@@ -88,11 +96,14 @@ _HOME = {
     "compiler.target": ("Target",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULE_OF["train"] = "train"
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'graphrec' has no attribute {name!r}")
+    if name == "train":  # a room that can be called
+        return import_module("graphrec.train")
     value = getattr(import_module(f"graphrec.{_MODULE_OF[name]}"), name)
     globals()[name] = value
     return value

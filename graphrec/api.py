@@ -4,15 +4,16 @@ model = graphrec.load("recipes/shop.yaml", overrides=["train.batch=512"])
 model.graph.dag          # networkx
 print(model.source)      # the generated module
 module = model.module()  # a torch nn.Module
+run = model.train()      # a run folder, ready to predict
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from graphrec.blocks.library import Library, load_library
 from graphrec.compiler.passes import Pass
@@ -26,10 +27,14 @@ from graphrec.views.pictures import frame, html, svg
 if TYPE_CHECKING:
     from torch import nn
 
+    from graphrec.data import DataSet, Encoder
     from graphrec.graph import Graph
+    from graphrec.nn import Batch
     from graphrec.recipe.model import Recipe
+    from graphrec.recipe.training import Device
+    from graphrec.train.inference import Served
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "fit", "load"]
 
 
 class Model:
@@ -44,12 +49,14 @@ class Model:
         overrides: tuple[str, ...],
         library: Library,
         allow_root: str | None,
+        plugins: tuple[str, ...] = (),
         passes: tuple[Pass, ...] = (),
     ) -> None:
         self.path = path
         self.overrides = overrides
         self.library = library
         self.allow_root = allow_root
+        self.plugins = plugins
         self.passes = passes
 
     def __repr__(self) -> str:
@@ -106,6 +113,73 @@ class Model:
         module = self._compiled.module(rows)
         return module if sparse else separate(module)
 
+    def fit(self, data: Any = None) -> Encoder:
+        """The encoder of raw rows: fitted to `data`, or to the recipe's training data.
+
+        `data` are globs of files, a data frame, an Arrow table, or rows (`graphrec.data.as_table`).
+        Raises DataError where there is something to learn, and no data.
+        """
+        from graphrec.data import fitted
+
+        return fitted(self.recipe, data)
+
+    def data(self) -> DataSet:
+        """The rows to train on and to evaluate on, as the recipe names them; raises DataError."""
+        from graphrec.data import open_data
+
+        return open_data(self.recipe)
+
+    def encode(self, rows: Any, *, labels: bool = True) -> Batch:
+        """A batch of raw rows before any training, for recipes that learn nothing from data."""
+        from graphrec.data import NoSource
+        from graphrec.data.encoder import Encoder
+
+        return Encoder.fit(self.recipe, NoSource()).encode(rows, labels=labels)
+
+    def train(
+        self,
+        *,
+        run_dir: str | os.PathLike[str] | None = None,
+        device: Device | None = None,
+        quiet: bool = False,
+    ) -> Served:
+        """Train the recipe and load the run, ready to predict; see `graphrec.train`."""
+        if self.passes:
+            raise ValueError(
+                "a run is known by its recipe, and passes of your own are in no recipe: what is"
+                " loaded again would be another model; train model.module() in a loop of your own"
+            )
+        from graphrec.train.from_python import train_recipe
+
+        return train_recipe(
+            self.path,
+            self.overrides,
+            run_dir=None if run_dir is None else os.fspath(run_dir),
+            device=device,
+            plugins=self.plugins,
+            library=self.library,
+            allow_root=self.allow_root,
+            quiet=quiet,
+        )
+
+    def evaluate(
+        self,
+        run_dir: str | os.PathLike[str],
+        data: str | Sequence[str] | None = None,
+        checkpoint: str | int | None = None,
+        *,
+        device: Device = "auto",
+    ) -> dict[str, Any]:
+        """One evaluation record of a run of this recipe, with this model's blocks.
+
+        `data` are globs of files (default: the run's evaluation data). Raises CheckpointError for a
+        damaged run folder, DataError for data that does not fit.
+        """
+        from graphrec.train.evaluate_run import evaluate
+
+        run = os.fspath(run_dir)
+        return evaluate(run, data, checkpoint, library=self.library, device=device)
+
     def _repr_html_(self) -> str:
         costs, remarks = measure(self._compiled) if find_spec("torch") else (None, ())
         lengths = history_lengths(self.recipe)
@@ -132,8 +206,23 @@ def load(
     functions (graph, target) -> graph of your own, run before the compiler's. Nothing is read
     before it is needed.
     """
+    plugins = tuple(plugins)
     blocks = load_library(plugins) if library is None else library
     root = None if allow_root is None else os.fspath(allow_root)
     text = os.fspath(path)
     found = text if "\n" in text else find_recipe(text)
-    return Model(found, tuple(overrides), blocks, root, tuple(passes))
+    return Model(found, tuple(overrides), blocks, root, plugins, tuple(passes))
+
+
+def fit(
+    recipe: Model | str | os.PathLike[str], data: Any = None, *, overrides: Iterable[str] = ()
+) -> Encoder:
+    """The encoder of a recipe's raw rows: vocabularies and statistics of `data`.
+
+    `data` are globs of files, a data frame, an Arrow table or rows in memory (default: the training
+    data that the recipe names). `Batch.from_pandas(frame, encoder)` makes a batch, and
+    `batches(encoder, data)` an epoch of them; `model.module(encoder.rows)` is the module that fits.
+    Raises DataError.
+    """
+    model = recipe if isinstance(recipe, Model) else load(recipe, overrides)
+    return model.fit(data)

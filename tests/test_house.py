@@ -85,7 +85,7 @@ LAYERS: dict[str, frozenset[str]] = {
     ),
     "__main__": frozenset({"cli"}),
     # The public names, loaded when asked for.
-    "__init__": frozenset(_COMPILER | {"api", "views", "data", "train"}),
+    "__init__": frozenset(_COMPILER | {"api", "views", "data", "train", "nn"}),
 }
 
 _WITH_FLOORS = frozenset(layer.partition(".")[0] for layer in LAYERS if "." in layer)

@@ -38,6 +38,7 @@ from graphrec.cli import (
     new,
     predict,
     recipes,
+    runs,
     schema,
     train,
     verify,
@@ -55,7 +56,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         (*check.COMMANDS, *describe.COMMANDS, *expand.COMMANDS, *diff.COMMANDS),
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
-    ("train", (*train.COMMANDS, *evaluate.COMMANDS, *importance.COMMANDS)),
+    ("train", (*train.COMMANDS, *evaluate.COMMANDS, *runs.COMMANDS, *importance.COMMANDS)),
     ("use what was trained", (*predict.COMMANDS, *export.COMMANDS)),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from graphrec.cli.command import (
@@ -28,6 +29,7 @@ def _diff(args: argparse.Namespace, console: Console) -> int:
 
     if args.other is None and not args.overrides:
         raise UsageError("a second recipe is missing, or -o to see what it changes", args.usage)
+    runs = [text for text in (args.recipe, args.other) if text and _is_run(text)]
     before = _compiled(args, args.recipe, overridden=args.other is not None)
     after = _compiled(args, args.other or args.recipe, overridden=True)
     found = compare((before.recipe, before.graph), (after.recipe, after.graph))
@@ -47,6 +49,10 @@ def _diff(args: argparse.Namespace, console: Console) -> int:
 
         one, two = ((c.graph, describe(c.graph), c.recipe) for c in (before, after))
         text = diff_html(one, two, found)
+    if args.format == "text" and len(runs) == 2:
+        from graphrec.train.history import compare_scores, past_run
+
+        text += "\n" + compare_scores(*(past_run(Path(run)) for run in runs)) + "\n"
     if args.output is None:
         console.result(text)
         return 0
@@ -55,11 +61,16 @@ def _diff(args: argparse.Namespace, console: Console) -> int:
     return 0
 
 
+def _is_run(text: str) -> bool:
+    """Whether a run folder is meant: its recipe is compared, and of two runs the scores too."""
+    return (Path(text) / "run.json").is_file()
+
+
 def _compiled(args: argparse.Namespace, recipe: str, *, overridden: bool) -> Compiled:
     from graphrec.compiler.pipeline import compile_recipe
 
     return compile_recipe(
-        recipe_path(recipe),
+        str(Path(recipe) / "recipe.yaml") if _is_run(recipe) else recipe_path(recipe),
         overrides=args.overrides if overridden else (),
         library=library_of(args),
         allow_root=args.allow_root,
@@ -81,12 +92,13 @@ def _options(parser: Parser) -> None:
 COMMANDS = (
     Command(
         "diff",
-        "tell what differs between two recipes, as text or in the picture",
+        "tell what differs between two recipes or runs, as text or in the picture",
         _diff,
         _options,
         (
             "graphrec diff dbmtl dbmtl_masknet",
             "graphrec diff shop -o features.brand.dim=8",
+            "graphrec diff runs/shop runs/shop-2",
             "graphrec diff deepfm dcn_v2 --format html -O diff.html",
         ),
     ),

@@ -52,7 +52,7 @@ def _options(parser: Parser) -> None:
 COMMANDS = (
     Command(
         "import",
-        "turn a config of TorchEasyRec or EasyRec into a recipe, and tell what has no counterpart",
+        "turn a config of TorchEasyRec or EasyRec into a recipe; tells what is lost",
         _import,
         _options,
         ("graphrec import deepfm_criteo.config -O deepfm_criteo.yaml",),

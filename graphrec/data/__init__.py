@@ -12,8 +12,10 @@ from graphrec.data.dataset import DataSet, open_data, open_files
 from graphrec.data.encoder import Encoder
 from graphrec.data.files import fingerprint
 from graphrec.data.loader import Loader
+from graphrec.data.loops import batches, fitted, source_of
 from graphrec.data.remarks import Remark, data_remarks
 from graphrec.data.source import Source
+from graphrec.data.tables import NoSource, Rows, as_table
 
 __all__ = [
     "NULL_KEY",
@@ -22,9 +24,15 @@ __all__ = [
     "Encoder",
     "Loader",
     "Remark",
+    "NoSource",
+    "Rows",
     "Source",
+    "as_table",
+    "batches",
     "data_remarks",
     "fingerprint",
+    "fitted",
     "open_data",
     "open_files",
+    "source_of",
 ]

@@ -1,16 +1,21 @@
-"""Work done ahead by threads, its results taken in the order of the tasks."""
+"""Work done ahead by threads: results in the order of the tasks, or of several tasks in turn."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Generic, TypeVar
 
-__all__ = ["run_ahead"]
+__all__ = ["run_ahead", "run_together"]
 
 T = TypeVar("T")
 Task = Callable[[], Iterator[T]]
+Take = Callable[[int], T | None]
+"""The next item of a task by its number; None when it has ended. Raises what the task raised."""
+
+_EACH = 2  # items of every task that wait, where several are under way
 
 
 def run_ahead(
@@ -22,62 +27,81 @@ def run_ahead(
     depends on their number. An exception in a task is raised where its item would have come.
     Closing the generator stops the threads and waits for them.
     """
-    shelf: _Shelf[T] = _Shelf(tasks, budget, size)
-    threads = [
-        threading.Thread(target=shelf.work, daemon=True) for _ in range(min(workers, len(tasks)))
-    ]
-    for thread in threads:
-        thread.start()
-    try:
+    shelf: _Shelf[T] = _Shelf(tasks, budget, size, nullcontext())
+    with shelf.threads(min(workers, len(tasks))):
         for number in range(len(tasks)):
-            yield from shelf.take(number)
-    finally:
-        shelf.stop()
-        for thread in threads:
-            thread.join()
+            while (item := shelf.take(number)) is not None:
+                yield item
 
 
-class _Stopped(Exception):
-    """The consumer is gone."""
+@contextmanager
+def run_together(tasks: Sequence[Task[T]], workers: int) -> Iterator[Take[T]]:
+    """Takes items of tasks that are all under way, `workers` of them at work at any time."""
+    if not workers:
+        iterators = [task() for task in tasks]
+        yield lambda number: next(iterators[number], None)
+        return
+    shelf: _Shelf[T] = _Shelf(tasks, _EACH, None, threading.Semaphore(workers))
+    with shelf.threads(len(tasks)):
+        yield shelf.take
 
 
 class _Shelf(Generic[T]):
-    """Where finished items wait. One condition guards everything in it."""
+    """Where finished items wait. One condition guards everything in it.
 
-    def __init__(self, tasks: Sequence[Task[T]], budget: int, size: Callable[[T], int]) -> None:
-        self._tasks, self._budget, self._size = tasks, budget, size
+    With `size`, the waiting items of all tasks share a budget; without, each task has its own.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task[T]],
+        budget: int,
+        size: Callable[[T], int] | None,
+        gate: AbstractContextManager[object],
+    ) -> None:
+        self._tasks, self._budget, self._gate = tasks, budget, gate
+        self._shared, self._size = size is not None, size or (lambda _: 1)
         self._changed = threading.Condition()
         self._waiting: dict[int, deque[T]] = {}
         self._ended: dict[int, BaseException | None] = {}
         self._claimed = self._current = self._total = 0
         self._stopped = False
 
-    def stop(self) -> None:
-        with self._changed:
-            self._stopped = True
-            self._changed.notify_all()
-
-    def take(self, number: int) -> Iterator[T]:
-        """The items of one task; raises what the task raised."""
-        with self._changed:
-            self._current = number
-            self._changed.notify_all()
-        while True:
+    @contextmanager
+    def threads(self, number: int) -> Iterator[None]:
+        """Threads at work, stopped and waited for in the end."""
+        threads = [threading.Thread(target=self._work, daemon=True) for _ in range(number)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
             with self._changed:
-                while not self._waiting.get(number) and number not in self._ended:
-                    self._changed.wait()
-                if not self._waiting.get(number):
-                    fault = self._ended.pop(number)
-                    self._waiting.pop(number, None)
-                    if fault is not None:
-                        raise fault
-                    return
-                item = self._waiting[number].popleft()
-                self._total -= self._size(item)
+                self._stopped = True
                 self._changed.notify_all()
-            yield item
+            for thread in threads:
+                thread.join()
 
-    def work(self) -> None:
+    def take(self, number: int) -> T | None:
+        """The next item of a task, None at its end; raises what the task raised."""
+        with self._changed:
+            if self._current != number:
+                self._current = number
+                self._changed.notify_all()
+            while not self._waiting.get(number) and number not in self._ended:
+                self._changed.wait()
+            if not self._waiting.get(number):
+                fault = self._ended[number]
+                self._waiting.pop(number, None)
+                if fault is not None:
+                    raise fault
+                return None
+            item = self._waiting[number].popleft()
+            self._total -= self._size(item)
+            self._changed.notify_all()
+            return item
+
+    def _work(self) -> None:
         """A thread: claim the next task, run it, until there is none."""
         while True:
             with self._changed:
@@ -87,14 +111,7 @@ class _Shelf(Generic[T]):
                 self._claimed += 1
             fault: BaseException | None = None
             try:
-                items = self._tasks[number]()
-                try:
-                    for item in items:
-                        self._put(number, item)
-                finally:
-                    close = getattr(items, "close", None)
-                    if close is not None:
-                        close()
+                self._run(number)
             except _Stopped:
                 return
             except BaseException as raised:  # handed to the consumer, whatever it is
@@ -102,6 +119,21 @@ class _Shelf(Generic[T]):
             with self._changed:
                 self._ended[number] = fault
                 self._changed.notify_all()
+
+    def _run(self, number: int) -> None:
+        with self._gate:
+            items = self._tasks[number]()
+        try:
+            while True:
+                with self._gate:
+                    item = next(items, None)
+                if item is None:
+                    return
+                self._put(number, item)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
 
     def _put(self, number: int, item: T) -> None:
         with self._changed:
@@ -115,6 +147,10 @@ class _Shelf(Generic[T]):
             self._changed.notify_all()
 
     def _held(self, number: int) -> int:
-        if number != self._current:
+        if self._shared and number != self._current:
             return self._total
         return sum(map(self._size, self._waiting.get(number, ())))
+
+
+class _Stopped(Exception):
+    """The consumer is gone."""

@@ -112,6 +112,16 @@ def cell(array: Any, row: int) -> object:
     try:
         return array[row].as_py()
     except UnicodeDecodeError:
-        return array[row : row + 1].cast(pa.binary())[0].as_py()
+        return _bytes_of(array.slice(row, 1))[0]
     except (ValueError, OverflowError):  # a date beyond those of Python
-        return str(array[row])
+        return array.slice(row, 1).cast(pa.string())[0].as_py()
+
+
+def _bytes_of(array: Any) -> list[object]:
+    """Texts that are no valid UTF-8 as bytes, in lists of any depth."""
+    array = plain(array)
+    if kind_of(array.type).startswith("lists"):
+        return [_bytes_of(array.flatten())]
+    if kind_of(array.type) != "text":
+        return [str(array.type)]
+    return list(array.cast(pa.large_binary()).to_pylist())

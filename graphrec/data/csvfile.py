@@ -25,6 +25,7 @@ from graphrec.recipe.training import Data
 __all__ = ["CsvFile"]
 
 _BLOCK = 4 << 20  # bytes parsed at a time: also the longest row
+_PACKED = 4  # bytes of text in a byte of a packed file, about
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)?")
 
 
@@ -43,6 +44,8 @@ class CsvFile:
         self._quoted, self._header = data.quote == "double", not data.columns
         self._nulls = ["", *data.nulls]
         self._columns = list(plan.columns)
+        packed = path.suffix.lower() in (".gz", ".bz2")
+        self._size = path.stat().st_size * (_PACKED if packed else 1)
         self._given = list(data.columns)
         try:
             with self._open([], lambda row: "skip") as (reader, _):
@@ -57,7 +60,9 @@ class CsvFile:
         """The file as a whole: rows of a CSV file are found by reading it."""
         return [Unit(number)]
 
-    def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
+    def read(
+        self, unit: Unit, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS
+    ) -> Iterator[Raw]:
         """The rows; raises DataError for malformed ones unless they are quarantined."""
         wanted = self._columns if columns is None else list(columns)
         malformed: list[int] = []
@@ -69,7 +74,8 @@ class CsvFile:
             malformed.append(-1 if row.number is None else row.number - 1 - self._header)
             return "skip"
 
-        start = told = 0
+        start = told = blocks = 0
+        share = _BLOCK / max(self._size, 1)
         try:
             with self._open(wanted, handle) as (reader, watched):
                 for block in reader:
@@ -77,8 +83,12 @@ class CsvFile:
                     lost = len(malformed) - told
                     told = len(malformed)
                     index = _positions(start, block.num_rows, malformed[-lost:]) if lost else None
-                    yield from _pieces(block, self.label, start, lost, index)
+                    for raw in _pieces(block, self.label, start, lost, index, rows):
+                        before = min(1.0, share * blocks)
+                        raw.done = before + raw.done * min(share, 1.0 - before)
+                        yield raw
                     start += block.num_rows + lost
+                    blocks += 1
                 self._refuse(watched.stray)
                 if len(malformed) > told:
                     lost = len(malformed) - told
@@ -157,9 +167,12 @@ def _positions(start: int, count: int, lost: list[int]) -> Array:
     return rows[:count]
 
 
-def _pieces(block: Any, label: str, start: int, lost: int, index: Array | None) -> Iterator[Raw]:
-    for begin in range(0, max(block.num_rows, 1), CHUNK_ROWS):
-        table = block.slice(begin, CHUNK_ROWS)
+def _pieces(
+    block: Any, label: str, start: int, lost: int, index: Array | None, rows: int
+) -> Iterator[Raw]:
+    for begin in range(0, max(block.num_rows, 1), rows):
+        table = block.slice(begin, rows)
         extra = lost if begin == 0 else 0
-        some = None if index is None else index[begin : begin + CHUNK_ROWS]
-        yield Raw(table, label, start + begin, table.num_rows + extra, extra, some)
+        some = None if index is None else index[begin : begin + rows]
+        done = min(1.0, (begin + rows) / max(block.num_rows, 1))
+        yield Raw(table, label, start + begin, table.num_rows + extra, extra, some, done)

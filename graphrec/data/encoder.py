@@ -15,15 +15,16 @@ from graphrec.data import numbers
 from graphrec.data.cells import at_row, cell
 from graphrec.data.chunk import Array, Chunk, Ragged
 from graphrec.data.counts import Counts, count_ranges
-from graphrec.data.faults import Faults, bad_data
+from graphrec.data.faults import Faults
 from graphrec.data.fit import learn
 from graphrec.data.forms import settled_table
 from graphrec.data.hashing import combine, hash_integers, hash_texts
 from graphrec.data.learned import Learned, load, save
 from graphrec.data.lists import Lists, ids_of_steps, rows_of_steps, steps_of, values_of
 from graphrec.data.plan import Cross, Field, plan
-from graphrec.data.source import Raw, Source
+from graphrec.data.source import Raw, Source, Unit
 from graphrec.data.spelling import canonical_text
+from graphrec.data.tables import Rows, TableSource, as_table
 from graphrec.data.targets import Targets
 from graphrec.data.value_maps import ValueMap
 from graphrec.data.value_weights import weights_of
@@ -98,23 +99,18 @@ class Encoder:
         made._targets = Targets(made.plan)
         return made
 
-    def encode(self, table: Any) -> Batch:
-        """The batch of an Arrow table or record batch with the recipe's columns.
+    def encode(self, rows: Rows, *, labels: bool = True) -> Batch:
+        """The batch of rows in memory (see `as_table`) with the recipe's columns.
 
-        Raises DataError for missing columns and bad cells.
+        Without `labels` the rows are to be predicted: columns of features only are needed. Raises
+        DataError for missing columns and bad cells.
         """
-        missing = [c for c in self.plan.columns if c not in table.schema.names]
-        if missing:
-            raise bad_data(
-                "GR703", f"no column `{missing[0]}`, which {self.plan.uses[missing[0]]} needs"
-            )
-        if isinstance(table, pa.Table):
-            table = pa.RecordBatch.from_arrays(
-                [_one_chunk(table.column(c)) for c in self.plan.columns],
-                names=list(self.plan.columns),
-            )
-        chunk, _ = self.encode_raw(Raw(table, "the table", 0, table.num_rows))
-        return chunk.batch()
+        if not labels:
+            keys = {field.key for field in self.plan.fields}
+            return self.only(keys | {cross.key for cross in self.plan.crosses}).encode(rows)
+        source = TableSource(as_table(rows, self.plan.columns), self.plan.uses)
+        whole = Unit(0, (), 0, source.num_rows)
+        return self.encode_raw(next(source.read(whole)))[0].batch()
 
     def encode_raw(self, raw: Raw) -> tuple[Chunk, Counts]:
         """Encoded rows without the quarantined ones, and what was counted."""
@@ -259,13 +255,6 @@ class Encoder:
 def _default_hash(field: Field) -> int:
     default = field.feature.default
     return 0 if default is None else int(hash_texts(pa.array([canonical_text(str(default))]))[0])
-
-
-def _one_chunk(column: Any) -> Any:
-    combined = column.combine_chunks()
-    if not isinstance(combined, pa.ChunkedArray):
-        return combined
-    return combined.chunk(0) if combined.num_chunks else pa.array([], combined.type)
 
 
 def _align(history: list[tuple[Field, Any]], steps: list[Lists], faults: Faults) -> None:

@@ -20,7 +20,7 @@ from graphrec.data.parquetfile import ParquetFile
 from graphrec.data.partitions import partitions_of
 from graphrec.data.plan import Plan
 from graphrec.data.random_split import RandomPart
-from graphrec.data.source import Raw, Unit
+from graphrec.data.source import CHUNK_ROWS, Raw, Unit
 from graphrec.data.split import Part, split_at
 from graphrec.errors import DataError, Problem, suggestion
 from graphrec.recipe.training import Data
@@ -108,10 +108,16 @@ class FileSource:
         # How many rows of a unit are on this side of a split, only reading tells.
         return units if self.part is None else [replace(unit, num_rows=None) for unit in units]
 
-    def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
+    @property
+    def mixed(self) -> bool:
+        return False
+
+    def read(
+        self, unit: Unit, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS
+    ) -> Iterator[Raw]:
         if self.part is not None and columns is not None:
             columns = sorted({*columns, *self.part.columns})
-        for raw in self._whole(unit, columns):
+        for raw in self._whole(unit, columns, rows):
             if self.part is None:
                 yield raw
                 continue
@@ -119,18 +125,18 @@ class FileSource:
             inside = np.flatnonzero(mask.to_numpy(zero_copy_only=False))
             index = raw.start + inside if raw.index is None else raw.index[inside]
             table = raw.table.filter(mask)
-            yield Raw(table, raw.file, raw.start, raw.read, raw.malformed, index)
+            yield replace(raw, table=table, index=index)
 
-    def _whole(self, unit: Unit, columns: Sequence[str] | None) -> Iterator[Raw]:
+    def _whole(self, unit: Unit, columns: Sequence[str] | None, rows: int) -> Iterator[Raw]:
         """The unit's rows, with the columns that stand in the file's path."""
         file, given = self.files[unit.file], self._partitions[unit.file]
         wanted = list(self._plan.columns if columns is None else columns)
         beside = {name: given[name] for name in wanted if name in given}
         if not beside:
-            yield from file.read(unit, columns)
+            yield from file.read(unit, columns, rows)
             return
         inside = [name for name in wanted if name not in beside] or file.names[:1]
-        for raw in file.read(unit, inside):
+        for raw in file.read(unit, inside, rows):
             table = raw.table
             for name, value in beside.items():
                 table = table.append_column(

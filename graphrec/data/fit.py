@@ -249,7 +249,8 @@ class _Moments:
             shift, span = self.mean, np.sqrt(self.spread / np.maximum(self.count, 1.0))
         else:
             shift = np.where(known, self.low, 0.0)
-            span = np.where(known, self.high, 0.0) - shift
+            with np.errstate(over="ignore"):
+                span = np.where(known, self.high, 0.0) - shift
         return Scale(shift, 1.0 / np.where(known & (span != 0), span, 1.0), self.mean)
 
 

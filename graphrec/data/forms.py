@@ -125,9 +125,14 @@ def settled(array: Any, nulls: Sequence[str]) -> Any:
     if pt.is_run_end_encoded(kind):
         return settled(pc.run_end_decode(array), nulls)
     if pt.is_list_view(kind) or pt.is_large_list_view(kind):
-        return _listed(array)
+        return settled(_listed(array), nulls)
+    if is_list(kind) and (pt.is_string_view(kind.value_type) or pt.is_binary_view(kind.value_type)):
+        text = pt.is_string_view(kind.value_type)
+        return array.cast(pa.large_list(pa.large_string() if text else pa.large_binary()))
     if pt.is_float16(kind):
         return array.cast(pa.float32())
+    if pt.is_decimal32(kind) or pt.is_decimal64(kind):
+        return array.cast(pa.decimal128(kind.precision, kind.scale))
     if pt.is_string_view(kind):
         array = array.cast(pa.large_string())
     elif pt.is_binary_view(kind):

@@ -30,6 +30,7 @@ class LabelColumn:
     centre: float = 0.0
     logarithm: bool = False
     gates: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     scores: list[Planted] = field(default_factory=list)
     offset: float = 0.0
 
@@ -54,8 +55,11 @@ def label_columns(recipe: Recipe) -> list[LabelColumn]:
         if task.label is not None:
             made = _column(task)
             known = columns.setdefault(made.name, made)
-            if known.kind == "number" and task.label.above is not None:
-                known.centre = task.label.above - 0.4
+            low, high = task.label.above, task.label.below
+            if known.kind == "number" and low is not None:
+                known.centre = low - 0.4
+            elif known.kind == "number" and high is not None:
+                known.centre = high + 0.4
     gates = _gates(recipe, columns)
     ordered: list[LabelColumn] = []
 
@@ -79,10 +83,11 @@ def _column(task: Task) -> LabelColumn:
     label = task.label
     assert label is not None
     if task.kind == "multiclass":
-        return LabelColumn(label.column, "class", task.classes or 2)
-    if task.kind == "regression" or label.above is not None or label.transform != "none":
+        return LabelColumn(label.column, "class", task.classes or 2, texts=label.classes)
+    cut = label.above is not None or label.below is not None
+    if task.kind == "regression" or cut or label.transform != "none":
         return LabelColumn(label.column, "number", centre=3.0, logarithm=label.transform == "log1p")
-    return LabelColumn(label.column, "binary")
+    return LabelColumn(label.column, "binary", texts=label.classes)
 
 
 def _gates(recipe: Recipe, columns: Mapping[str, LabelColumn]) -> dict[str, set[str]]:
@@ -174,6 +179,8 @@ def _ancestors(column: LabelColumn, columns: list[LabelColumn]) -> list[str]:
 
 def raw_labels(column: LabelColumn, truth: Truth) -> Any:
     """The column as it stands in the data."""
+    if column.texts:
+        return pa.array(np.asarray(column.texts, dtype=object)[truth.values.astype(np.int64)])
     if column.kind == "class":
         return pa.array(truth.values.astype(np.int32))
     if column.kind == "binary":
@@ -199,13 +206,14 @@ def best_possible(
             "multiclass_auc": float(np.mean(areas)),
             "logloss": float(-np.log(chosen).mean()),
         }
-    above = task.label.above if task.label else None
-    if column.kind == "number" and above is None:
+    low, high = (task.label.above, task.label.below) if task.label else (None, None)
+    if column.kind == "number" and low is None and high is None:
         error = values - mean
         return {"mse": float((error**2).mean()), "mae": float(np.abs(error).mean())}
     if column.kind == "number":
-        mean = _normal_cdf((mean - float(above or 0.0)) / _NOISE)
-        values = values > above
+        low, high = -np.inf if low is None else low, np.inf if high is None else high
+        mean = _normal_cdf((mean - low) / _NOISE) - _normal_cdf((mean - high) / _NOISE)
+        values = (values > low) & (values < high)
     clipped = np.clip(mean, 1e-7, 1 - 1e-7)
     loss = -np.where(values > 0, np.log(clipped), np.log1p(-clipped)).mean()
     return {"auc": _auc(mean, values > 0), "logloss": float(loss)}

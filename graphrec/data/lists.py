@@ -160,6 +160,8 @@ def _parted(field: Field, lists: Lists) -> Lists:
 def _equals(values: Any, value: int | float | str) -> Array:
     """Which values [T] are the one that fills up lists."""
     kind = kind_of(values.type)
+    if kind == "truth values":
+        values, kind = plain(values).cast(pa.int8()), "numbers"
     if kind == "numbers":
         try:
             number = float(value)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from graphrec.data.ahead import run_ahead
+from graphrec.data.ahead import run_ahead, run_together
 from graphrec.data.chunk import Chunk
 from graphrec.data.counts import Counts
 from graphrec.data.encoder import Encoder
@@ -26,18 +26,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Loader", "cuts"]
 
-Encoded = tuple[Chunk, Counts]
+Encoded = tuple[Chunk, Counts, float]
+"""Some rows, what was counted in them, and the share of their unit that is done with them."""
 
 _BATCHES_AHEAD = 4
+_TOGETHER = 8  # most units that are read in turn; two in a small block
+_TURN = 1024  # least rows of a turn
 
 
 class Loader:
     """An epoch's batches, the same for the same (seed, epoch) whatever the number of workers.
 
-    Files and row groups are permuted, then rows are mixed in blocks of `data.shuffle` rows (rounded
-    up to whole batches). A one-row tail joins the batch before it. `counts` tells what became of
-    the rows so far, `wait_seconds` how long the caller waited for batches. Memory is bounded by
-    three blocks, whatever the number of rows.
+    Files and row groups are permuted and read several in turn, each in proportion to its size: an
+    order that goes by files, all positives in one say, is none of the epoch's. Then rows are mixed
+    in blocks of `data.shuffle` rows (rounded up to whole batches). A one-row tail joins the batch
+    before it. `counts` tells what became of the rows so far, `wait_seconds` how long the caller
+    waited for batches. Memory is bounded by four blocks, whatever the number of rows.
     """
 
     def __init__(
@@ -56,6 +60,9 @@ class Loader:
         self.shuffle = shuffle and recipe.data.shuffle > 0
         rows = recipe.data.shuffle if self.shuffle else CHUNK_ROWS
         self.block = -(-rows // batch) * batch
+        self._most = min(_TOGETHER, max(2, 2 * self.block // CHUNK_ROWS))
+        # Several turns of each unit in every block, or a block would hold one unit's rows only.
+        self._turn = min(CHUNK_ROWS // self._most, max(_TURN, self.block // (4 * self._most)))
         self._exact = recipe.data.bad_rows == "error"
         self.counts = Counts()
         self.wait_seconds = 0.0
@@ -116,10 +123,10 @@ class Loader:
         self, number: int, start_row: int
     ) -> Generator[tuple[Batch | None, Counts], None, None]:
         passed, start_row = divmod(start_row, self.block)
-        units, counts, skip = self._units(number, passed * self.block)
-        with closing(self._chunks(units)) as chunks:
-            for place, (block, found) in enumerate(_blocks(chunks, self.block, skip), passed):
-                counts.add(found)
+        turns, counts, skip = self._turns(number, passed * self.block)
+        with closing(self._chunks(turns)) as chunks:
+            for place, (block, counted) in enumerate(_blocks(chunks, self.block, skip), passed):
+                counts.add(counted)
                 order = None
                 if self.shuffle:
                     order = np.random.default_rng([self.seed, number, 1 + place]).permutation(
@@ -139,30 +146,61 @@ class Loader:
                 start_row = max(0, start_row - block.num_rows)
         yield None, counts
 
-    def _units(self, number: int, skip: int) -> tuple[list[Unit], Counts, int]:
-        """The units to read, in this epoch's order, and the rows to pass over in them."""
+    def _turns(self, number: int, skip: int) -> tuple[list[list[Unit]], Counts, int]:
+        """The units to read in this epoch's order, several together, and the rows to pass over."""
         units = self.source.units()
         if self.shuffle:
             order = np.random.default_rng([self.seed, number, 0]).permutation(len(units))
             units = [units[i] for i in order]
+        in_turn = self.shuffle and not self.source.mixed
+        turns = self._together(units) if in_turn else [[unit] for unit in units]
         counts = Counts()
-        while self._exact and units and units[0].num_rows is not None and units[0].num_rows <= skip:
-            rows = units.pop(0).num_rows or 0
+        while self._exact and turns and all(unit.num_rows is not None for unit in turns[0]):
+            rows = sum(unit.num_rows or 0 for unit in turns[0])
+            if rows > skip:
+                break
+            turns.pop(0)
             skip -= rows
             counts.add(Counts(read=rows, skipped=rows))
-        return units, counts, skip
+        return turns, counts, skip
 
-    def _chunks(self, units: list[Unit]) -> Generator[Encoded, None, None]:
+    def _together(self, units: list[Unit]) -> list[list[Unit]]:
+        """Units in groups of about equally many; small ones stay alone, a block holds many."""
+        if all(unit.num_rows is not None and unit.num_rows < self._turn for unit in units):
+            return [[unit] for unit in units]
+        parts = np.array_split(np.arange(len(units)), -(-len(units) // self._most))
+        return [[units[i] for i in part] for part in parts]
+
+    def _chunks(self, turns: list[list[Unit]]) -> Generator[Encoded, None, None]:
+        if any(len(units) > 1 for units in turns):
+            return self._in_turn(turns)
         tasks: list[Callable[[], Iterator[Encoded]]] = [
-            partial(self._encoded, unit) for unit in units
+            partial(self._encoded, unit) for [unit] in turns
         ]
         if not self.workers:
             return _one_by_one(tasks)
         return run_ahead(tasks, self.workers, self.block, lambda item: item[0].num_rows)
 
-    def _encoded(self, unit: Unit) -> Iterator[Encoded]:
-        for raw in self.source.read(unit):
-            yield self.encoder.encode_raw(raw)
+    def _in_turn(self, turns: list[list[Unit]]) -> Generator[Encoded, None, None]:
+        """Chunks of units read together: always the next of the unit that is furthest behind."""
+        for units in turns:
+            tasks = [partial(self._encoded, unit, self._turn) for unit in units]
+            done = dict.fromkeys(range(len(units)), 0.0)
+            with run_together(tasks, self.workers) as take:
+                while done:
+                    behind = min(done, key=lambda unit: (done[unit], unit))
+                    item = take(behind)
+                    if item is None:
+                        del done[behind]
+                    else:
+                        done[behind] = item[2]
+                        yield item
+
+    def _encoded(self, unit: Unit, rows: int = CHUNK_ROWS) -> Iterator[Encoded]:
+        every = self.source.read(unit) if rows == CHUNK_ROWS else self.source.read(unit, rows=rows)
+        for raw in every:
+            chunk, counts = self.encoder.encode_raw(raw)
+            yield chunk, counts, raw.done
 
 
 def _one_by_one(tasks: list[Callable[[], Iterator[Encoded]]]) -> Generator[Encoded, None, None]:
@@ -178,8 +216,8 @@ def _blocks(chunks: Iterator[Encoded], size: int, skip: int) -> Iterator[tuple[C
     waiting: deque[Chunk] = deque()
     rows = 0
     counts = Counts()
-    for chunk, found in chunks:
-        counts.add(found)
+    for chunk, counted, _ in chunks:
+        counts.add(counted)
         dropped = min(skip, chunk.num_rows)
         skip -= dropped
         counts.skipped += dropped

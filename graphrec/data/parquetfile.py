@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from graphrec.data.faults import bad_data
-from graphrec.data.forms import is_list
+from graphrec.data.forms import is_list, settled_table
 from graphrec.data.plan import Plan
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
 from graphrec.errors import DataError
@@ -74,12 +74,16 @@ class ParquetFile:
             rows += size
         return [*units, Unit(number, tuple(parts), start, rows)] if parts else units
 
-    def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
+    def read(
+        self, unit: Unit, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS
+    ) -> Iterator[Raw]:
         """The unit's rows; raises DataError where the file is damaged."""
         start = unit.start
         wanted = self._columns if columns is None else list(columns)
         # Arrow can't join the dictionaries inside lists of several row groups.
         apart = any(_has_inner_dictionary(self.types[c]) for c in wanted)
+        # What Arrow can't take rows of.
+        unsettled = any("view" in str(self.types[c]) for c in wanted)
         parts = [[part] for part in unit.parts] if apart else [list(unit.parts)]
         try:
             with pq.ParquetFile(
@@ -92,10 +96,13 @@ class ParquetFile:
             ) as file:
                 for some in parts:
                     for table in file.iter_batches(
-                        CHUNK_ROWS, row_groups=some, columns=wanted, use_threads=False
+                        rows, row_groups=some, columns=wanted, use_threads=False
                     ):
-                        yield Raw(table, self.label, start, table.num_rows)
-                        start += table.num_rows
+                        if unsettled:
+                            table = settled_table(table, ())
+                        begin, start = start, start + table.num_rows
+                        done = (start - unit.start) / max(unit.num_rows or 0, 1)
+                        yield Raw(table, self.label, begin, table.num_rows, done=done)
         except (OSError, pa.ArrowException) as fault:
             raise unreadable(f"{self.label} (after row {start})", fault, "Parquet") from None
 

@@ -273,9 +273,11 @@ def _raw_numbers(f: Field, latent: Array) -> tuple[Array, Array]:
 
 def _listed(f: Field, values: Any, offsets: Array, inner: Array | None = None) -> Any:
     """A list column, or texts where the recipe says `sep`; with `inner` lists of lists."""
-    if inner is not None:
-        values = _joined(values, inner, f.feature.sep)
-    return _joined(values, offsets, f.sep)
+    if inner is None:
+        return _joined(values, offsets, f.sep)
+    # Steps that are lists can't be joined to a text: then the history is a list, too.
+    steps = _joined(values, inner, f.feature.sep)
+    return _joined(steps, offsets, f.sep if f.feature.sep is not None else None)
 
 
 def _joined(values: Any, offsets: Array, sep: str | None) -> Any:

@@ -20,6 +20,7 @@ class Raw:
 
     `start` is the 0-based row in `file` of the first row, `index` [B] those of all rows where some
     were left out. `read` counts the rows read for it, `malformed` those that could not be parsed.
+    `done` is about the share of the unit that has been read with it.
     """
 
     table: Any
@@ -28,6 +29,7 @@ class Raw:
     read: int
     malformed: int = 0
     index: Array | None = None
+    done: float = 1.0
 
     def row(self, position: int) -> int:
         """1-based number in the file of the row at `position`."""
@@ -62,8 +64,14 @@ class Source(Protocol):
     def check(self) -> None:
         """Raise DataError where the rows are not those any more that were opened."""
 
+    @property
+    def mixed(self) -> bool:
+        """Whether its units are in no order that could matter."""
+
     def units(self) -> list[Unit]:
         """The parts, in the order of the data."""
 
-    def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
-        """The unit's rows in chunks of bounded size; the plan's columns, or only `columns`."""
+    def read(
+        self, unit: Unit, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS
+    ) -> Iterator[Raw]:
+        """The unit's rows, at most `rows` at a time; the plan's columns, or only `columns`."""

@@ -23,7 +23,7 @@ from graphrec.data.labels import (
 from graphrec.data.plan import plan
 from graphrec.data.planted import Drawn, Planted, seed_of
 from graphrec.data.random_columns import Columns
-from graphrec.data.source import Raw, Unit
+from graphrec.data.source import CHUNK_ROWS, Raw, Unit
 from graphrec.recipe.model import Recipe
 
 __all__ = ["SyntheticSource"]
@@ -81,18 +81,24 @@ class SyntheticSource:
     def check(self) -> None:
         """Generated rows never change."""
 
+    @property
+    def mixed(self) -> bool:
+        return True
+
     def units(self) -> list[Unit]:
         starts = range(self._start, self._stop, _BLOCK)
         return [Unit(0, (), start, min(_BLOCK, self._stop - start)) for start in starts]
 
-    def read(self, unit: Unit, columns: Sequence[str] | None = None) -> Iterator[Raw]:
-        rows = int(unit.num_rows or 0)
-        arrays, _, truth = self._draw(unit.start, rows)
+    def read(
+        self, unit: Unit, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS
+    ) -> Iterator[Raw]:
+        number = int(unit.num_rows or 0)  # never more than a chunk
+        arrays, _, truth = self._draw(unit.start, number)
         for label in self._labels:
             arrays[label.name] = raw_labels(label, truth[label.name])
         names = sorted(arrays) if columns is None else list(columns)
         table = pa.RecordBatch.from_arrays([arrays[name] for name in names], names=names)
-        yield Raw(table, self.name, unit.start - self._start, rows)
+        yield Raw(table, self.name, unit.start - self._start, number)
 
     def best(self, task: str, *, inside: bool = True) -> dict[str, float]:
         """What the true probabilities score on the held out rows, by metric.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from graphrec.data.cells import at_row, narrowed, numbers_of
+from graphrec.data.cells import Report, at_row, narrowed, numbers_of
 from graphrec.data.chunk import NULL_KEY, Array, Chunk
 from graphrec.data.counts import Counts, widen
 from graphrec.data.faults import Faults
 from graphrec.data.hashing import hash_texts
 from graphrec.data.plan import Plan
+from graphrec.data.spelling import canonical_texts
 from graphrec.data.value_maps import ValueMap
 from graphrec.recipe.model import Task
 
@@ -92,7 +96,10 @@ def _label(task: Task, array: Any, faults: Faults) -> Array:
     assert task.label is not None
     column = task.label.column
     report = at_row(faults, array, None, column)
-    values = numbers_of(array, np.nan, column, report, nan_is_null=True)
+    if task.label.classes:
+        values = _class_numbers(array, task.label.classes, report)
+    else:
+        values = numbers_of(array, np.nan, column, report, nan_is_null=True)
     known = ~np.isnan(values)
     if task.kind == "multiclass":
         classes = task.classes or 0
@@ -100,15 +107,36 @@ def _label(task: Task, array: Any, faults: Faults) -> Array:
         help_text = "" if not (known & (values == -1)).any() else _MISSING
         report(known & ~legal, f"is no class 0..{classes - 1}{help_text}")
         return np.where(known & legal, values, -1).astype(np.int64)
-    if task.label.above is not None:
-        values = np.where(known, values > task.label.above, np.nan)
+    low, high = task.label.above, task.label.below
+    if low is not None or high is not None:
+        inside = (values > (-np.inf if low is None else low)) & (
+            values < (np.inf if high is None else high)
+        )
+        values = np.where(known, inside, np.nan)
     if task.label.transform == "log1p":
         values = np.copysign(np.log1p(np.abs(values)), values)
-    if task.kind == "binary":
+    if task.label.soft:
+        report(known & ~((values >= 0) & (values <= 1)), "is no probability from 0 to 1")
+    elif task.kind == "binary":
         bad = known & (values != 0) & (values != 1)
         help_text = _HALVES if (known & (values == -1)).any() else ""
+        between = known & (values > 0) & (values < 1)
+        if between.any() and not help_text:
+            help_text = " (a probability? label: {column: ..., soft: true})"
         report(bad, f"is neither 0 nor 1{help_text}")
     return narrowed(values, report)
+
+
+def _class_numbers(array: Any, classes: Sequence[str], report: Report) -> Array:
+    """The place of each text among the classes [B], NaN where there is none."""
+    if pa.types.is_floating(array.type):  # a column of whole numbers with nulls
+        array = pc.if_else(pc.is_nan(array), None, array).cast(pa.int64(), safe=False)
+    texts = canonical_texts(array.cast(pa.string()))
+    place = pc.index_in(texts, value_set=pa.array(classes, pa.string()))
+    known = texts.is_valid().to_numpy(zero_copy_only=False)
+    numbers = place.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    report(known & np.isnan(numbers), f"is none of the classes {', '.join(classes)}"[:200])
+    return np.asarray(numbers)
 
 
 def _weights(array: Any, column: str, faults: Faults) -> Array:

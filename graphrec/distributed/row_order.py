@@ -8,7 +8,7 @@ from typing import Any
 
 from graphrec.data import Counts, Source
 from graphrec.data.chunk import Chunk
-from graphrec.data.source import Unit
+from graphrec.data.source import CHUNK_ROWS, Unit
 from graphrec.distributed.spans import UnitRows, place
 from graphrec.recipe.model import Recipe
 
@@ -50,11 +50,13 @@ class RowSource:
     def units(self) -> list[Unit]:
         return list(self._list)
 
-    def read(self, unit: Unit, columns: Sequence[str] | None = None, **_: Any) -> Iterator[Any]:
+    def read(
+        self, unit: Unit, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS
+    ) -> Iterator[Any]:
         number, start = self._numbers[unit], 0
-        for rows, done in self._known[number].chunks:
-            yield _Rows(number, start, start + rows, done)
-            start += rows
+        for size, done in self._known[number].chunks:  # counted in the loader's own steps
+            yield _Rows(number, start, start + size, done)
+            start += size
 
 
 class RowEncoder:

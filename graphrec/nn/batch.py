@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -86,6 +87,12 @@ def _steps(other: Any) -> Any:
     return other.values if isinstance(other, Jagged) else other
 
 
+class Encodes(Protocol):
+    """What makes batches of raw rows."""
+
+    def encode(self, rows: Any, *, labels: bool = True) -> Batch: ...
+
+
 @dataclass
 class Batch:
     """One batch. `forward` of a generated module reads `features` only.
@@ -106,6 +113,34 @@ class Batch:
         for value in self.features.values():
             return value.num_rows if isinstance(value, Jagged) else value.shape[0]
         return 0
+
+    @classmethod
+    def from_dict(
+        cls, columns: Mapping[str, Any], encoder: Encodes, *, labels: bool = True
+    ) -> Batch:
+        """The batch of columns by name: lists, arrays or tensors, a list for each row of a history.
+
+        `encoder` is what `graphrec.fit` gives, a run, or a model that has nothing to learn. Without
+        `labels` the rows are to be predicted, and columns of features are enough. Raises DataError
+        for missing columns and bad cells.
+        """
+        if not isinstance(columns, Mapping):
+            raise TypeError(f"columns by name are a map, got {type(columns).__name__}")
+        return encoder.encode(columns, labels=labels)
+
+    @classmethod
+    def from_pandas(cls, frame: Any, encoder: Encodes, *, labels: bool = True) -> Batch:
+        """The batch of a data frame's rows, NaN being null; the rest is as in `from_dict`."""
+        if not hasattr(frame, "iloc"):
+            raise TypeError(f"expected a pandas.DataFrame, got {type(frame).__name__}")
+        return encoder.encode(frame, labels=labels)
+
+    @classmethod
+    def from_arrow(cls, table: Any, encoder: Encodes, *, labels: bool = True) -> Batch:
+        """The batch of an Arrow table or record batch; the rest is as in `from_dict`."""
+        if not (hasattr(table, "schema") or hasattr(table, "__arrow_c_stream__")):
+            raise TypeError(f"expected an Arrow table, got {type(table).__name__}")
+        return encoder.encode(table, labels=labels)
 
     def to(self, device: torch.device | str) -> Batch:
         def move(values: dict[str, Any]) -> dict[str, Any]:

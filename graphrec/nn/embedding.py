@@ -212,7 +212,7 @@ class Embeddings(PiecewiseModule):
         self.pieces = tuple(p for p in self.pieces if p.parameter in self._parameters)
 
     def _weight(self, name: str) -> Tensor | ByteRows:
-        if name in self._parameters:
+        if name in self._parameters or self.separated is not None:
             weight: Tensor = self.get_parameter(name)
             return weight
         return ByteRows(*(self.get_buffer(f"{name}_{part}") for part in ByteRows._fields))

@@ -12,6 +12,7 @@ from graphrec.recipe.model import (
     CrossFeature,
     DenseFeature,
     IdFeature,
+    LabelSpec,
     NodeSpec,
     PairedGroup,
     Relation,
@@ -188,13 +189,35 @@ def _task(task: Task, path: str) -> Iterator[Problem]:
     if task.prob is not None and task.kind != "binary":
         yield _clash(f"{path}.kind", f"a task with `prob` is binary, not {task.kind}")
     label = task.label
-    if label is not None and label.above is not None and task.kind != "binary":
-        yield _clash(
-            f"{path}.label.above", f"`above` makes a binary label; this task is {task.kind}"
-        )
+    if label is not None:
+        yield from _label(label, task, f"{path}.label")
     if label is not None and label.transform != "none" and task.kind != "regression":
         what = f"`transform` is for regression; this task is {task.kind}"
         yield _clash(f"{path}.label.transform", what)
+
+
+def _label(label: LabelSpec, task: Task, path: str) -> Iterator[Problem]:
+    words = {"above": label.above is not None, "below": label.below is not None, "soft": label.soft}
+    given = [word for word, said in words.items() if said]
+    for word in given:
+        if task.kind != "binary":
+            what = f"`{word}` makes a binary label; this task is {task.kind}"
+            yield _clash(f"{path}.{word}", what)
+    if label.above is not None and label.below is not None and label.above >= label.below:
+        what = f"no value is above {label.above:g} and below {label.below:g}"
+        yield _wrong(f"{path}.below", what)
+    if label.soft and len(given) > 1:
+        what = f"`soft` and `{given[0]}`: a label is a probability, or made of a number"
+        yield _clash(f"{path}.soft", what)
+    if label.classes:
+        number = task.classes or 2
+        if given or task.kind == "regression":
+            other = f"`{given[0]}` reads numbers" if given else "this task is a regression"
+            yield _clash(f"{path}.classes", f"`classes` are texts; {other}")
+        elif len(label.classes) != number:
+            what = f"expected {number} classes, got {len(label.classes)}"
+            yield _wrong(f"{path}.classes", what)
+        yield from _twice(label.classes, f"{path}.classes")
 
 
 def _relation(relation: Relation, path: str) -> Iterator[Problem]:

@@ -57,7 +57,20 @@ def open_task(tree: Tree) -> Tree:
     """`label: clk`, `space: clk`, `loss: focal` and `loss: none` in their long forms."""
     for key, form in (("label", _named("column")), ("space", _named("label")), ("loss", _loss)):
         tree = _change(tree, key, form)
-    return tree
+    return _class_texts(tree)
+
+
+def _class_texts(tree: Tree) -> Tree:
+    """`classes: [no, maybe, yes]` -> their number, and the texts beside the label's column."""
+    classes, label = tree.at("classes"), tree.at("label")
+    if classes is None or not isinstance(classes.value, list) or label is None:
+        return tree
+    if not isinstance(label.value, dict) or "classes" in label.value:
+        return tree
+    told = label.holding({**label.value, "classes": classes})
+    return tree.holding(
+        {**tree.value, "classes": classes.holding(len(classes.value)), "label": told}
+    )
 
 
 def open_loss_term(tree: Tree) -> Tree:

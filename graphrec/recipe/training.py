@@ -243,7 +243,7 @@ class Train(Model):
     """Run folder; default runs/<name>."""
     groups: dict[str, ParameterGroup] = {}
     """Settings by glob of node names."""
-    shard: dict[str, Sharding] = {}
+    shard: Annotated[dict[str, Sharding], Later()] = {}
     """On many processes: how a table is divided among them, by its name; `*` is every other one."""
 
     @property

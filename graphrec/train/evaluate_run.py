@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from graphrec.blocks.library import BUILTIN, Library
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.compiler.target import Purpose
 from graphrec.data import Encoder, Loader, Remark, Source, open_data, open_files
-from graphrec.errors import CheckpointError, DataError, Problem
+from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Device
 from graphrec.train import checkpoint
@@ -77,13 +77,16 @@ def load_run(
         check_files(folder, newest.run_files)  # before the recipe is read: it is one of them
     # Vocabularies that came from files are in the run folder now: the files are not needed.
     fitted = [f"features.{name}.vocab=fit" for name in info.get("vocabulary_files", ())]
-    compiled = compile_recipe(
-        folder / "recipe.yaml",
-        overrides=[*fitted, *overrides],
-        library=library,
-        purpose=purpose,
-        device="cuda" if on.type == "cuda" else "cpu",
-    )
+    try:
+        compiled = compile_recipe(
+            folder / "recipe.yaml",
+            overrides=[*fitted, *overrides],
+            library=library,
+            purpose=purpose,
+            device="cuda" if on.type == "cuda" else "cpu",
+        )
+    except RecipeError as error:
+        raise _with_plugins(error, info.get("plugins", ())) from None
     found = choose_checkpoint(compiled.recipe, folder, wanted)
     if found.recipe != info["recipe"]:
         raise CheckpointError(
@@ -99,6 +102,16 @@ def load_run(
             Problem("GR808", f"{found.folder} does not fit the model: {str(error)[:300]}")
         ) from error
     return Trained(compiled, module.to(on).eval(), encoder, found, on)
+
+
+def _with_plugins(error: RecipeError, plugins: Sequence[str]) -> RecipeError:
+    """The error of a run's recipe; for blocks nobody knows it tells of the plugins it had."""
+    options = " ".join(f"--plugin {name}" for name in plugins)
+    help = f"the run was trained with {options}: give that again (Python: plugins={[*plugins]})"
+    return RecipeError(
+        replace(problem, help=help) if plugins and problem.code == "GR305" else problem
+        for problem in error.problems
+    )
 
 
 def _needed(weights: dict[str, Tensor], module: nn.Module, purpose: Purpose) -> dict[str, Tensor]:

@@ -9,28 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor, nn
 
-from graphrec.blocks.library import BUILTIN, Library
+from graphrec.blocks.library import BUILTIN, Library, load_library
 from graphrec.compiler.pipeline import Compiled
-from graphrec.data import Encoder
-from graphrec.errors import DataError, Problem, nearest
+from graphrec.data import Encoder, Rows, as_table
 from graphrec.graph import Graph
 from graphrec.nn import Batch, prepare
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Device
-from graphrec.train.evaluate_run import Trained
+from graphrec.train.evaluate_run import Trained, evaluate
 from graphrec.train.evaluate_run import load_run as load_trained
 
 __all__ = ["Rows", "Served", "load_run"]
-
-Rows: TypeAlias = Sequence[Mapping[str, Any]] | Any
-"""Rows as the run's data has them: a map per row, or an Arrow table or record batch."""
 
 _Side = Literal["request", "candidates"]
 
@@ -44,8 +40,8 @@ class Served:
     than `request_columns` and `candidate_columns`. Threads can share it.
     """
 
-    def __init__(self, trained: Trained) -> None:
-        self.trained = trained
+    def __init__(self, trained: Trained, folder: Path, library: Library = BUILTIN) -> None:
+        self.trained, self.folder, self.library = trained, folder, library
         self.module: nn.Module = prepare(trained.module)
         keys = _keys_by_side(trained.compiled.graph)
         whole = trained.encoder.only(keys["request"] | keys["candidates"])
@@ -84,11 +80,38 @@ class Served:
         if side not in self._encoders:
             raise ValueError(f"no side {side!r}: request, candidates, or None for whole rows")
         encoder = self._encoders[side]
-        return encoder.encode(_table(rows, encoder.plan.columns)).to(self.trained.device)
+        return encoder.encode(rows).to(self.trained.device)
 
-    def predict(self, rows: Rows) -> dict[str, np.ndarray[Any, Any]]:
-        """The predictions for whole rows, an array of as many rows for each key of `forward`."""
-        return self._run(self.module, self.batch(rows))
+    def encode(self, rows: Rows, *, labels: bool = False) -> Batch:
+        """The rows as the module reads them, or with `labels` as an evaluation does."""
+        encoder = self.trained.encoder if labels else self._encoders[None]
+        return encoder.encode(rows).to(self.trained.device)
+
+    def predict(self, rows: Rows) -> Any:
+        """The predictions for whole rows, an array of as many rows for each key of `forward`.
+
+        For a pandas.DataFrame they are one too, with its index; an output of several numbers has a
+        column for each, `probs_0`, `probs_1`.
+        """
+        arrays = self._run(self.module, self.batch(rows))
+        if not hasattr(rows, "iloc"):
+            return arrays
+        columns = {n: part for name, values in arrays.items() for n, part in _flat(name, values)}
+        frame: Any = rows
+        return type(frame)(columns, index=frame.index)
+
+    def evaluate(self, data: str | Sequence[str] | None = None) -> dict[str, Any]:
+        """One evaluation record, as in metrics.jsonl, of the checkpoint that was loaded.
+
+        `data` are globs of files (default: the run's evaluation data). Raises DataError.
+        """
+        return evaluate(
+            self.folder,
+            data,
+            self.trained.checkpoint.position.step,
+            library=self.library,
+            device="cuda" if self.trained.device.type == "cuda" else "cpu",
+        )
 
     def score(
         self, request: Mapping[str, Any] | Rows, candidates: Rows
@@ -105,7 +128,7 @@ class Served:
                 f"recipe {self.recipe.name} can't score candidates: some features need"
                 " `side: user` or `side: context`, and others none or `side: item`; use predict"
             )
-        asked = _table([request] if isinstance(request, Mapping) else request, ())
+        asked = as_table([request] if isinstance(request, Mapping) else request)
         if asked.num_rows != 1:
             raise ValueError(
                 f"a request is one row, got {asked.num_rows}: score requests one by one"
@@ -121,7 +144,7 @@ class Served:
         A cross of user and item is of the candidate, and reads a column of the request.
         """
         columns = self._encoders["candidates"].plan.columns
-        given = _table(candidates, columns)
+        given = as_table(candidates, columns)
         for column in columns:
             own = column in given.column_names
             if column in asked.column_names and (column in self.request_columns or not own):
@@ -145,17 +168,26 @@ def load_run(
     run_dir: str | Path,
     checkpoint: str | int | None = None,
     *,
-    library: Library = BUILTIN,
+    plugins: Iterable[str] = (),
+    library: Library | None = None,
     device: Device = "auto",
 ) -> Served:
     """The trained model of a run folder, ready to predict; `auto` is CUDA where there is some.
 
     `checkpoint` is `best`, `last` or a step (default: the best if the recipe asks for one, else the
-    last). Raises CheckpointError for a damaged run folder, EnvironmentFault for a device that is
-    not there.
+    last). A run with blocks of your own needs their `plugins` (modules) or a `library`. Raises
+    CheckpointError for a damaged run folder, EnvironmentFault for a device that is not there.
     """
-    trained = load_trained(run_dir, checkpoint, library=library, purpose="inference", device=device)
-    return Served(trained)
+    blocks = load_library(plugins) if library is None else library
+    trained = load_trained(run_dir, checkpoint, library=blocks, purpose="inference", device=device)
+    return Served(trained, Path(run_dir), blocks)
+
+
+def _flat(name: str, values: np.ndarray[Any, Any]) -> list[tuple[str, np.ndarray[Any, Any]]]:
+    """Columns of a data frame for one output."""
+    if values.ndim == 1:
+        return [(name, values)]
+    return [(f"{name}_{i}", part) for i, part in enumerate(values.reshape(len(values), -1).T)]
 
 
 def _keys_by_side(graph: Graph) -> dict[str, frozenset[str]]:
@@ -164,55 +196,3 @@ def _keys_by_side(graph: Graph) -> dict[str, frozenset[str]]:
         side: frozenset(column for column, found in columns.items() if found == side)
         for side in ("request", "candidates")
     }
-
-
-def _table(rows: Rows, columns: Sequence[str]) -> pa.Table:
-    """The rows as a table; of no rows at all, one with these columns.
-
-    What one row has of `columns` every row must have, if only as None: a key that is left out may
-    be misspelt, and is no null.
-    """
-    if isinstance(rows, pa.Table):
-        return rows
-    if isinstance(rows, pa.RecordBatch):
-        return pa.Table.from_batches([rows])
-    single = isinstance(rows, Mapping | str | bytes) or not isinstance(rows, Iterable)
-    maps = [] if single else list(rows)
-    odd = rows if single else next((row for row in maps if not isinstance(row, Mapping)), None)
-    if odd is not None or single:
-        raise TypeError(
-            f"rows are a list with a map per row, or an Arrow table; got {type(odd).__name__}"
-            " (columns become a table with pyarrow.table)"
-        )
-    if not maps:
-        return pa.table({column: pa.nulls(0) for column in columns})
-    names = list(dict.fromkeys(name for row in maps for name in row))
-    _check_keys(maps, {column for column in columns if column in names})
-    return pa.table({name: _column(name, [row.get(name) for row in maps]) for name in names})
-
-
-def _check_keys(maps: Sequence[Mapping[str, Any]], wanted: set[str]) -> None:
-    for number, row in enumerate(maps):
-        missing = sorted(wanted - row.keys())
-        if missing:
-            other = sorted(str(key) for key in row.keys() - wanted)
-            near = nearest(missing[0], other)
-            known = f"did you mean it by `{near}`? " if near else ""
-            found = Problem(
-                "GR703",
-                f"row {number} of {len(maps)} has no `{missing[0]}`",
-                path=f"data.{missing[0]}",
-                help=f"{known}write None where there is no value",
-            )
-            raise DataError(found)
-
-
-def _column(name: str, values: list[Any]) -> Any:
-    try:
-        return pa.array(values)
-    except (pa.ArrowException, OverflowError) as error:
-        help = "values of one kind in all rows of a column; ids beyond 64 bits as text"
-        found = Problem(
-            "GR706", f"column `{name}` of the rows: {error}", path=f"data.{name}", help=help
-        )
-        raise DataError(found) from None

@@ -32,7 +32,7 @@ def fitted(recipe, **columns) -> tuple[Encoder, Batch]:
 class TableSource:
     """Rows in memory, in chunks of two."""
 
-    name, num_rows, fingerprint = "a table", None, ""
+    name, num_rows, fingerprint, mixed = "a table", None, "", True
 
     def __init__(self, table: pa.Table) -> None:
         self.batches = table.to_batches(max_chunksize=2)

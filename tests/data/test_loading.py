@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from graphrec.data import Encoder, Loader, open_data
+from graphrec.data import Encoder, Loader, data_remarks, open_data
 from graphrec.data.ahead import run_ahead
 from graphrec.data.loader import cuts
 from graphrec.errors import DataError
@@ -318,3 +318,38 @@ def test_an_error_comes_in_its_place() -> None:
     assert [next(items) for _ in range(3)] == [1, 2, 3]
     with pytest.raises(ValueError, match="spoilt"):
         next(items)
+
+
+# ---- files in an order ------------------------------------------------------------------------
+
+
+def sorted_files(write, form: str, sizes: dict[int, int]) -> None:
+    """A file of each class, `a` numbers all rows."""
+    first = 0
+    for label, rows in sizes.items():
+        write(f"{label}.{form}", {"a": range(first, first + rows), "click": [label] * rows})
+        first += rows
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv"])
+@pytest.mark.parametrize("sizes", [{0: 30_000, 1: 30_000}, {0: 60_000, 1: 9_000}])
+def test_files_sorted_by_label_are_mixed(recipe_of, parquet, csv_file, form, sizes) -> None:
+    sorted_files(parquet if form == "parquet" else csv_file, form, sizes)
+    data = f"{{train: '*.{form}', shuffle: 16_000}}"
+    recipe = recipe_of("- {type: id, names: a, vocab: 100_000}", data=data)
+    source = open_data(recipe).train
+    loader = Loader(recipe, Encoder.fit(recipe, source), source, 4000, shuffle=True)
+    shares = [float(batch.labels["click"].mean()) for batch in loader.epoch(0)]
+    share = sizes[1] / sum(sizes.values())
+    assert max(abs(s - share) for s in shares[:-4]) < 0.35 * min(share, 1 - share) + 0.08, shares
+    [remark] = [r for r in data_remarks(recipe, loader.counts) if r.kind == "order"]
+    assert "task `click`: the rows are sorted by the label" in remark.text
+
+    def rows_from(start: int) -> np.ndarray:
+        return np.concatenate([b.features["a"].numpy() for b in loader.epoch(1, start_row=start)])
+
+    rows = rows_from(0)
+    assert sorted(rows) == list(range(sum(sizes.values())))
+    loader.workers = 3
+    assert np.array_equal(rows_from(0), rows)
+    assert np.array_equal(rows_from(40_000), rows[40_000:])

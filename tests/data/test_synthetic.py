@@ -212,3 +212,17 @@ def test_auc_and_normal_distribution() -> None:
     assert _normal_cdf(np.array([-1.96, 0.0, 1.0])) == pytest.approx(
         [0.0249979, 0.5, 0.8413447], abs=1e-6
     )
+
+
+@pytest.mark.parametrize("inner", ["", ", sep: ';'"])
+@pytest.mark.parametrize("outer", ["", ", sep: '|'"])
+def test_histories_of_several_values_in_any_form(recipe_of, inner, outer) -> None:
+    features = f"""
+- {{type: id, names: tags, vocab: 9, pool: sum{inner}}}
+- {{type: dense, names: place, width: 2{inner}}}
+- {{type: sequence, name: s, of: [tags, place], max_len: 5{outer}}}
+"""
+    recipe = recipe_of(features, data="{synthetic: 100}")
+    source = open_data(recipe).train
+    [batch] = Loader(recipe, Encoder.fit(recipe, source), source, 1000, shuffle=False).epoch(0)
+    assert batch.features["s.place"].values.shape[1:] == (2,)

@@ -40,15 +40,15 @@ def feature_messages(config: Message, histories: set[str]) -> list[Entry]:
     written = [entry for group in entries(config, "feature_config") for entry in _features(group)]
     written += entries(config, "feature_configs")
     defaults = _defaults(config)
-    made: list[Entry] = []
+    messages: list[Entry] = []
     for entry in written:
         if not isinstance(entry.value, Message):
             what = "feature_config: expected a message: features { ... }"
             raise RecipeError(Problem("GR131", what, entry.span))
         for name in (None, *texts(entry.value, "shared_names")):
             feature = _feature(entry.value, name, histories, defaults)
-            made.append(Entry("feature_configs", message([feature], entry.span), entry.span))
-    return made
+            messages.append(Entry("feature_configs", message([feature], entry.span), entry.span))
+    return messages
 
 
 def _features(group: Entry) -> list[Entry]:
@@ -59,12 +59,12 @@ def _defaults(config: Message) -> dict[str, Entry]:
     """Column -> what stands for its nulls."""
     data = nested(config, "data_config")
     fields = entries(data, "input_fields") if data is not None else []
-    found: dict[str, Entry] = {}
+    defaults: dict[str, Entry] = {}
     for field in fields:
         if isinstance(field.value, Message) and text(field.value, "default_val"):
             place = entries(field.value, "default_val")[-1]
-            found[text(field.value, "input_name")] = place
-    return found
+            defaults[text(field.value, "input_name")] = place
+    return defaults
 
 
 def _feature(

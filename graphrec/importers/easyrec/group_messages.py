@@ -33,20 +33,20 @@ def history_names(config: Message) -> set[str]:
 
 def group_messages(model: Message, towers: set[str]) -> list[Entry]:
     """`feature_groups`; pairs that no tower of `towers` reads join the first group."""
-    made: list[Entry] = []
+    groups: list[Entry] = []
     alone = [e for e in entries(model, "seq_att_groups") if isinstance(e.value, Message)]
     joined = [e for e in alone if not towers & set(texts(_message(e), "group_name"))]
     for number, entry in enumerate(entries(model, "feature_groups")):
         if not isinstance(entry.value, Message):
-            made.append(entry)
+            groups.append(entry)
             continue
         pairs = [*entries(entry.value, "sequence_features"), *(joined if number == 0 else [])]
-        made.append(Entry("feature_groups", _group(entry.value, pairs), entry.span))
+        groups.append(Entry("feature_groups", _group(entry.value, pairs), entry.span))
     for entry in alone:
         if entry in joined:
             continue
-        made += _pair(_message(entry), entry.span)
-    return made
+        groups += _pair(_message(entry), entry.span)
+    return groups
 
 
 def _message(entry: Entry) -> Message:

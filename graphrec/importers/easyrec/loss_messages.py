@@ -28,14 +28,14 @@ _SETTINGS = ("binary_focal_loss", "jrc_loss")
 def loss_entries(source: Message, notes: Notes) -> list[Entry]:
     """`losses` of a model or tower, from `losses` or `loss_type`."""
     several = (value(source, "num_class") or 1) != 1
-    made: list[Entry] = []
+    losses: list[Entry] = []
     for entry in entries(source, "losses"):
         if isinstance(entry.value, Message):
-            made.append(_loss(entry.value, entry.span, several, notes))
-    if not made:
+            losses.append(_loss(entry.value, entry.span, several, notes))
+    if not losses:
         place = (entries(source, "loss_type") or [Entry("", "", source.span)])[-1].span
-        made.append(_named(text(source, "loss_type", "CLASSIFICATION"), None, place, several))
-    return made
+        losses.append(_named(text(source, "loss_type", "CLASSIFICATION"), None, place, several))
+    return losses
 
 
 def _loss(source: Message, span: Span, several: bool, notes: Notes) -> Entry:
@@ -56,7 +56,7 @@ def _named(name: str, settings: Message | None, span: Span, several: bool) -> En
 
 def metric_entries(sets: list[Entry]) -> list[Entry]:
     """`metrics` from `metrics_set`."""
-    made = []
+    metrics = []
     for entry in sets:
         if not isinstance(entry.value, Message):
             continue
@@ -68,8 +68,8 @@ def metric_entries(sets: list[Entry]) -> list[Entry]:
                 group = Entry("grouping_key", text(inner, key), metric.span)
                 inner = message([group, *rest(inner, (key,))], inner.span)
             parts.append(Entry(name, inner, metric.span))
-        made.append(Entry("metrics", message(parts, entry.span), entry.span))
-    return made
+        metrics.append(Entry("metrics", message(parts, entry.span), entry.span))
+    return metrics
 
 
 def task_tower(source: Message, notes: Notes, usual: list[Entry]) -> Message:

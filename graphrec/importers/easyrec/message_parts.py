@@ -17,20 +17,20 @@ def entries(source: Message, name: str) -> list[Entry]:
 
 def value(source: Message, name: str) -> Value | None:
     """The last value given under a name."""
-    found = entries(source, name)
-    return found[-1].value if found else None
+    given = entries(source, name)
+    return given[-1].value if given else None
 
 
 def nested(source: Message, name: str) -> Message | None:
     """The last message given under a name."""
-    found = value(source, name)
-    return found if isinstance(found, Message) else None
+    given = value(source, name)
+    return given if isinstance(given, Message) else None
 
 
 def text(source: Message, name: str, default: str = "") -> str:
     """The last text given under a name."""
-    found = value(source, name)
-    return str(found) if isinstance(found, str) else default
+    given = value(source, name)
+    return str(given) if isinstance(given, str) else default
 
 
 def texts(source: Message, name: str) -> list[str]:

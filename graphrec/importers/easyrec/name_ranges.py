@@ -17,8 +17,8 @@ _MOST = 10_000
 def expanded(config: Message) -> Message:
     """The config with every range of names written out, where it asks for that."""
     data = nested(config, "data_config")
-    asked = value(data, "auto_expand_input_fields") if data is not None else None
-    return _written_out(config) if asked in ("true", "True", 1) else config
+    wanted = value(data, "auto_expand_input_fields") if data is not None else None
+    return _written_out(config) if wanted in ("true", "True", 1) else config
 
 
 def _written_out(source: Message) -> Message:
@@ -60,7 +60,7 @@ def _fields(entry: Entry) -> list[Entry]:
 
 
 def _each(text: str) -> list[str]:
-    found = _RANGE.fullmatch(text)
-    if found is None or not 0 <= int(found[3]) - int(found[2]) < _MOST:
+    span = _RANGE.fullmatch(text)
+    if span is None or not 0 <= int(span[3]) - int(span[2]) < _MOST:
         return [text]
-    return [f"{found[1]}{number}{found[4]}" for number in range(int(found[2]), int(found[3]) + 1)]
+    return [f"{span[1]}{number}{span[4]}" for number in range(int(span[2]), int(span[3]) + 1)]

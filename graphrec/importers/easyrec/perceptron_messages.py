@@ -16,10 +16,10 @@ _ACTIVATIONS = {
 def perceptron_message(dnn: Message) -> Message:
     """The same perceptron; without a word a `DNN` has batch norm."""
     parts = rest(dnn, ("activation", "use_bn"))
-    said = value(dnn, "activation")
-    if isinstance(said, str):
-        word = said.rpartition(".")[2]
-        parts.append(Entry("activation", _ACTIVATIONS.get(word, said), dnn.span))
+    activation = value(dnn, "activation")
+    if isinstance(activation, str):
+        word = activation.rpartition(".")[2]
+        parts.append(Entry("activation", _ACTIVATIONS.get(word, activation), dnn.span))
     batch = value(dnn, "use_bn")
     parts.append(Entry("use_bn", Word("true") if batch is None else batch, dnn.span))
     return message(parts, dnn.span)

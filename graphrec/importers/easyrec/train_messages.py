@@ -43,8 +43,8 @@ def data_message(data: Message) -> Message:
     parts = []
     for entry in data.entries:
         if entry.name == "input_type":
-            said = str(entry.value)
-            parts.append(Entry("dataset_type", Word(_INPUTS.get(said, said)), entry.span))
+            reader = str(entry.value)
+            parts.append(Entry("dataset_type", Word(_INPUTS.get(reader, reader)), entry.span))
         elif entry.name != "num_epochs":  # told with the rest of the training
             parts.append(Entry(names.get(entry.name, entry.name), entry.value, entry.span))
     if not entries(data, "batch_size"):

@@ -37,8 +37,8 @@ def copied(path: Path, schema: str) -> str:
 
 
 def _base(text: str) -> str | None:
-    found = re.search(r"^extends: *(\S+) *$", text, re.MULTILINE)
-    return found[1] if found else None
+    line = re.search(r"^extends: *(\S+) *$", text, re.MULTILINE)
+    return line[1] if line else None
 
 
 def _without_editor(text: str) -> str:
@@ -49,33 +49,33 @@ def _sections(text: str) -> dict[str, str]:
     """Key -> its lines; what stands before the first key is under the empty one."""
     text = _without_editor(text)
     starts = [*_KEY.finditer(text)]
-    made = {"": text[: starts[0].start()] if starts else text}
+    sections = {"": text[: starts[0].start()] if starts else text}
     for here, following in zip(starts, [*starts[1:], None], strict=True):
-        made[here[1]] = text[here.start() : following.start() if following else len(text)]
-    return made
+        sections[here[1]] = text[here.start() : following.start() if following else len(text)]
+    return sections
 
 
 def _joined(parts: list[dict[str, str]]) -> str | None:
     """The child first, then what it extends; None where one key stands in several of them."""
-    made: dict[str, str] = {"": parts[0][""]}
+    joined: dict[str, str] = {"": parts[0][""]}
     appended: dict[str, str] = {}
     for sections in parts:
         for key, lines in sections.items():
-            if key in ("", "extends") or (key == "graphrec" and key in made):
+            if key in ("", "extends") or (key == "graphrec" and key in joined):
                 continue
             name = key.removesuffix("+")
             body = re.match(r"[a-z]+\+?: *\n", lines)
-            if name in made or (name in appended and body is None):
+            if name in joined or (name in appended and body is None):
                 return None
             if key != name:
                 if body is None or not _declares(lines[body.end() :]):
                     return None
                 appended[name] = lines[body.end() :] + appended.get(name, "")
                 continue
-            made[name] = lines + appended.pop(name, "")
-    if appended or not made.keys() <= {"", *_ORDER}:
+            joined[name] = lines + appended.pop(name, "")
+    if appended or not joined.keys() <= {"", *_ORDER}:
         return None
-    return made[""] + "".join(made[key] for key in _ORDER if key in made)
+    return joined[""] + "".join(joined[key] for key in _ORDER if key in joined)
 
 
 def _declares(text: str) -> bool:

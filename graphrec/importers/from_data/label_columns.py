@@ -51,9 +51,9 @@ def labels_of(
     return chosen
 
 
-def _label(column: Profile, asked: str) -> Label:
+def _label(column: Profile, wanted: str) -> Label:
     low, _, median, near, high = column.quantiles
-    kind = asked or _guess(column)
+    kind = wanted or _guess(column)
     if kind == "multiclass":
         return Label(column.name, kind, max(int(high) + 1, 2), values=column.numbers)
     skewed = kind == "regression" and low >= 0 and near > 5 * max(median, 0.1)

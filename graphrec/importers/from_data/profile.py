@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from graphrec.data.forms import kind_of, plain
-from graphrec.importers.from_data.separators import Splitting, splitting
+from graphrec.importers.from_data.separators import (
+    Splitting,
+    in_brackets,
+    lists_in_brackets,
+    splitting,
+)
 
 __all__ = ["Profile", "profile"]
 
@@ -60,6 +65,8 @@ def profile(name: str, column: Any) -> Profile:
     if kind.startswith("lists of"):
         return _of_lists(name, kind, array)
     if kind == "text":
+        if in_brackets(array):
+            return _of_printed(name, array)
         split = splitting(array)
         if split is not None:
             return _of_texts(name, array, split)
@@ -79,6 +86,16 @@ def _of_texts(name: str, array: Any, split: Splitting) -> Profile:
         values = pc.replace_substring_regex(lists.values, r":[^:]*$", "")
         lists = pa.ListArray.from_arrays(lists.offsets, values)
     return replace(_of_lists(name, "text", lists), sep=split.sep, pairs=split.pairs)
+
+
+def _of_printed(name: str, array: Any) -> Profile:
+    """A column of lists as Python or JSON print them."""
+    import pyarrow.types as pt
+
+    lists = lists_in_brackets(array)
+    numbers = pt.is_floating(lists.type.value_type)
+    kind = "lists of numbers" if numbers else "lists of text"
+    return replace(_of_lists(name, kind, lists), sep=",")
 
 
 def _of_values(name: str, kind: str, array: Any) -> Profile:

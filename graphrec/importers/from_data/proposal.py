@@ -12,10 +12,11 @@ from graphrec.errors import DataError, Problem
 from graphrec.importers.from_data.label_columns import Label, labels_of
 from graphrec.importers.from_data.leaks import leak
 from graphrec.importers.from_data.profile import Profile, profile
-from graphrec.importers.from_data.recipe_text import aligned, feature, free, node, ranged
+from graphrec.importers.from_data.recipe_text import aligned, feature, free, node
 from graphrec.importers.from_data.roles import Role, histories, role_of
 from graphrec.importers.from_data.sample import Sample, evaluation_files, take
 from graphrec.importers.from_data.sides import with_sides
+from graphrec.recipe.ranges import ranged
 from graphrec.recipe.yaml_text import WIDTH, flow, remark, scalar
 
 __all__ = ["propose"]
@@ -54,7 +55,7 @@ def propose(
     evaluation = evaluation_files(pattern)
     split = None if evaluation is not None else _split(roles, columns)
     dim = 16 if len(sample.table) > 10_000 else 8
-    made = _Text(roles, wanted, dim)
+    body = _Text(roles, wanted, dim)
     lines = [
         f"# yaml-language-server: $schema={schema}",
         *remark(_origin(pattern, sample)),
@@ -62,9 +63,9 @@ def propose(
         f"name: {name}",
         *_data(sample, pattern, evaluation, split, folder),
         f"defaults: {{feature: {{dim: {dim}}}}}",
-        *made.features(),
-        *made.model(),
-        *made.training(sample, evaluated=bool(evaluation or split)),
+        *body.features(),
+        *body.model(),
+        *body.training(sample, evaluated=bool(evaluation or split)),
     ]
     return "\n".join(lines) + "\n"
 
@@ -97,11 +98,11 @@ def _data(
     def seen(path: str) -> str:
         return scalar(os.path.relpath(os.path.abspath(path), folder).replace(os.sep, "/"))
 
-    said = [f"train: {seen(pattern)}"]
-    said += [f"eval: {seen(evaluation)}"] if evaluation is not None else []
-    said += [split] if split is not None else []
-    said += [f"sep: {scalar(sample.sep)}"] if sample.sep not in (",", "\t") else []
-    lines = [f"data: {{{', '.join(said)}}}"]
+    entries = [f"train: {seen(pattern)}"]
+    entries += [f"eval: {seen(evaluation)}"] if evaluation is not None else []
+    entries += [split] if split is not None else []
+    entries += [f"sep: {scalar(sample.sep)}"] if sample.sep not in (",", "\t") else []
+    lines = [f"data: {{{', '.join(entries)}}}"]
     if split == _DRAWN:
         lines += remark(
             "No evaluation rows were found: a tenth is drawn. Files of their own (`eval:`), or the "
@@ -151,9 +152,14 @@ class _Text:
         for role in self.histories:
             base = self.names[role.of]
             rest = dict(role.settings)
-            said = {"type": "sequence"} | ({"side": rest.pop("side")} if "side" in rest else {})
-            said |= {"name": self.sequences[role.name], "of": [base], "column": role.name, **rest}
-            lines.append(f"  - {flow(said)}" + "   # newest last")
+            settings = {"type": "sequence"} | ({"side": rest.pop("side")} if "side" in rest else {})
+            settings |= {
+                "name": self.sequences[role.name],
+                "of": [base],
+                "column": role.name,
+                **rest,
+            }
+            lines.append(f"  - {flow(settings)}" + "   # newest last")
         out = [role for role in self.roles if role.kind == "out"]
         if out:
             lines.append("# Left out:")
@@ -169,10 +175,10 @@ class _Text:
         if kind == "dense" and settings.get("width", 1) == 1:
             settings["dim"] = self.dim  # so that fm can cross it
         names = ranged([self.names[role.name] for role in members])
-        said: dict[str, Any] = {"type": kind, **settings}
+        family: dict[str, Any] = {"type": kind, **settings}
         if self.names[first.name] != first.name:
-            said["column"] = first.name
-        head = f"  - {flow(said)[:-1]}, names: "
+            family["column"] = first.name
+        head = f"  - {flow(family)[:-1]}, names: "
         listed = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
         return textwrap.wrap(
             f"{listed}}}", WIDTH, initial_indent=head, subsequent_indent=" " * 6,
@@ -217,12 +223,12 @@ class _Text:
 
     def _task(self, label: Label, node: str) -> str:
         column = scalar(label.column)
-        said = f"{{column: {column}, transform: log1p}}" if label.log else column
+        target = f"{{column: {column}, transform: log1p}}" if label.log else column
         kind = "" if label.kind == "binary" else f", kind: {label.kind}"
         classes = f", classes: {label.classes}" if label.classes else ""
         rare = len(self.labels) > 1 and label.is_rare
         weight = f", weight: {_RARE_WEIGHT}" if rare else ""
-        return f"{{label: {said}, in: {node}{kind}{classes}{weight}}}"
+        return f"{{label: {target}, in: {node}{kind}{classes}{weight}}}"
 
     def training(self, sample: Sample, *, evaluated: bool) -> list[str]:
         """Epochs and batch for the number of rows."""

@@ -61,10 +61,10 @@ def take(pattern: str) -> Sample:
 
 def evaluation_files(pattern: str) -> str | None:
     """The evaluation files that lie beside training files: `valid` where these say `train`."""
-    found = list(re.finditer(r"train(ing)?", pattern))
-    if not found:
+    words = list(re.finditer(r"train(ing)?", pattern))
+    if not words:
         return None
-    match = found[-1]
+    match = words[-1]
     import glob
 
     for word in _EVALUATION:
@@ -92,8 +92,8 @@ def _parquet(path: Path, rows: int) -> tuple[Any, int]:
         table = pa.Table.from_batches(batches, file.schema_arrow)
         return table.slice(0, rows), file.metadata.num_rows
     except (pa.ArrowException, OSError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise bad_data("GR702", f"{path} can't be read: {said}") from None
+        fault = " ".join(str(error).split())[:200]
+        raise bad_data("GR702", f"{path} can't be read: {fault}") from None
 
 
 def _csv(path: Path, sep: str, rows: int) -> tuple[Any, int | None]:
@@ -111,8 +111,8 @@ def _csv(path: Path, sep: str, rows: int) -> tuple[Any, int | None]:
                     return pa.Table.from_batches(batches).slice(0, rows), None
             return pa.Table.from_batches(batches, reader.schema), seen
     except (pa.ArrowException, OSError) as error:
-        said = " ".join(str(error).split())[:200]
-        raise bad_data("GR702", f"{path} can't be read: {said}") from None
+        fault = " ".join(str(error).split())[:200]
+        raise bad_data("GR702", f"{path} can't be read: {fault}") from None
 
 
 def _separator(path: Path) -> str:

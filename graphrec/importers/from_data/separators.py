@@ -6,13 +6,15 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Splitting", "splitting"]
+__all__ = ["Splitting", "in_brackets", "lists_in_brackets", "splitting"]
 
 _MARKS = "\x1d\x01\x02\x03^|;, ~#"
 """Marks tried, those that text rarely holds by chance first."""
 _RARE = "\x1d\x01\x02\x03^|"
 _LOOKED = 20_000
 _ID = r"^[A-Za-z]{0,3}[_-]?[0-9]+$"
+_NUMBER = r"^[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?$"
+_FRACTION = r"[.eE]"
 _PAIR = r"^[^:\s]+:[-+]?[0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?$"
 
 
@@ -22,6 +24,30 @@ class Splitting:
 
     sep: str
     pairs: bool = False
+
+
+def in_brackets(texts: Any) -> bool:
+    """Whether texts are lists as Python or JSON print them: `[1, 2]`."""
+    import pyarrow.compute as pc
+
+    some = texts.drop_null()[:_LOOKED]
+    some = some.filter(pc.not_equal(some, ""))
+    return len(some) > 0 and _share(some, r"^\[[^:]*\]$") > 0.95
+
+
+def lists_in_brackets(texts: Any) -> Any:
+    """The lists that texts print; of float64 where all are numbers and some are fractions."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    inner = pc.replace_substring_regex(texts, r"^\[\s*|\s*\]$|['\"]", "")
+    inner = pc.replace_substring_regex(inner, r"\s*,\s*|\s+", ",")
+    inner = pc.if_else(pc.equal(inner, ""), pa.scalar(None, inner.type), inner)
+    lists = pc.split_pattern(inner, ",")
+    values = lists.flatten()
+    if _share(values, _FRACTION) > 0.2 and _share(values, _NUMBER) == 1.0:
+        return lists.cast(pa.list_(pa.float64()))
+    return lists
 
 
 def splitting(texts: Any) -> Splitting | None:

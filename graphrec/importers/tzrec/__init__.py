@@ -47,7 +47,7 @@ def recipe_of(config: Message, file: str, system: str, notes: Notes, schema: str
 
     Raises RecipeError (GR131) where it means no model that can be imported.
     """
-    made = convert(Section(config, "", notes), file, notes)
-    text = recipe_text(made, f"{Path(file).name} ({system})", notes.lines(), schema)
+    recipe = convert(Section(config, "", notes), file, notes)
+    text = recipe_text(recipe, f"{Path(file).name} ({system})", notes.lines(), schema)
     files = {name: lines for name, lines in notes.files.items() if f"file({name})" in text}
     return Imported(text, notes.problems(), files)

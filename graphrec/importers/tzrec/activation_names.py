@@ -21,15 +21,15 @@ def activation(section: Section, name: str) -> str:
 
     Another activation would be another model: one without counterpart raises RecipeError (GR131).
     """
-    said = section.text(name)
-    called, _, inside = said.strip().removesuffix(")").partition("(")
+    written = section.text(name)
+    called, _, inside = written.strip().removesuffix(")").partition("(")
     known = _KNOWN.get(called.rpartition(".")[2].replace("_", "").lower(), "")
     given = _NO_MATTER.sub("", inside.replace("'", "")).strip(", ")
     try:
         return canonical_activation(f"{known}({given})" if given else known)
     except KeyError:
-        what = f"{section.path}.{name}: {said} has no counterpart"
+        what = f"{section.path}.{name}: {written} has no counterpart"
     except ValueError as error:
-        what = f"{section.path}.{name}: {said} has no counterpart: {error}"
+        what = f"{section.path}.{name}: {written} has no counterpart: {error}"
     help = f"activations here: {', '.join(sorted(ACTIVATIONS))}"
     raise RecipeError(Problem("GR131", what, section.place(name), help=help))

@@ -68,23 +68,23 @@ def perceptron(
     """Settings of an `MLP` message; what the block has no setting for is noted."""
     layers = section.integers("hidden_units")
     settings: dict[str, Any] = {hidden: layers}
-    found: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     if "activation" in section:
-        found["activation"] = activation(section, "activation")
+        given["activation"] = activation(section, "activation")
     if section.flag("use_bn"):
-        found["norm"] = "batch"
+        given["norm"] = "batch"
     if section.flag("use_ln"):
-        if "norm" in found:
+        if "norm" in given:
             section.remark("use_ln", "use_bn and use_ln together: batch norm")
-        found.setdefault("norm", "layer")
+        given.setdefault("norm", "layer")
     rates = section.numbers("dropout_ratio")
     if any(rates):
         same = len(set(rates)) == 1 or len(rates) != len(layers)
-        found["dropout"] = float(rates[0]) if same else [float(rate) for rate in rates]
-    if not section.flag("bias", True) and found.get("norm") != "batch":
-        found["bias"] = False
+        given["dropout"] = float(rates[0]) if same else [float(rate) for rate in rates]
+    if not section.flag("bias", True) and given.get("norm") != "batch":
+        given["bias"] = False
     defaults = {"activation": "relu", "norm": "none"}
-    for name, value in found.items():
+    for name, value in given.items():
         if name in allowed and value != defaults.get(name):
             settings[name] = value
         elif value != defaults.get(name):

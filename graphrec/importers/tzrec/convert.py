@@ -72,35 +72,35 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     _tell_unread(features, groups, read, builder)
     unify_shared(read, notes)
     names, explicit = groups.name(read)
-    made = Converted()
-    made.features, made.sequences = read, list(groups.histories.sequences.values())
-    made["name"] = legal_node(Path(file).stem)
-    made["data"] = data_of(config, data)
-    made["groups"] = named(explicit, names)
-    made["graph"] = named(builder.nodes, names)
-    made["tasks"] = named(tasks, names)
-    made["relations"] = [
+    recipe = Converted()
+    recipe.features, recipe.sequences = read, list(groups.histories.sequences.values())
+    recipe["name"] = legal_node(Path(file).stem)
+    recipe["data"] = data_of(config, data)
+    recipe["groups"] = named(explicit, names)
+    recipe["graph"] = named(builder.nodes, names)
+    recipe["tasks"] = named(tasks, names)
+    recipe["relations"] = [
         {f"{' + '.join(parents)} -> {child}": settings}
         if settings
         else f"{' + '.join(parents)} -> {child}"
         for parents, child, settings in builder.relations
     ]
-    made["kernels"] = _kernels(model_config)
-    made["train"] = {**train_of(config, data, tasks), **_balance(model_config, model, tasks)}
+    recipe["kernels"] = _kernels(model_config)
+    recipe["train"] = {**train_of(config, data, tasks), **_balance(model_config, model, tasks)}
     config.report_unread()
-    return made
+    return recipe
 
 
 def _kind(model_config: Section) -> str:
     """The name of the model's message."""
     known = {**MULTITASK_MODELS, **RANK_MODELS}
-    found = [name for name in model_config.names() if name in known]
-    if len(found) == 1:
-        return found[0]
-    others = [name for name in model_config.names() if name not in (*_SHARED, *found)]
-    if len(found) > 1:
-        what = f"model_config has several models: {', '.join(found)}"
-        raise RecipeError(Problem("GR131", what, model_config.place(found[1])))
+    models = [name for name in model_config.names() if name in known]
+    if len(models) == 1:
+        return models[0]
+    others = [name for name in model_config.names() if name not in (*_SHARED, *models)]
+    if len(models) > 1:
+        what = f"model_config has several models: {', '.join(models)}"
+        raise RecipeError(Problem("GR131", what, model_config.place(models[1])))
     what = f"model `{others[0]}` has no counterpart" if others else "model_config has no model"
     help = f"models that can be imported: {', '.join(sorted(known))}"
     place = model_config.place(others[0]) if others else model_config.span
@@ -187,21 +187,21 @@ def _dropout(model_config: Section) -> dict[str, Any]:
 
 
 def _kernels(model_config: Section) -> dict[str, Any]:
-    said = model_config.text("kernel")
-    if said and said not in _KERNELS:
-        model_config.remark("kernel", f"kernel: {said} has no counterpart: auto")
-    return {"default": _KERNELS[said]} if said in _KERNELS else {}
+    kernel = model_config.text("kernel")
+    if kernel and kernel not in _KERNELS:
+        model_config.remark("kernel", f"kernel: {kernel} has no counterpart: auto")
+    return {"default": _KERNELS[kernel]} if kernel in _KERNELS else {}
 
 
 def _balance(model_config: Section, model: Section, tasks: dict[str, Any]) -> dict[str, Any]:
     """Pareto-efficient weights, where the language has them."""
-    asked = model_config.flag("use_pareto_loss_weight")
+    balanced = model_config.flag("use_pareto_loss_weight")
     towers = model.sections("task_towers")
     least = {
         name: float(section.number("pareto_min_loss_weight"))
         for name, section in zip(tasks, towers, strict=False)
         if section.number("pareto_min_loss_weight")
     }
-    if not asked:
+    if not balanced:
         return {}
     return {"balance": {"pareto": {"min": least}} if least else "pareto"}

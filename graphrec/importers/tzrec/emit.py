@@ -11,7 +11,7 @@ from graphrec.recipe.yaml_text import aligned, remark, wrapped
 __all__ = ["recipe_text"]
 
 
-def recipe_text(made: Converted, source: str, remarks: list[str], schema: str) -> str:
+def recipe_text(recipe: Converted, source: str, remarks: list[str], schema: str) -> str:
     """The recipe, with the editor's line first and every remark as a comment."""
     lines = [f"# yaml-language-server: $schema={schema}"]
     lines += remark(f"Imported from {source}.")
@@ -19,26 +19,26 @@ def recipe_text(made: Converted, source: str, remarks: list[str], schema: str) -
         lines.append("# Without counterpart here, or done otherwise (lines of that file):")
         for text in remarks:
             lines += remark(text, "  ")
-    lines += ["graphrec: 1", f"name: {made['name']}"]
-    if made["data"]:
-        lines += wrapped("data: ", _whole(made["data"]))
-    dim = usual_dim(made.features)
+    lines += ["graphrec: 1", f"name: {recipe['name']}"]
+    if recipe["data"]:
+        lines += wrapped("data: ", _whole(recipe["data"]))
+    dim = usual_dim(recipe.features)
     if dim is not None:
         lines.append(f"defaults: {{feature: {{dim: {dim}}}}}")
     lines.append("features:")
-    for family in [*families(made.features, dim), *made.sequences]:
+    for family in [*families(recipe.features, dim), *recipe.sequences]:
         lines += wrapped("  - ", _whole(family))
     for section in ("groups", "graph", "tasks"):
-        if made[section]:
+        if recipe[section]:
             lines.append(f"{section}:")
-            lines += aligned(_whole(made[section]))
-    if made["relations"]:
+            lines += aligned(_whole(recipe[section]))
+    if recipe["relations"]:
         lines.append("relations:")
-        for relation in made["relations"]:
+        for relation in recipe["relations"]:
             lines += _relation(relation)
     for section in ("kernels", "train"):
-        if made[section]:
-            lines += wrapped(f"{section}: ", _whole(made[section]))
+        if recipe[section]:
+            lines += wrapped(f"{section}: ", _whole(recipe[section]))
     return "\n".join(lines) + "\n"
 
 

@@ -64,8 +64,8 @@ class Features:
 
 def read_features(configs: list[Section], reading: Reading, notes: Notes) -> Features:
     """The features of a config, whose columns are understood as `reading` says."""
-    found = Features()
-    names = found.names
+    features = Features()
+    names = features.names
     crosses: list[tuple[Feature, Section]] = []
     for config in configs:
         kinds = config.names()
@@ -75,27 +75,27 @@ def read_features(configs: list[Section], reading: Reading, notes: Notes) -> Fea
             raise RecipeError(Problem("GR131", what, config.span))
         kind = kinds[0]
         if kind == "sequence_feature":
-            _add_history(found, section, reading, notes)
+            _add_history(features, section, reading, notes)
             continue
         single = kind.startswith("sequence_")
         written = section.text("feature_name") or _missing(section, "feature_name")
-        if written in found.plain or written in found.steps:
+        if written in features.plain or written in features.steps:
             notes.add(section.span, f"feature `{written}` is declared again: the first one counts")
             continue
         kind = kind.removeprefix("sequence_")
         feature = feature_of(kind, section, replace(reading, step=single))
         if single:
-            _add_step_alone(found, section, written, feature)
+            _add_step_alone(features, section, written, feature)
             continue
         feature.name = names.give(legal_feature(written))
         if feature.name != written:
             feature.settings.setdefault("column", written)
-        found.plain[written] = feature
+        features.plain[written] = feature
         if kind == "combo_feature" and not reading.encoded:
             crosses.append((feature, section))
     for feature, section in crosses:
-        _cross(found, feature, section, names)
-    return found
+        _cross(features, feature, section, names)
+    return features
 
 
 def _missing(section: Section, name: str) -> str:
@@ -118,7 +118,7 @@ def _sep(section: Section) -> str:
     return section.text("sequence_delim") or _DELIMITER
 
 
-def _add_history(found: Features, section: Section, reading: Reading, notes: Notes) -> None:
+def _add_history(features: Features, section: Section, reading: Reading, notes: Notes) -> None:
     written = section.text("sequence_name") or _missing(section, "sequence_name")
     history = History(legal_node(written), _length(section), _sep(section), section.span)
     history.side = "user"
@@ -134,13 +134,13 @@ def _add_history(found: Features, section: Section, reading: Reading, notes: Not
         feature.settings.pop("side", None)
         history.steps[name] = feature
         history.columns[name] = f"{written}__{column}"
-        found.steps[f"{written}__{name}"] = (history, name)
-        found.short[f"{written}_{name}"] = f"{written}__{name}"
+        features.steps[f"{written}__{name}"] = (history, name)
+        features.short[f"{written}_{name}"] = f"{written}__{name}"
     if not history.steps:
         notes.add(section.span, f"sequence `{written}` has no features: left out")
 
 
-def _add_step_alone(found: Features, section: Section, written: str, feature: Feature) -> None:
+def _add_step_alone(features: Features, section: Section, written: str, feature: Feature) -> None:
     """A `sequence_id_feature` and its like: a history of one feature."""
     history = History(legal_node(written), _length(section), _sep(section), section.span)
     section.ignore("sequence_fields")
@@ -148,24 +148,24 @@ def _add_step_alone(found: Features, section: Section, written: str, feature: Fe
     feature.name = legal_feature(written)
     history.steps[written] = feature
     history.columns[written] = str(feature.settings.pop("column", None) or written)
-    found.steps[written] = (history, written)
+    features.steps[written] = (history, written)
 
 
 # ---- crosses ----------------------------------------------------------------------------------
 
 
-def _cross(found: Features, feature: Feature, section: Section, names: Names) -> None:
+def _cross(features: Features, feature: Feature, section: Section, names: Names) -> None:
     """Name the id features that a combination reads; those that are missing are declared."""
     parts: list[str] = []
     for expression in section.texts("expression"):
         column = expression.partition(":")[2] or expression
-        part = _id_of(found, column) or found.helpers.get(column)
+        part = _id_of(features, column) or features.helpers.get(column)
         if part is None:
-            if any(f.settings.get("column", name) == column for name, f in found.plain.items()):
+            if any(f.settings.get("column", name) == column for name, f in features.plain.items()):
                 what = f"`{column}` is combined as one text: there each of several values by itself"
                 section.notes.add(section.place("expression"), what)
             part = _helper(column, feature, section, names)
-            found.helpers[column] = part
+            features.helpers[column] = part
         parts.append(part.name)
     if len(set(parts)) < 2:
         section.remark("expression", f"{section.path} combines fewer than two columns: an id")
@@ -175,8 +175,8 @@ def _cross(found: Features, feature: Feature, section: Section, names: Names) ->
     feature.settings["of"] = list(dict.fromkeys(parts))
 
 
-def _id_of(found: Features, column: str) -> Feature | None:
-    for written, feature in found.plain.items():
+def _id_of(features: Features, column: str) -> Feature | None:
+    for written, feature in features.plain.items():
         same = feature.settings.get("column", written) == column
         if same and feature.type == "id" and "pool" not in feature.settings:
             return feature
@@ -188,6 +188,6 @@ def _helper(column: str, feature: Feature, section: Section, names: Names) -> Fe
     name = names.give(legal_feature(column), legal_feature(f"{column}_id"))
     if name != column:
         settings["column"] = column
-    made = Feature("id", settings, section.place("expression"))
-    made.name = name
-    return made
+    helper = Feature("id", settings, section.place("expression"))
+    helper.name = name
+    return helper

@@ -135,7 +135,7 @@ class Groups:
         """The group with tables of its own, as fields of width `dim`."""
         config = self.config(name, asker)
         config.ignore("group_type")
-        made: list[Feature] = []
+        members: list[Feature] = []
         for feature in self._members(config, []):
             settings = {k: v for k, v in feature.settings.items() if k not in ("share", "autodis")}
             if feature.type == "cross":
@@ -147,9 +147,9 @@ class Groups:
                 settings["init"] = init
             wide = Feature(feature.type, settings, feature.span)
             wide.name = self.features.names.give(legal_feature(f"wide_{feature.name}"))
-            made.append(wide)
-        self.added += made
-        return Source(self._token(_Group(name, made)), made)
+            members.append(wide)
+        self.added += members
+        return Source(self._token(_Group(name, members)), members)
 
     # ---- histories ----------------------------------------------------------------------------
 
@@ -208,9 +208,9 @@ class Groups:
             wish = legal_node(group.wish)
             name = self.builder.names.give(wish, f"{wish}_features")
             names[token] = name
-            said = self._said(name, group, members, everything)
-            if said is not None:
-                explicit[name] = said
+            entry = self._said(name, group, members, everything)
+            if entry is not None:
+                explicit[name] = entry
         return names, {**explicit, **self.histories.groups}
 
     def _said(self, name: str, group: _Group, members: list[str], everything: set[str]) -> Any:

@@ -79,20 +79,20 @@ class Histories:
     def _partners(self, steps: list[str], query: list[Feature]) -> dict[str, Feature]:
         """The query feature of each step: the one of its name, else the next of its width."""
         free = list(query)
-        found: dict[str, Feature] = {}
+        partners: dict[str, Feature] = {}
         for step in steps:
             name = legal_feature(self.features.steps[step][1])
             match = next((f for f in free if f.name == name), None)
             if match is not None:
-                found[step] = match
+                partners[step] = match
                 free.remove(match)
         for step in steps:
             feature = self._step(step)
             match = next((f for f in free if f.width == feature.width), None)
-            if step not in found and match is not None:
-                found[step] = match
+            if step not in partners and match is not None:
+                partners[step] = match
                 free.remove(match)
-        return found
+        return partners
 
     def _step(self, step: str) -> Feature:
         history, name = self.features.steps[step]
@@ -110,13 +110,13 @@ class Histories:
             wish = legal_feature(name)
             longer = wish if wish == history.name else f"{history.name}_{wish}"
             taken = wish == history.name or wish in self.features.names
-            made = Feature(feature.type, dict(feature.settings), feature.span)
-            made.name = self.features.names.give(
+            base = Feature(feature.type, dict(feature.settings), feature.span)
+            base.name = self.features.names.give(
                 *([] if taken else [wish]), longer if longer != history.name else f"{wish}_step"
             )
-            self.added.append(made)
-            self._bases[key] = made.name
-            what = f"`{step}` has settings of its own: feature `{made.name}` is declared for it"
+            self.added.append(base)
+            self._bases[key] = base.name
+            what = f"`{step}` has settings of its own: feature `{base.name}` is declared for it"
             self.builder.notes.add(feature.span, what, "its own column is read too")
         return self._bases[key]
 
@@ -148,16 +148,16 @@ class Histories:
         self, name: str, columns: dict[str, str], histories: list[History]
     ) -> dict[str, Any]:
         first = histories[0]
-        made: dict[str, Any] = {"type": "sequence"}
+        declaration: dict[str, Any] = {"type": "sequence"}
         if first.side and self.features.sides():
-            made["side"] = first.side
-        made |= {"name": name, "of": list(columns)}
-        made["max_len"] = max(history.max_len for history in histories)
+            declaration["side"] = first.side
+        declaration |= {"name": name, "of": list(columns)}
+        declaration["max_len"] = max(history.max_len for history in histories)
         other = {base: column for base, column in columns.items() if column != f"{name}__{base}"}
         if other:
-            made["column"] = other
-        made["sep"] = first.sep
-        return made
+            declaration["column"] = other
+        declaration["sep"] = first.sep
+        return declaration
 
     # ---- what nodes read ----------------------------------------------------------------------
 
@@ -170,18 +170,18 @@ class Histories:
         if sum(feature.width for feature in pair.query) > pair.width:
             what = f"feature group `{pair.name}`: the query is wider than the history"
             raise RecipeError(Problem("GR131", what, pair.config.span))
-        said: Any = [feature.name for feature in pair.query]
+        members: Any = [feature.name for feature in pair.query]
         if pair.is_paired:
-            said = {"query": said, "keys": pair.sequence}
+            members = {"query": members, "keys": pair.sequence}
         else:
             what = f"feature group `{pair.name}`: query and history are paired by position"
             self.builder.notes.add(pair.config.span, what)
-        known = next((name for name, group in self.groups.items() if group == said), None)
+        known = next((name for name, group in self.groups.items() if group == members), None)
         if known is None:
             wish = legal_node(pair.name)
             tail = "_target" if pair.is_paired else "_query"
             known = self.builder.names.give(wish, f"{wish}{tail}")
-            self.groups[known] = said
+            self.groups[known] = members
         return known if pair.is_paired else {"query": known, "keys": pair.sequence}
 
     def pool(self, written: str, config: Section) -> str:
@@ -197,15 +197,15 @@ class Histories:
         inner = {
             part.text("group_name", group): part for part in config.sections("sequence_groups")
         }
-        made: Refs = []
+        nodes: Refs = []
         for encoder in config.sections("sequence_encoders"):
             for kind in encoder.names():
                 section = encoder.section(kind)
                 if section is not None:
-                    made.append(self._encoder(kind, section, inner))
-        if inner and not made:
+                    nodes.append(self._encoder(kind, section, inner))
+        if inner and not nodes:
             self.builder.notes.add(config.span, f"sequence_groups of `{group}` have no encoder")
-        return made
+        return nodes
 
     def _encoder(self, kind: str, section: Section, inner: dict[str, Section]) -> str:
         name = section.text("input") or (next(iter(inner)) if len(inner) == 1 else "")
@@ -232,8 +232,9 @@ class Histories:
             return builder.node(wish, "multi_window_din", self.inputs(pair), **settings)
         if kind == "self_attention_encoder":
             width, heads = section.integer("multihead_attn_dim"), section.integer("num_heads")
-            found = {"width": width or 512, "heads": heads or 8}
-            return builder.node(wish, "self_attention", pair.sequence, **found)
+            return builder.node(
+                wish, "self_attention", pair.sequence, width=width or 512, heads=heads or 8
+            )
         mode = section.text("pooling_type", "mean")
         if kind != "pooling_encoder":
             section.notes.add(section.span, f"{kind} has no counterpart: the history is pooled")
@@ -243,8 +244,8 @@ class Histories:
 def _scores(section: Section) -> dict[str, Any]:
     """Settings of the MLP that scores steps."""
     inner = section.section("attn_mlp")
-    found = perceptron(inner) if inner is not None else {}
-    if not found.get("hidden"):
+    settings = perceptron(inner) if inner is not None else {}
+    if not settings.get("hidden"):
         what = f"{section.path}: attn_mlp needs hidden_units"
         raise RecipeError(Problem("GR131", what, section.span))
-    return found
+    return settings

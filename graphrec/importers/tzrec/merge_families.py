@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from typing import Any
 
 from graphrec.importers.tzrec.feature_draft import Feature
+from graphrec.recipe.ranges import ranged
 
 __all__ = ["families", "usual_dim"]
 
-_NUMBERED = re.compile(r"(.*?)(0|[1-9][0-9]*)")
 _ALONE = ("column", "edges")
 _ORDER = (
     "type",
@@ -50,60 +49,31 @@ def families(features: list[Feature], dim: int | None) -> list[dict[str, Any]]:
 
 def _family(members: list[Feature], dim: int | None) -> dict[str, Any]:
     first = members[0]
-    made: dict[str, Any] = {"type": first.type, **first.settings}
-    if first.type in _LOOKED and made.get("dim") == dim:
-        del made["dim"]
+    family: dict[str, Any] = {"type": first.type, **first.settings}
+    if first.type in _LOOKED and family.get("dim") == dim:
+        del family["dim"]
     names = [feature.name for feature in members]
     if first.type == "cross":
-        made["name"] = first.name
+        family["name"] = first.name
     elif len({str(feature.settings.get("vocab")) for feature in members}) > 1:
-        made.pop("vocab", None)
-        made["names"] = _mapped(members)
+        family.pop("vocab", None)
+        family["names"] = _mapped(members)
     else:
         ranges = ranged(names)
-        made["names"] = ranges[0] if len(ranges) == 1 else ranges
+        family["names"] = ranges[0] if len(ranges) == 1 else ranges
     position = {key: number for number, key in enumerate(_ORDER)}
-    return dict(sorted(made.items(), key=lambda item: position.get(item[0], len(_ORDER))))
+    return dict(sorted(family.items(), key=lambda item: position.get(item[0], len(_ORDER))))
 
 
 def _mapped(members: list[Feature]) -> dict[str, Any]:
     """Name -> vocab, with ranges where neighbours have the same."""
-    made: dict[str, Any] = {}
+    vocabularies: dict[str, Any] = {}
     run: list[Feature] = []
     for feature in [*members, None]:
         if run and (feature is None or feature.settings["vocab"] != run[0].settings["vocab"]):
             for name in ranged([f.name for f in run]):
-                made[name] = run[0].settings["vocab"]
+                vocabularies[name] = run[0].settings["vocab"]
             run = []
         if feature is not None:
             run.append(feature)
-    return made
-
-
-def ranged(names: list[str]) -> list[str]:
-    """Names with neighbours that count up written as a range.
-
-    >>> ranged(["C1", "C2", "C3", "x"])
-    ['C1..C3', 'x']
-    """
-    made: list[str] = []
-    run: list[tuple[str, int]] = []
-
-    def close() -> None:
-        if len(run) > 2:
-            made.append(f"{run[0][0]}{run[0][1]}..{run[-1][0]}{run[-1][1]}")
-        else:
-            made.extend(f"{prefix}{number}" for prefix, number in run)
-        run.clear()
-
-    for name in names:
-        match = _NUMBERED.fullmatch(name)
-        here = (match[1], int(match[2])) if match else None
-        if here is None or (run and here != (run[-1][0], run[-1][1] + 1)):
-            close()
-        if here is None:
-            made.append(name)
-        else:
-            run.append(here)
-    close()
-    return made
+    return vocabularies

@@ -33,8 +33,8 @@ class Towers:
         if not sections:
             raise RecipeError(Problem("GR131", f"{model.path} has no task_towers", model.span))
         names = Names()
-        found = [names.give(legal_node(s.text("tower_name", "task"))) for s in sections]
-        return cls(sections, found)
+        given = [names.give(legal_node(s.text("tower_name", "task"))) for s in sections]
+        return cls(sections, given)
 
     def named(self, written: str, asker: Section) -> str:
         """The task that a tower's name means."""
@@ -50,15 +50,15 @@ def _towers(parts: Parts, towers: Towers, below: Refs, bundle: bool) -> None:
 
     `bundle`: `below` is one node that gives every task its own output.
     """
-    made = [section.section("mlp") for section in towers.sections]
-    settings = [perceptron(mlp) if mlp is not None else {} for mlp in made]
-    if all(found == settings[0] for found in settings):
+    perceptrons = [section.section("mlp") for section in towers.sections]
+    settings = [perceptron(mlp) if mlp is not None else {} for mlp in perceptrons]
+    if all(each == settings[0] for each in settings):
         if settings[0].get("hidden"):
             below = [parts.builder.node("tower", "mlp", below, each="tasks", **settings[0])]
         read = parts.builder.one(below, "bottom")
         towers.reads |= dict.fromkeys(towers.names, read)
         return
-    for name, mlp in zip(towers.names, made, strict=True):
+    for name, mlp in zip(towers.names, perceptrons, strict=True):
         refs = [f"{below[0]}.{name}"] if bundle else below
         top = parts.builder.mlp(mlp, f"{name}_tower", refs)
         towers.reads[name] = parts.builder.one(top, "bottom")
@@ -75,8 +75,8 @@ def _experts(parts: Parts, refs: Refs) -> tuple[Refs, bool]:
         raise RecipeError(Problem("GR131", f"{expert.path} needs hidden_units", expert.span))
     gate = parts.model.section("gate_mlp")
     if gate is not None:
-        found = perceptron(gate, ("activation", "norm", "bias"), "gate_hidden")
-        settings |= {key if key == "gate_hidden" else f"gate_{key}": v for key, v in found.items()}
+        gating = perceptron(gate, ("activation", "norm", "bias"), "gate_hidden")
+        settings |= {key if key == "gate_hidden" else f"gate_{key}": v for key, v in gating.items()}
     return [parts.builder.node("experts", "mmoe", refs, **settings)], True
 
 
@@ -180,10 +180,10 @@ def _ple(parts: Parts, towers: Towers) -> None:
 
 def _net(parts: Parts, level: Section, name: str) -> dict[str, Any]:
     section = level.section(name)
-    found = perceptron(section, _MIXED) if section is not None else {}
-    if not found.get("hidden"):
+    settings = perceptron(section, _MIXED) if section is not None else {}
+    if not settings.get("hidden"):
         raise RecipeError(Problem("GR131", f"{level.path}: {name} needs layers", level.span))
-    return found
+    return settings
 
 
 def _one(values: list[Any]) -> Any:

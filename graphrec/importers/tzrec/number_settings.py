@@ -68,10 +68,10 @@ def dense_settings(section: Section, reading: Reading) -> dict[str, Any]:
 
 def _normalizer(section: Section, reading: Reading, *, allowed: bool) -> dict[str, Any]:
     """`method=zscore,mean=0,standard_deviation=10` -> transform and stats."""
-    said = section.text("normalizer")
-    if not said or reading.encoded:
+    written = section.text("normalizer")
+    if not written or reading.encoded:
         return {}
-    given = dict(part.strip().split("=", 1) for part in said.split(",") if "=" in part)
+    given = dict(part.strip().split("=", 1) for part in written.split(",") if "=" in part)
     method = given.get("method", "")
     numbers = {key: float(value) for key, value in given.items() if is_number(value)}
     if not allowed:
@@ -81,8 +81,8 @@ def _normalizer(section: Section, reading: Reading, *, allowed: bool) -> dict[st
         return {"transform": "zscore", "stats": stats}
     elif method == "minmax" and numbers.get("max", 0) > numbers.get("min", 0):
         return {"transform": "minmax", "stats": [numbers.get("min", 0.0), numbers["max"]]}
-    elif "log" in said:
-        section.remark("normalizer", f"normalizer: {said} becomes transform: log1p")
+    elif "log" in written:
+        section.remark("normalizer", f"normalizer: {written} becomes transform: log1p")
         return {"transform": "log1p"}
-    section.remark("normalizer", f"normalizer: {said} has no counterpart")
+    section.remark("normalizer", f"normalizer: {written} has no counterpart")
     return {}

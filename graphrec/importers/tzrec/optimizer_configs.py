@@ -39,22 +39,22 @@ def optimizers(train: Section) -> dict[str, Any]:
             inner = section.section(kind) if kind.endswith("_optimizer") else None
             if inner is not None:
                 rates[side] = float(inner.number("lr", _RATE))
-                found = _optimizer(kind, inner, side)
-                if found != _USUAL[side]:
-                    chosen[side] = found
+                optimizer = _optimizer(kind, inner, side)
+                if optimizer != _USUAL[side]:
+                    chosen[side] = optimizer
         schedules[side] = _schedule(section, rates[side])
-    made: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     if rates:
-        made["lr"] = rates  # one number would leave the tables their own default
+        settings["lr"] = rates  # one number would leave the tables their own default
     if chosen:
-        made["optim"] = chosen
+        settings["optim"] = chosen
     if schedules.get("dense") != schedules.get("sparse") and len(schedules) == 2:
         what = "one schedule for both rates: that of dense_optimizer"
         train.notes.add(train.place("sparse_optimizer"), what)
     schedule = schedules.get("dense", schedules.get("sparse", {}))
     if schedule:
-        made["schedule"] = schedule
-    return made
+        settings["schedule"] = schedule
+    return settings
 
 
 def _optimizer(kind: str, section: Section, side: str) -> Any:
@@ -143,12 +143,12 @@ def _minimum(section: Section, rate: float) -> dict[str, Any]:
 
 
 def _exponential(section: Section, rate: float) -> dict[str, Any]:
-    made: dict[str, Any] = {"kind": "exponential"}
-    made["gamma"] = float(section.number("decay_factor", 0.95))
-    made["every"] = section.integer("decay_size") or 1000
+    schedule: dict[str, Any] = {"kind": "exponential"}
+    schedule["gamma"] = float(section.number("decay_factor", 0.95))
+    schedule["every"] = section.integer("decay_size") or 1000
     if section.flag("staircase", True):
-        made["staircase"] = True
-    return {**made, **_warmup(section, rate), **_minimum(section, rate)}
+        schedule["staircase"] = True
+    return {**schedule, **_warmup(section, rate), **_minimum(section, rate)}
 
 
 def _steps(section: Section, rate: float) -> dict[str, Any]:

@@ -100,17 +100,17 @@ def _equal_widths(parts: Parts, source: Source) -> None:
 
 
 def _towers(parts: Parts) -> Answer:
-    made: Refs = []
+    outputs: Refs = []
     for tower in parts.model.sections("towers"):
         name = tower.text("input")
         source = parts.groups.deep(name, tower)
         wish = name if name == "deep" else f"{legal_node(name).removesuffix('_tower')}_tower"
-        made += parts.builder.mlp(tower.section("mlp"), wish, source.refs)
+        outputs += parts.builder.mlp(tower.section("mlp"), wish, source.refs)
     for tower in parts.model.sections("din_towers"):
         name = tower.text("input")
         pair = parts.groups.pair(name, tower)
-        made.append(parts.groups.histories.attend("din_encoder", tower, pair, f"{name}_din"))
-    return parts.final(made, "final")
+        outputs.append(parts.groups.histories.attend("din_encoder", tower, pair, f"{name}_din"))
+    return parts.final(outputs, "final")
 
 
 def masknet(section: Section, builder: Builder, wish: str, refs: Refs) -> str:
@@ -169,10 +169,10 @@ def _input(parts: Parts, tower: Section | None) -> Refs:
 def _dcn_v2(parts: Parts) -> Answer:
     refs = parts.source().refs
     bottom = parts.builder.mlp(parts.sub("backbone"), "bottom", refs)
-    made = [_crossed(parts, "cross_v2", bottom, parts.sub("cross"))]
+    outputs = [_crossed(parts, "cross_v2", bottom, parts.sub("cross"))]
     if parts.sub("deep") is not None:
-        made += parts.builder.mlp(parts.sub("deep"), "deep", refs)
-    return parts.final(made, "final")
+        outputs += parts.builder.mlp(parts.sub("deep"), "deep", refs)
+    return parts.final(outputs, "final")
 
 
 def _fields(parts: Parts) -> tuple[str, int, int, Refs, Source]:
@@ -229,9 +229,9 @@ def _xdeepfm(parts: Parts) -> Answer:
     layers = cin.integers("cin_layer_size") if cin is not None else []
     if not layers:
         raise RecipeError(Problem("GR131", "xdeepfm needs cin_layer_size", parts.model.span))
-    made = [parts.builder.node("cin", "cin", f"{wide.group}.fields", layers=layers)]
-    made += parts.builder.mlp(parts.sub("deep"), "deep", parts.source("deep").refs)
-    return parts.final(made, "final")
+    outputs = [parts.builder.node("cin", "cin", f"{wide.group}.fields", layers=layers)]
+    outputs += parts.builder.mlp(parts.sub("deep"), "deep", parts.source("deep").refs)
+    return parts.final(outputs, "final")
 
 
 def _fm(parts: Parts) -> Answer:

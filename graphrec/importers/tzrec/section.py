@@ -52,22 +52,22 @@ class Notes:
 
     def problems(self) -> tuple[Problem, ...]:
         """The remarks as warnings, in the order of the file."""
-        made = []
+        problems = []
         for message, (spans, help) in self.found.items():
             first, *rest = sorted(set(spans))
             also = f"also in {_lines(rest)}" if rest else ""
             text = "; ".join(part for part in (help, also) if part)
-            made.append(Problem("GR132", message, first, help=text, severity="warn"))
-        return tuple(sorted(made, key=lambda p: (p.span or Span(None, 0, 0), p.message)))
+            problems.append(Problem("GR132", message, first, help=text, severity="warn"))
+        return tuple(sorted(problems, key=lambda p: (p.span or Span(None, 0, 0), p.message)))
 
     def lines(self) -> list[str]:
         """The remarks for the head of the recipe, `line 12: ...`."""
-        made = []
+        remarks = []
         for message, (spans, help) in self.found.items():
             places = sorted({span.line for span in spans})
             tail = f" ({help})" if help else ""
-            made.append((places, f"{_lines(sorted(set(spans)))}: {message}{tail}"))
-        return [text for _, text in sorted(made)]
+            remarks.append((places, f"{_lines(sorted(set(spans)))}: {message}{tail}"))
+        return [text for _, text in sorted(remarks)]
 
 
 def _lines(spans: list[Span]) -> str:
@@ -119,8 +119,8 @@ class Section:
         return self._entries.get(name, [])
 
     def _last(self, name: str) -> Entry | None:
-        found = self._all(name)
-        return found[-1] if found else None
+        entries = self._all(name)
+        return entries[-1] if entries else None
 
     def _wrong(self, entry: Entry, wanted: str) -> RecipeError:
         shown = "a message" if isinstance(entry.value, Message) else repr(entry.value)[:60]
@@ -141,11 +141,11 @@ class Section:
 
     def texts(self, name: str) -> list[str]:
         """Every text given under a name."""
-        found = self._all(name)
-        for entry in found:
+        entries = self._all(name)
+        for entry in entries:
             if not isinstance(entry.value, str):
                 raise self._wrong(entry, "a text")
-        return [str(entry.value) for entry in found]
+        return [str(entry.value) for entry in entries]
 
     def integer(self, name: str, default: int | None = None) -> int | None:
         """A whole number."""

@@ -32,8 +32,8 @@ def unify_shared(features: list[Feature], notes: Notes) -> None:
             for key in _SOFT:
                 if feature.settings.get(key) == first.settings.get(key):
                     continue
-                said = first.settings.get(key, "not given")
-                what = f"`{feature.name}` shares a table: {key} is {said}, as for `{first.name}`"
+                shown = first.settings.get(key, "not given")
+                what = f"`{feature.name}` shares a table: {key} is {shown}, as for `{first.name}`"
                 notes.add(feature.span, what)
                 feature.settings.pop(key, None)
                 if key in first.settings:

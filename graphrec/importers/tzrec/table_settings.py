@@ -126,18 +126,18 @@ def _several(kind: str, section: Section, reading: Reading) -> bool:
 
 def default_text(section: Section, reading: Reading) -> str | None:
     """What stands for nulls, as a text."""
-    said = section.text("fg_encoded_default_value" if reading.encoded else "default_value")
+    default = section.text("fg_encoded_default_value" if reading.encoded else "default_value")
     if reading.encoded:
         section.ignore("default_value")
-    return said or None
+    return default or None
 
 
 def _init(section: Section) -> str | None:
     """`nn.init.normal_,mean=0,std=0.01` -> normal(0.01)."""
-    said = section.text("init_fn")
-    if not said:
+    written = section.text("init_fn")
+    if not written:
         return None
-    name, *rest = (part.strip() for part in said.split(","))
+    name, *rest = (part.strip() for part in written.split(","))
     given = dict(part.replace(" ", "").split("=", 1) for part in rest if "=" in part)
     numbers = {key: float(value) for key, value in given.items() if is_number(value)}
     kind = name.rpartition(".")[2].rstrip("_")
@@ -147,5 +147,5 @@ def _init(section: Section) -> str | None:
         return f"uniform({numbers['b']:g})"
     if kind == "zeros" or (kind == "constant" and numbers.get("val") == 0):
         return "zeros"
-    section.remark("init_fn", f"init_fn: {said[:60]} has no counterpart: normal(0.01)")
+    section.remark("init_fn", f"init_fn: {written[:60]} has no counterpart: normal(0.01)")
     return None

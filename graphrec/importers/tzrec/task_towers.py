@@ -75,18 +75,18 @@ def _only(section: Section, losses: dict[str, Any], kept: tuple[str, ...]) -> di
 
 
 def _losses(section: Section) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    losses: dict[str, Any] = {}
     for part in section.sections("losses"):
         for kind in part.names():
             loss = part.section(kind)
             if kind not in _LOSSES or loss is None:
                 part.remark(kind, f"loss {kind} has no counterpart: left out")
                 continue
-            found[_LOSSES[kind]] = _parameters(kind, loss)
-    if not found:
+            losses[_LOSSES[kind]] = _parameters(kind, loss)
+    if not losses:
         section.notes.add(section.span, f"{section.path}: no loss is given: bce")
-        found["bce"] = {}
-    return found
+        losses["bce"] = {}
+    return losses
 
 
 def _parameters(kind: str, loss: Section) -> dict[str, Any]:
@@ -125,13 +125,13 @@ def _weights(section: Section, body: dict[str, Any]) -> None:
 
 
 def _metrics(section: Section, form: Form, classes: int) -> list[str]:
-    found: list[str] = []
+    metrics: list[str] = []
     for part in section.sections("metrics"):
         part.ignore("step_decay_rate")
         for kind in part.names():
             if kind not in _TRAINED:
-                found += _metric(part, kind, form, classes)
-    return list(dict.fromkeys(found))
+                metrics += _metric(part, kind, form, classes)
+    return list(dict.fromkeys(metrics))
 
 
 def _metric(part: Section, kind: str, form: Form, classes: int) -> list[str]:
@@ -160,7 +160,7 @@ def _fits(name: str, form: Form, classes: int) -> bool:
 
 
 def _train_metrics(section: Section, form: Form, classes: int) -> list[str]:
-    found: list[str] = []
+    metrics: list[str] = []
     for part in section.sections("train_metrics"):
         rate, step = part.number("decay_rate", 0.9), part.integer("decay_step", 100)
         for kind in part.names():
@@ -174,6 +174,8 @@ def _train_metrics(section: Section, form: Form, classes: int) -> list[str]:
             bins = metric.integer("thresholds") if metric is not None else None
             given = {"step": step if step != 100 else None, "rate": rate if rate != 0.9 else None}
             given["bins"] = bins if bins and bins != 200 else None
-            said = ", ".join(f"{key}={value}" for key, value in given.items() if value is not None)
-            found.append(f"{name}({said})" if said else name)
-    return list(dict.fromkeys(found))
+            written = ", ".join(
+                f"{key}={value}" for key, value in given.items() if value is not None
+            )
+            metrics.append(f"{name}({written})" if written else name)
+    return list(dict.fromkeys(metrics))

@@ -243,8 +243,8 @@ class _Parser:
         return Span(self.file, line + 1, column, line + 1, column + max(width, 1))
 
     def _shown(self, token: _Token | None = None) -> str:
-        found = token or self.next
-        return "the end of the file" if found.kind == "end" else f"`{found.text[:40]}`"
+        shown = token or self.next
+        return "the end of the file" if shown.kind == "end" else f"`{shown.text[:40]}`"
 
     def _fail(
         self, message: str, at: int, width: int = 1, help: str = "", also: int | None = None

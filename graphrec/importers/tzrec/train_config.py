@@ -33,34 +33,34 @@ def _is_encoded(data: Section | None, features: list[Section]) -> bool:
 
 def data_of(config: Section, data: Section | None) -> dict[str, Any]:
     """Where rows come from."""
-    made: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for key, name in (("train", "train_input_path"), ("eval", "eval_input_path")):
         paths = [part.strip() for part in config.text(name).split(",") if part.strip()]
         if any("://" in path for path in paths):
             what = f"{name}: graphrec reads Parquet and CSV files: say data.{key}"
             config.remark(name, what)
         if paths:
-            made[key] = paths[0] if len(paths) == 1 else paths
+            settings[key] = paths[0] if len(paths) == 1 else paths
     if data is None:
-        return made
+        return settings
     kind = data.text("dataset_type")
     if kind == "ParquetDataset":
-        made["format"] = "parquet"
+        settings["format"] = "parquet"
     elif kind == "CsvDataset":
-        made["format"] = "csv"
+        settings["format"] = "csv"
         if data.text("delimiter", ",") != ",":
-            made["sep"] = data.text("delimiter")
-        made |= _columns(data)
+            settings["sep"] = data.text("delimiter")
+        settings |= _columns(data)
     elif kind:
         data.remark("dataset_type", f"dataset_type: {kind} has no counterpart: Parquet or CSV")
     workers = data.integer("num_workers")
     if workers is not None and workers != 1:
-        made["workers"] = workers
+        settings["workers"] = workers
     if "shuffle" in data and not data.flag("shuffle"):
-        made["shuffle"] = 0
+        settings["shuffle"] = 0
     elif data.flag("shuffle"):
         data.ignore("shuffle_buffer_size")
-    return made
+    return settings
 
 
 def _columns(data: Section) -> dict[str, Any]:
@@ -80,24 +80,24 @@ def train_of(
     config: Section, data: Section | None, tasks: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """How to train."""
-    made: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     config.section("eval_config")  # nothing of it is used: what is in it is told line by line
     train = config.section("train_config")
     if train is not None:
-        made |= _length(train)
+        settings |= _length(train)
     batch = data.integer("batch_size", 1024) if data is not None else 1024
-    made["batch"] = batch
+    settings["batch"] = batch
     if train is None:
-        return made
-    made |= optimizers(train)
-    said = train.text("mixed_precision").upper()
-    if said == "BF16":
-        made["precision"] = "bf16"
-    elif said:
-        train.remark("mixed_precision", f"mixed_precision: {said} has no counterpart: fp32")
+        return settings
+    settings |= optimizers(train)
+    precision = train.text("mixed_precision").upper()
+    if precision == "BF16":
+        settings["precision"] = "bf16"
+    elif precision:
+        train.remark("mixed_precision", f"mixed_precision: {precision} has no counterpart: fp32")
     if (train.integer("gradient_accumulation_steps") or 1) > 1:
-        made["accumulate"] = train.integer("gradient_accumulation_steps")
-    made |= _clip(train)
+        settings["accumulate"] = train.integer("gradient_accumulation_steps")
+    settings |= _clip(train)
     save: dict[str, Any] = {}
     if "save_checkpoints_steps" in train and train.integer("save_checkpoints_steps"):
         save["every"] = train.integer("save_checkpoints_steps")
@@ -107,10 +107,10 @@ def train_of(
     if best:
         save["best"] = best
     if save:
-        made["save"] = save
+        settings["save"] = save
     if train.integer("log_step_count_steps"):
-        made["log_every"] = train.integer("log_step_count_steps")
-    return made
+        settings["log_every"] = train.integer("log_step_count_steps")
+    return settings
 
 
 def _length(train: Section) -> dict[str, Any]:
@@ -142,13 +142,13 @@ def _best(config: Section, tasks: dict[str, dict[str, Any]]) -> str | None:
     export = config.section("export_config")
     if export is None or export.text("exporter_type", "latest") != "best":
         return None
-    said = export.text("best_exporter_metric", "auc")
+    wanted = export.text("best_exporter_metric", "auc")
     export.flag("metric_larger_is_better")
     for name, task in tasks.items():
         for metric in task.get("metrics", ["auc"]):
             plain = metric.partition("(")[0]
-            if said in (f"{plain}_{name}", plain):
+            if wanted in (f"{plain}_{name}", plain):
                 return f"{name}.{metric}"
-    what = f"best_exporter_metric: no task evaluates {said}: the last checkpoint counts"
+    what = f"best_exporter_metric: no task evaluates {wanted}: the last checkpoint counts"
     export.remark("best_exporter_metric", what)
     return None

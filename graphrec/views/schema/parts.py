@@ -128,6 +128,7 @@ def tasks(definitions: Schema) -> None:
         ("label", [TEXT, {"$ref": "#/$defs/LabelSpec"}]),
         ("loss", [short, losses]),
         ("space", [TEXT, {"$ref": "#/$defs/Space"}]),
+        ("classes", [{"type": "integer", "minimum": 1}, TEXTS]),
     ):
         properties[key] = described(properties[key], {"anyOf": forms})
     task.pop("required", None)

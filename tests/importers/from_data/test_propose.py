@@ -105,6 +105,16 @@ def test_prose_is_one_value(mark: str) -> None:
     assert role("title", texts)[0] == "id"
 
 
+def test_lists_that_are_printed() -> None:
+    lists = [list(map(int, rng.integers(0, 90, rng.integers(0, 6)))) for _ in range(ROWS)]
+    for texts in (list(map(str, lists)), [str([f"v{x}" for x in row]) for row in lists]):
+        kind, settings, _ = role("clicked", texts)
+        assert kind == "pooled" and settings == {"vocab": "fit", "pool": "mean", "sep": ","}
+    vectors = [str([round(float(x), 3) for x in rng.random(4)]) for _ in range(ROWS)]
+    kind, settings, _ = role("embedding", vectors)
+    assert kind == "dense" and settings == {"width": 4, "transform": "zscore", "sep": ","}
+
+
 def test_weights_inside_the_values_and_filled_up_lists() -> None:
     pairs = [
         ",".join(f"t{i}:{rng.random():.2f}" for i in rng.integers(0, 40, 3)) for _ in range(ROWS)
@@ -284,6 +294,36 @@ def test_every_kind_of_column_in_one_file_trains(
         main(["train", "mine.yaml", "--quiet", "-o", "train.steps=5", "-o", "train.epochs=null"])
         == 0
     )
+
+
+def test_every_form_of_list_in_a_csv_file_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from graphrec.cli import main
+
+    lists = [list(map(int, rng.integers(1, 60, rng.integers(0, 6)))) for _ in range(ROWS)]
+    table = pa.table(
+        {
+            "item_id": [float(x) if x else None for x in rng.integers(0, 60, ROWS)],
+            "hist_caret": ["^".join(map(str, row)) for row in lists],
+            "tags_blank": [" ".join(map(str, row)) for row in lists],
+            "printed": list(map(str, lists)),
+            "filled": [str([*row, *[0] * (6 - len(row))]) for row in lists],
+            "pairs": [",".join(f"t{x}:{x / 50:.2f}" for x in [*row, 3]) for row in lists],
+            "vector": [str([round(float(x), 3) for x in rng.random(3)]) for _ in range(ROWS)],
+            "click": clicks(),
+        }
+    )
+    pcsv.write_csv(table, tmp_path / "rows.csv")
+    recipe, _ = proposed(tmp_path / "rows.csv", "click")
+    kinds = {name: feature.type for name, feature in recipe.features.items()}
+    assert kinds == {
+        "item_id": "id", "hist_caret": "sequence", "tags_blank": "id", "printed": "id",
+        "filled": "id", "pairs": "id", "vector": "dense",
+    }  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    few = ["-o", "train.steps=5", "-o", "train.epochs=null", "-o", "train.batch=64"]
+    assert main(["train", "mine.yaml", "--quiet", *few]) == 0
 
 
 def test_csv_with_semicolons_and_evaluation_files(tmp_path: Path) -> None:
