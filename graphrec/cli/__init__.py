@@ -40,6 +40,7 @@ from graphrec.cli import (
     recipes,
     runs,
     schema,
+    serve,
     train,
     verify,
 )
@@ -57,7 +58,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
     ("train", (*train.COMMANDS, *evaluate.COMMANDS, *runs.COMMANDS, *importance.COMMANDS)),
-    ("use what was trained", (*predict.COMMANDS, *export.COMMANDS)),
+    ("use what was trained", (*predict.COMMANDS, *export.COMMANDS, *serve.COMMANDS)),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
         "what there is",

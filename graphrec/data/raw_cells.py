@@ -8,18 +8,34 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-__all__ = ["BadCell", "canonical", "equals", "id_of", "listed", "numbers", "parted", "settled"]
+__all__ = [
+    "BadCell",
+    "Table",
+    "canonical",
+    "equals",
+    "has_null_text",
+    "hash_bytes",
+    "hash_together",
+    "id_of",
+    "listed",
+    "numbers",
+    "parted",
+    "settled",
+]
 
 Array = np.ndarray[Any, Any]
 
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _SUSPECT = re.compile(r"[-+0-9tTfF]")
+_WHOLE = re.compile(r"-?[0-9]+")
 _LONGEST = 40
+_MEMO = 1 << 17  # values whose rows are remembered, of each table
+_START, _PRIME, _MASK = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 _RULES = tuple(
     (re.compile(pattern, re.ASCII), replacement)
     for pattern, replacement in (
@@ -45,6 +61,70 @@ class BadCell(ValueError):
         self.row, self.column, self.why = row, column, why
 
 
+class Table:
+    """What the rows of an embedding table stand for.
+
+    `kind` is `range` (integers are rows), `hash`, or `listed`: values are searched among `hashes`
+    (sorted; `order` are their rows) and compared with `text[offsets[row]:offsets[row + 1]]`. The
+    last row is for unseen values and null.
+    """
+
+    def __init__(self, kind: str, rows: int, arrays: Mapping[str, Array] | None = None) -> None:
+        self.kind, self.rows = kind, rows
+        self._arrays = arrays or {}
+        self.memo: dict[Any, int] = {}
+
+    def row(self, value: str | int) -> int:
+        """The row of a text or integer; ValueError where it is illegal."""
+        found = self.memo.get(value)
+        if found is None:
+            found = self._find(canonical(value) if isinstance(value, str) else value)
+            if len(self.memo) >= _MEMO:
+                self.memo.clear()
+            self.memo[value] = found
+        return found
+
+    def _find(self, value: str | int) -> int:
+        if self.kind == "range":
+            if isinstance(value, str):
+                if not _WHOLE.fullmatch(value):
+                    raise ValueError("is not an integer")
+                value = int(value)
+            return value if 0 <= value < self.rows - 1 else self.rows - 1
+        data = str(value).encode()
+        if self.kind == "hash":
+            return hash_bytes(data) % (self.rows - 1)
+        hashes, unseen = self._arrays["hashes"], self.rows - 1
+        place = int(np.searchsorted(hashes, np.uint64(hash_bytes(data)))) if unseen else 0
+        if place >= len(hashes):
+            return unseen
+        row = int(self._arrays["order"][place])
+        first, last = self._arrays["offsets"][row : row + 2]
+        return row if self._arrays["text"][first:last].tobytes() == data else unseen
+
+
+def hash_bytes(data: bytes) -> int:
+    """FNV-1a 64, finished by splitmix64."""
+    value = _START
+    for byte in data:
+        value = (value ^ byte) * _PRIME & _MASK
+    return _finish(value)
+
+
+def _finish(value: int) -> int:
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & _MASK
+    return value ^ value >> 31
+
+
+def hash_together(hashes: Sequence[int]) -> int:
+    """One hash for a tuple of values, from theirs."""
+    value = _START
+    for part in hashes:
+        value = _finish((value ^ part) * _PRIME & _MASK)
+    return value
+
+
 def canonical(text: str) -> str:
     """The one spelling of a value: 14.0 and +14 are 14, True is 1.
 
@@ -58,6 +138,13 @@ def canonical(text: str) -> str:
         if found is not None:
             text = found.expand(replacement)
     return text
+
+
+def has_null_text(cells: Sequence[Any], nulls: frozenset[str]) -> bool:
+    """Whether some text among these values means null."""
+    return str in set(map(type, cells)) and any(
+        type(cell) is str and cell in nulls for cell in cells
+    )
 
 
 def settled(cell: Any, nulls: frozenset[str]) -> Any:
@@ -84,6 +171,8 @@ def id_of(cell: Any) -> str | int:
 
 def listed(cell: Any, sep: str | None, nulls: frozenset[str], nested: bool = False) -> Any:
     """The values of a list, or of a text that holds several; None for another single value."""
+    if type(cell) is list and str not in set(map(type, cell)):
+        return cell
     if cell is None:
         return ()
     if isinstance(cell, np.ndarray):
@@ -131,18 +220,20 @@ def equals(cell: Any, pad: int | float | str) -> bool:
 
 def numbers(cells: Sequence[Any], default: float, column: str, places: Any) -> Array:
     """Numbers [N] in double precision, nulls replaced by `default`; `places` are their rows."""
-    if set(map(type, cells)) <= {int, float, bool}:
-        values = np.array(cells, np.float64)
-        missing = np.zeros(len(cells), bool)
+    kinds = set(map(type, cells))
+    missing = np.zeros(len(cells), bool)
+    if type(None) in kinds:
+        missing = np.fromiter([cell is None for cell in cells], bool, len(cells))
+    if kinds <= {int, float, bool, type(None)}:
+        values = np.array(cells, np.float64)  # None is NaN here
     else:
-        missing = np.fromiter((cell is None for cell in cells), bool, len(cells))
         each = (0.0 if c is None else _number(c, column, places, n) for n, c in enumerate(cells))
         values = np.fromiter(each, np.float64, len(cells))
+    values[missing] = default
     odd = ~np.isfinite(values)
     if odd.any():
         place = int(np.flatnonzero(odd)[0])
         raise BadCell(int(places[place]), column, f"{cells[place]!r} is not a finite number")
-    values[missing] = default
     return values
 
 

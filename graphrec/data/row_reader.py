@@ -4,8 +4,9 @@
     tensors = features([{"user_id": "u7", "price": 9.5, "clicked__item_id": [3, 5]}])
 
 A row is a map from column to a value: text, number, truth value or None (null); a list of them
-where a feature has several values or is a history. A missing column is null where other rows have
-it. The result maps names to arrays: a feature's own name, or `NAME.values` and `NAME.lengths` for
+where a feature has several values or is a history. A column that is left out is an error.
+
+The result maps names to arrays: a feature's own name, or `NAME.values` and `NAME.lengths` for
 lists, which lie one after another; the columns of a history share the lengths of its name.
 
 This file is part of graphrec and of every bundle it exports (there it is `features.py`).
@@ -14,8 +15,8 @@ This file is part of graphrec and of every bundle it exports (there it is `featu
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,79 +24,22 @@ import numpy as np
 
 from graphrec.data.raw_cells import (
     BadCell,
-    canonical,
+    Table,
     equals,
+    has_null_text,
+    hash_bytes,
+    hash_together,
     id_of,
     listed,
     numbers,
     parted,
+    settled,
 )
 
 __all__ = ["BadCell", "Features", "Table"]
 
 Array = np.ndarray[Any, Any]
 Row = Mapping[str, Any]
-
-_WHOLE = re.compile(r"-?[0-9]+")
-_MEMO = 1 << 17  # values whose rows are remembered, of each table
-_PRIME, _MASK = 0x100000001B3, (1 << 64) - 1
-_START = 0xCBF29CE484222325
-
-
-class Table:
-    """What the rows of an embedding table stand for.
-
-    `kind` is `range` (integers are rows), `hash`, or `listed`: values are searched among `hashes`
-    (sorted; `order` are their rows) and compared with `text[offsets[row]:offsets[row + 1]]`. The
-    last row is for unseen values and null.
-    """
-
-    def __init__(self, kind: str, rows: int, arrays: Mapping[str, Array] | None = None) -> None:
-        self.kind, self.rows = kind, rows
-        self._arrays = arrays or {}
-        self._memo: dict[str | int, int] = {}
-
-    def row(self, value: str | int) -> int:
-        """The row of a text or integer; ValueError where it is illegal."""
-        found = self._memo.get(value)
-        if found is None:
-            found = self._find(canonical(value) if isinstance(value, str) else value)
-            if len(self._memo) >= _MEMO:
-                self._memo.clear()
-            self._memo[value] = found
-        return found
-
-    def _find(self, value: str | int) -> int:
-        if self.kind == "range":
-            if isinstance(value, str):
-                if not _WHOLE.fullmatch(value):
-                    raise ValueError("is not an integer")
-                value = int(value)
-            return value if 0 <= value < self.rows - 1 else self.rows - 1
-        data = str(value).encode()
-        if self.kind == "hash":
-            return hash_bytes(data) % (self.rows - 1)
-        hashes, unseen = self._arrays["hashes"], self.rows - 1
-        place = int(np.searchsorted(hashes, np.uint64(hash_bytes(data)))) if unseen else 0
-        if place >= len(hashes):
-            return unseen
-        row = int(self._arrays["order"][place])
-        first, last = self._arrays["offsets"][row : row + 2]
-        return row if self._arrays["text"][first:last].tobytes() == data else unseen
-
-
-def hash_bytes(data: bytes) -> int:
-    """FNV-1a 64, finished by splitmix64."""
-    value = _START
-    for byte in data:
-        value = (value ^ byte) * _PRIME & _MASK
-    return _finish(value)
-
-
-def _finish(value: int) -> int:
-    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _MASK
-    value = (value ^ value >> 27) * 0x94D049BB133111EB & _MASK
-    return value ^ value >> 31
 
 
 class Features:
@@ -168,12 +112,12 @@ class Features:
     def _cells(self, rows: Sequence[Row], column: str) -> list[Any]:
         try:
             cells = [row[column] for row in rows]
-        except KeyError:
-            if not any(column in row for row in rows):
-                raise BadCell(0, column, "no row has this column") from None
-            cells = [row.get(column) for row in rows]
-        nulls = self._nulls
-        return [None if type(cell) is str and cell in nulls else cell for cell in cells]
+        except KeyError:  # a key that is left out may be misspelt, and is no null
+            place = next(n for n, row in enumerate(rows) if column not in row)
+            raise BadCell(place, column, "is missing; null is written as None") from None
+        if has_null_text(cells, self._nulls):
+            return [settled(cell, self._nulls) for cell in cells]
+        return cells
 
     def _values(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
         kind = entry["kind"]
@@ -185,22 +129,25 @@ class Features:
 
     def _ids(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
         table = self.tables[entry["table"]]
-        known, unseen = table.row, table.rows - 1
-        null = unseen if entry["default"] is None else known(str(entry["default"]))
-        out = np.empty(len(cells), np.int64)
-        strict = entry["oov"] == "error"
-        for number, cell in enumerate(cells):
-            if cell is None:
-                out[number] = null
-                continue
-            try:
-                kind = type(cell)
-                out[number] = known(cell if kind is str or kind is int else id_of(cell))
-            except (ValueError, OverflowError) as why:
-                raise BadCell(int(places[number]), entry["column"], f"{cell!r} {why}") from None
-            if strict and out[number] == unseen:
-                why_not = f"{cell!r} is not in the vocabulary of feature `{entry['feature']}`"
-                raise BadCell(int(places[number]), entry["column"], why_not)
+        unseen = table.rows - 1
+        null = unseen if entry["default"] is None else table.row(str(entry["default"]))
+        try:  # most values were seen before; 7, 7.0 and True, 1 are one value and one key
+            found: list[Any] = list(map(table.memo.get, cells))
+        except TypeError:  # a list or map among them
+            found = [None] * len(cells)
+        if None in found:
+            for number, row in enumerate(found):
+                if row is None:
+                    cell = cells[number]
+                    found[number] = (
+                        null if cell is None else _row(table, cell, entry, places[number])
+                    )
+        out = np.array(found, np.int64)
+        if entry["oov"] == "error":
+            for place in [n for n, row in enumerate(found) if row == unseen]:
+                if cells[place] is not None:
+                    why = f"is not in the vocabulary of feature `{entry['feature']}`"
+                    raise BadCell(int(places[place]), entry["column"], f"{cells[place]!r} {why}")
         return out
 
     def _buckets(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
@@ -248,17 +195,16 @@ class Features:
         parts = [(part, self._cells(rows, part["column"])) for part in entry["of"]]
         out = np.empty(len(rows), np.int64)
         for number in range(len(rows)):
-            value, null = _START, False
+            hashes, null = [], False
             for part, cells in parts:
                 cell = cells[number]
                 cell = part["default"] if cell is None else cell
                 null |= cell is None
                 try:
-                    mixed = 0 if cell is None else hash_bytes(str(id_of(cell)).encode())
+                    hashes.append(0 if cell is None else hash_bytes(str(id_of(cell)).encode()))
                 except ValueError as why:
                     raise BadCell(number, part["column"], f"{cell!r} {why}") from None
-                value = _finish((value ^ mixed) * _PRIME & _MASK)
-            out[number] = size if null else value % size
+            out[number] = size if null else hash_together(hashes) % size
         return out
 
     # ---- lists ---------------------------------------------------------------------------------
@@ -274,6 +220,9 @@ class Features:
 
     def _multi(self, entry: dict[str, Any], rows: Sequence[Row], found: dict[str, Array]) -> None:
         cells, pad = self._cells(rows, entry["column"]), entry.get("pad")
+        if pad is None and not {"weights", "inside"} & entry.keys():
+            self._plain_lists(entry, cells, found)
+            return
         beside = self._cells(rows, entry["weights"]) if "weights" in entry else None
         flat: list[Any] = []
         weights: list[Any] = []
@@ -300,6 +249,24 @@ class Features:
         if beside is not None or entry.get("inside"):
             column = entry.get("weights", entry["column"])
             found[f"{name}.weights"] = numbers(weights, 1.0, column, places).astype(np.float32)
+
+    def _plain_lists(
+        self, entry: dict[str, Any], cells: Sequence[Any], found: dict[str, Array]
+    ) -> None:
+        lists = cells
+        if set(map(type, cells)) != {list}:
+            lists = [self._list(entry, cell, place) for place, cell in enumerate(cells)]
+        flat = list(chain.from_iterable(lists))
+        if has_null_text(flat, self._nulls):
+            lists = [[settled(value, self._nulls) for value in values] for values in lists]
+            flat = list(chain.from_iterable(lists))
+        if None in flat:
+            lists = [[value for value in values if value is not None] for values in lists]
+            flat = list(chain.from_iterable(lists))
+        lengths = np.fromiter(map(len, lists), np.int64, len(lists))
+        places = np.repeat(np.arange(len(lists)), lengths)
+        found[f"{entry['name']}.lengths"] = lengths
+        found[f"{entry['name']}.values"] = self._values(entry, flat, places)
 
     def _history(
         self, entries: list[dict[str, Any]], rows: Sequence[Row], found: dict[str, Array]
@@ -340,6 +307,13 @@ class Features:
             found[f"{name}.lengths"] = inner
             flat, places = [v for values in steps for v in values], np.repeat(places, inner)
         found[f"{name}.values"] = self._values(entry, flat, places)
+
+
+def _row(table: Table, cell: Any, entry: Mapping[str, Any], place: Any) -> int:
+    try:
+        return table.row(cell if type(cell) is str else id_of(cell))
+    except (ValueError, OverflowError) as why:
+        raise BadCell(int(place), entry["column"], f"{cell!r} {why}") from None
 
 
 def _columns_of(entry: Mapping[str, Any]) -> list[str]:

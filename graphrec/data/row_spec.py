@@ -8,7 +8,8 @@ from typing import Any
 from graphrec.data.encoder import Encoder
 from graphrec.data.numbers import null_of
 from graphrec.data.plan import Field
-from graphrec.data.row_reader import Features, Table
+from graphrec.data.raw_cells import Table
+from graphrec.data.row_reader import Features
 from graphrec.data.vocabularies import HashedRows, ListedRows
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graphrec.data.row_batch import features_of
 from graphrec.export.outputs import RowOutput
 from graphrec.nn import Batch, Jagged
 
@@ -50,7 +51,7 @@ class Edge:
     def features(self, tensors: Sequence[Tensor]) -> dict[str, Tensor | Jagged]:
         """The features of a batch, from tensors in the order of the ports."""
         given = dict(zip((port.name for port in self.ports), tensors, strict=True))
-        return {str(entry["name"]): _feature(entry, given) for entry in self.entries}
+        return features_of(self.entries, given)
 
     def tensors(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[Tensor]:
         """The tensors of a row reader's arrays, in the order of the ports."""
@@ -78,20 +79,9 @@ def _ports(entry: Mapping[str, Any], batch: str | int) -> list[Port]:
         ports.append(Port(f"{name}.lengths", "int64", (steps,), feature))
         steps = f"values of {name}"
     ports.append(Port(f"{name}.values", dtype, (steps, *wide), feature))
-    if "weights" in entry:
+    if "weights" in entry or entry.get("inside"):
         ports.append(Port(f"{name}.weights", "float32", (steps,), feature))
     return ports
-
-
-def _feature(entry: Mapping[str, Any], given: Mapping[str, Tensor]) -> Tensor | Jagged:
-    name = str(entry["name"])
-    if name in given:
-        return given[name]
-    values: Any = given[f"{name}.values"]
-    if entry.get("nested"):
-        values = Jagged(values, given[f"{name}.lengths"])
-    lengths = given[f"{entry.get('sequence', name)}.lengths"]
-    return Jagged(values, lengths, given.get(f"{name}.weights"))
 
 
 class SignatureModule(nn.Module):

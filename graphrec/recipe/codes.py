@@ -133,6 +133,7 @@ CODES: Mapping[str, str] = {
     "GR820": "an exported model that differs from its run",
     "GR821": "a format that can't be written here",
     "GR822": "a place where nothing can be exported to",
+    "GR823": "a bundle that is not whole",
     # many processes
     "GR901": "something that many processes can't do",
     "GR902": "a rank that can't join the others",

@@ -8,8 +8,9 @@ run.score({"user_id": 7, "hour": 20, "clicked__item_id": [3, 5], ...},
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,9 @@ from torch import Tensor, nn
 from graphrec.blocks.library import BUILTIN, Library, load_library
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import Encoder, Rows, as_table
+from graphrec.data.raw_cells import BadCell
+from graphrec.data.row_batch import batch_of
+from graphrec.data.row_spec import row_features
 from graphrec.graph import Graph
 from graphrec.nn import Batch, prepare
 from graphrec.recipe.model import Recipe
@@ -27,6 +31,8 @@ from graphrec.train.evaluate_run import Trained, evaluate
 from graphrec.train.evaluate_run import load_run as load_trained
 
 __all__ = ["Rows", "Served", "load_run"]
+
+Scores: TypeAlias = dict[str, np.ndarray[Any, Any]]
 
 _Side = Literal["request", "candidates"]
 
@@ -37,7 +43,8 @@ class Served:
     `module` is a torch module in evaluation mode; `module(batch)` predicts rows, and
     `module.score(request, candidates)` one request (a batch of its single row) with its candidates.
     `predict` and `score` do the same from raw rows, which need neither labels nor other columns
-    than `request_columns` and `candidate_columns`. Threads can share it.
+    than `request_columns` and `candidate_columns`; `reader` reads them where they are maps. Threads
+    can share it.
     """
 
     def __init__(self, trained: Trained, folder: Path, library: Library = BUILTIN) -> None:
@@ -47,6 +54,8 @@ class Served:
         whole = trained.encoder.only(keys["request"] | keys["candidates"])
         self._encoders: dict[str | None, Encoder] = {None: whole}
         self._encoders |= {side: whole.only(found) for side, found in keys.items()}
+        sides = {column: side for side, found in keys.items() for column in found}
+        self.reader = row_features(whole, sides)
 
     def __repr__(self) -> str:
         return f"graphrec.Served({self.trained.checkpoint.folder})"
@@ -79,6 +88,9 @@ class Served:
         """
         if side not in self._encoders:
             raise ValueError(f"no side {side!r}: request, candidates, or None for whole rows")
+        if _are_maps(rows):
+            with suppress(BadCell):  # found again, and told in full, on the way through Arrow
+                return self._batch(self.reader(rows, side), side)
         encoder = self._encoders[side]
         return encoder.encode(rows).to(self.trained.device)
 
@@ -128,6 +140,9 @@ class Served:
                 f"recipe {self.recipe.name} can't score candidates: some features need"
                 " `side: user` or `side: context`, and others none or `side: item`; use predict"
             )
+        if isinstance(request, Mapping) and _are_maps(candidates):
+            with suppress(BadCell):
+                return self.score_arrays(self.reader.score(request, candidates))
         asked = as_table([request] if isinstance(request, Mapping) else request)
         if asked.num_rows != 1:
             raise ValueError(
@@ -137,6 +152,19 @@ class Served:
         given = self._with_request(asked, candidates)
         call: Callable[..., Any] = getattr(self.module, method)
         return self._run(call, self.batch(asked, "request"), self.batch(given, "candidates"))
+
+    def predict_arrays(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Scores:
+        """`predict` for what `reader(rows)` gave."""
+        return self._run(self.module, self._batch(arrays, None))
+
+    def score_arrays(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Scores:
+        """`score` for what `reader.score(request, candidates)` gave."""
+        call: Callable[..., Any] = getattr(self.module, self.compiled.source.score)
+        return self._run(call, self._batch(arrays, "request"), self._batch(arrays, "candidates"))
+
+    def _batch(self, arrays: Mapping[str, np.ndarray[Any, Any]], side: _Side | None) -> Batch:
+        entries = [e for e in self.reader.entries if side in (None, e["side"])]
+        return batch_of(entries, arrays).to(self.trained.device)
 
     def _with_request(self, asked: Any, candidates: Rows) -> Any:
         """The candidates with what they read of the request: its values count, not their own.
@@ -196,3 +224,7 @@ def _keys_by_side(graph: Graph) -> dict[str, frozenset[str]]:
         side: frozenset(column for column, found in columns.items() if found == side)
         for side in ("request", "candidates")
     }
+
+
+def _are_maps(rows: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
+    return isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows)

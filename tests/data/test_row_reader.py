@@ -10,8 +10,8 @@ import pytest
 
 from graphrec.data import Encoder
 from graphrec.data.chunk import Ragged
-from graphrec.data.raw_cells import BadCell, canonical
-from graphrec.data.row_reader import Features, Table, hash_bytes
+from graphrec.data.raw_cells import BadCell, Table, canonical, hash_bytes
+from graphrec.data.row_reader import Features
 from graphrec.data.row_spec import row_features
 from graphrec.data.source import Raw, Unit
 from graphrec.data.spelling import canonical_text
