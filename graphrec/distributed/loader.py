@@ -129,7 +129,10 @@ class RankLoader(Loader):
         """The shares of a block's batches at a time; of some batches, where nothing is mixed."""
         size = self.block if self.shuffle else max(_READ, self.batch_size)
         held: list[Array] = []
-        position = start_row
+        # A block is divided as a whole, also where a run goes on in its middle: or its rows would
+        # be other ranks' than in the unbroken run.
+        position = start_row // size * size
+        passed = start_row - position
         # The order of rows is the loader's own business: it is asked for the rows' numbers.
         order = Loader(
             self.encoder.recipe,
@@ -140,21 +143,28 @@ class RankLoader(Loader):
             seed=self.seed,
             workers=0,
         )
-        with closing(order.epoch(number, start_row)) as batches:
+        with closing(order.epoch(number, position)) as batches:
             for batch in batches:
                 held.append(batch.features["place"].numpy())  # type: ignore[union-attr]
                 before, position = position, position + len(held[-1])
                 if position // size > before // size:
-                    yield self._divided(held)
-                    held = []
+                    yield from self._divided(held, passed)
+                    held, passed = [], 0
         if held:
-            yield self._divided(held)
+            yield from self._divided(held, passed)
 
-    def _divided(self, batches: list[Array]) -> list[Division]:
+    def _divided(self, batches: list[Array], passed: int) -> Iterator[list[Division]]:
+        """The shares behind the first `passed` rows, if there are any."""
         ranks, rank = self.ranks.size, self.ranks.rank
-        if self.shuffle:
-            return divide_block(batches, ranks, rank)
-        return [divide_batch(rows, ranks, rank) for rows in batches]
+        shares = (
+            divide_block(batches, ranks, rank)
+            if self.shuffle
+            else [divide_batch(rows, ranks, rank) for rows in batches]
+        )
+        ends = np.cumsum([share.rows for share in shares])
+        left = [share for share, end in zip(shares, ends, strict=True) if end > passed]
+        if left:
+            yield left
 
     def _own(self) -> Iterator[list[Division]]:
         """A rank's stretch of the whole epoch, in batches of its own."""

@@ -127,6 +127,12 @@ def test_batches_are_those_of_one_process(
             assert sorted(sum((ids(s.batch) for s in shares), [])) == wanted
             assert {s.rows for s in shares} == {len(wanted)}
             assert {s.stride for s in shares} == {max(s.batch.num_rows for s in shares)}
+        if epoch and not start:
+            unbroken = found
+    resumed = [[ids(p.batch) for p in rank] for rank in found]
+    assert resumed == [[ids(p.batch) for p in rank][3:] for rank in unbroken], (
+        "the same ranks' rows"
+    )
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
