@@ -9,12 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import graphrec
 from bench.models.dbmtl import DBMTL
 from bench.models.deepfm import DeepFM
 from bench.models.mmoe import MMoE
 from bench.models.ple import PLE
-from graphrec.compiler.pipeline import Compiled
+from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import DenseFeature, IdFeature
 
@@ -38,7 +37,7 @@ class Data:
 def compiled(name: str, overrides: Sequence[str] = ()) -> Compiled:
     """The compiled recipe of a case, or of a file."""
     path = FOLDER / f"{name}.yaml" if name in HAND else Path(name)
-    return graphrec.load(path, overrides).compile()
+    return compile_recipe(path, overrides=overrides)
 
 
 def columns(model: Compiled) -> tuple[dict[str, int], list[str]]:

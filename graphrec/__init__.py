@@ -14,29 +14,40 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from graphrec.version import __version__
+from graphrec.ground.version import __version__
 
 if TYPE_CHECKING:
-    from graphrec.api import Model, fit, load
-    from graphrec.blocks.base import Block, Kernel, Names, Widths
-    from graphrec.blocks.library import BUILTIN, Library
-    from graphrec.compiler.pipeline import Checked, Compiled, check_recipe, compile_recipe
-    from graphrec.compiler.target import Target
-    from graphrec.data.loops import batches
-    from graphrec.errors import (
+    from graphrec.api import (
+        BUILTIN,
+        Batch,
+        Block,
+        Checked,
         CheckpointError,
+        Compiled,
         DataError,
         EnvironmentFault,
+        Graph,
         GraphrecError,
+        Kernel,
+        Library,
+        Loss,
+        Metric,
+        Model,
+        Names,
         Problem,
         RecipeError,
+        Served,
+        Shape,
+        ShapeError,
+        Target,
+        Widths,
+        batches,
+        check_recipe,
+        compile_recipe,
+        fit,
+        load,
+        load_run,
     )
-    from graphrec.graph import Graph
-    from graphrec.nn.batch import Batch
-    from graphrec.recipe.loss_table import Loss
-    from graphrec.recipe.metric_table import Metric
-    from graphrec.shapes import Shape, ShapeError
-    from graphrec.train.inference import Served, load_run
 
 
 __all__ = [
@@ -77,7 +88,7 @@ _HOME = {
     "api": ("Model", "fit", "load"),
     "blocks.base": ("Block", "Kernel", "Names", "Widths"),
     "compiler.pipeline": ("Checked", "Compiled", "check_recipe", "compile_recipe"),
-    "errors": (
+    "ground.errors": (
         "CheckpointError",
         "DataError",
         "EnvironmentFault",
@@ -92,7 +103,7 @@ _HOME = {
     "recipe.loss_table": ("Loss",),
     "recipe.metric_table": ("Metric",),
     "train.inference": ("Served", "load_run"),
-    "shapes": ("Shape", "ShapeError"),
+    "ground.shapes": ("Shape", "ShapeError"),
     "compiler.target": ("Target",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -15,9 +15,11 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from graphrec.blocks.library import Library, load_library
+from graphrec.blocks.library import Library as Library
+from graphrec.blocks.library import load_library
 from graphrec.compiler.passes import Pass
-from graphrec.compiler.pipeline import Compiled, compile_recipe
+from graphrec.compiler.pipeline import Compiled as Compiled
+from graphrec.compiler.pipeline import compile_recipe as compile_recipe
 from graphrec.compiler.target import Purpose
 from graphrec.views.catalog import find_recipe
 from graphrec.views.describe import describe
@@ -25,14 +27,38 @@ from graphrec.views.flops import history_lengths, measure
 from graphrec.views.pictures import frame, html, svg
 
 if TYPE_CHECKING:
+    # What the package hands out besides: it loads them late, by name, and knows their types here.
     from torch import nn
 
+    from graphrec.blocks.base import Block as Block
+    from graphrec.blocks.base import Kernel as Kernel
+    from graphrec.blocks.base import Names as Names
+    from graphrec.blocks.base import Widths as Widths
+    from graphrec.blocks.library import BUILTIN as BUILTIN
+    from graphrec.blocks.library import Library as Library
+    from graphrec.compiler.pipeline import Checked as Checked
+    from graphrec.compiler.pipeline import Compiled as Compiled
+    from graphrec.compiler.pipeline import check_recipe as check_recipe
+    from graphrec.compiler.pipeline import compile_recipe as compile_recipe
+    from graphrec.compiler.target import Target as Target
     from graphrec.data import DataSet, Encoder
-    from graphrec.graph import Graph
-    from graphrec.nn import Batch
+    from graphrec.data.loops import batches as batches
+    from graphrec.graph import Graph as Graph
+    from graphrec.ground.errors import CheckpointError as CheckpointError
+    from graphrec.ground.errors import DataError as DataError
+    from graphrec.ground.errors import EnvironmentFault as EnvironmentFault
+    from graphrec.ground.errors import GraphrecError as GraphrecError
+    from graphrec.ground.errors import Problem as Problem
+    from graphrec.ground.errors import RecipeError as RecipeError
+    from graphrec.ground.shapes import Shape as Shape
+    from graphrec.ground.shapes import ShapeError as ShapeError
+    from graphrec.nn.batch import Batch as Batch
+    from graphrec.recipe.loss_table import Loss as Loss
+    from graphrec.recipe.metric_table import Metric as Metric
     from graphrec.recipe.model import Recipe
     from graphrec.recipe.training import Device
-    from graphrec.train.inference import Served
+    from graphrec.train.inference import Served as Served
+    from graphrec.train.inference import load_run as load_run
 
 __all__ = ["Model", "fit", "load"]
 

@@ -18,11 +18,7 @@ PACKAGE = ROOT / "graphrec"
 # The road of a recipe, in its order: a layer may import those before it, never one after it.
 # A room with floors of its own names them with a dot.
 ROAD = (
-    "version",
-    "errors",
-    "text",
-    "shapes",
-    "activation_table",
+    "ground",
     "recipe",
     "blocks",
     "graph",
@@ -52,25 +48,23 @@ _RUN = frozenset({"nn", "nn.native", "kernels"})
 # layer -> the layers it may import besides itself; each stands below the line that names it.
 LAYERS: dict[str, frozenset[str]] = {
     **{layer: _before(layer) for layer in ROAD},
-    # The vocabularies of sizes, of mistakes and of tables for people need nothing.
-    **dict.fromkeys(("errors", "text", "shapes", "activation_table"), frozenset()),
     # Makes modules of generated code, which imports the layers.
     "compiler.loader": frozenset({*_before("compiler.loader"), "nn"}),
     # Read without knowing a block.
-    "recipe": frozenset({"errors", "text", "shapes", "activation_table"}),
+    "recipe": frozenset({"ground"}),
     # What a name like `relu` means is data that declarations and layers share.
-    **{layer: _before(layer, RUNTIME) | {"activation_table"} for layer in RUNTIME},
+    **{layer: _before(layer, RUNTIME) | {"ground"} for layer in RUNTIME},
     # The package's own face and the road's: neither imports anything at its own import.
     "compiler": frozenset(),
     # Read-only: what a recipe, a graph or a library looks like.
     "views": frozenset(_COMPILER | _RUN),
     # Configs of another system, columns of data files: both become the text of a recipe.
-    "importers.tzrec": frozenset({"errors", "text", "activation_table", "recipe"}),
-    "importers.from_data": frozenset({"errors", "text", "recipe", "data"}),
-    "importers.easyrec": frozenset({"errors", "importers.tzrec"}),
-    "importers": frozenset({"errors", "recipe", "importers.tzrec", "importers.easyrec"}),
+    "importers.tzrec": frozenset({"ground", "recipe"}),
+    "importers.from_data": frozenset({"ground", "recipe", "data"}),
+    "importers.easyrec": frozenset({"ground", "importers.tzrec"}),
+    "importers": frozenset({"ground", "recipe", "importers.tzrec", "importers.easyrec"}),
     # Rows become batches; what a batch's columns mean is the recipe's business.
-    "data": frozenset({"errors", "text", "shapes", "recipe", "compiler.loader", "nn"}),
+    "data": frozenset({"ground", "recipe", "compiler.loader", "nn"}),
     "train": frozenset(_COMPILER | _RUN | {"views", "data"}),
     "distributed": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
     "verify": frozenset(_COMPILER | _RUN | {"views", "data", "train"}),
@@ -235,6 +229,26 @@ def test_every_layer_is_there() -> None:
     assert not missing, "LAYERS names what does not exist"
 
 
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Nor when a function runs, nor for annotations alone."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+    reads: dict[str, set[str]] = {}
+    for name, path in names.items():
+        found: set[str] = set()
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found.add(node.module)
+                found.update(f"{node.module}.{alias.name}" for alias in node.names)
+            elif isinstance(node, ast.Import):
+                found.update(alias.name for alias in node.names)
+        reads[name] = {other for other in found if other in names and other != name}
+    # What is left when files that import none of the rest are taken away again and again.
+    while free := [name for name, others in reads.items() if not others & reads.keys()]:
+        for name in free:
+            del reads[name]
+    assert not reads, f"in a circle, or above one: {sorted(reads)}"
+
+
 @each_module
 def test_every_module_belongs_to_a_layer(path: Path) -> None:
     layer = layer_of(path)
@@ -300,7 +314,7 @@ def test_the_check_of_execution_sees(text: str, count: int) -> None:
 @pytest.mark.parametrize(
     ("where", "text", "said"),
     [
-        ("errors.py", "from graphrec.shapes import Shape", "errors must not import"),
+        ("ground/errors.py", "from graphrec.recipe import parse", "ground must not import"),
         ("graph.py", "def f():\n    from .compiler.passes import cse", "graph must not import"),
         ("nn/dense.py", "from ..blocks import Block", "nn must not import"),
         ("nn/dense.py", "import pydantic", "generated code would need pydantic"),
@@ -311,7 +325,11 @@ def test_the_check_of_execution_sees(text: str, count: int) -> None:
         ("compiler/passes/a.py", "from graphrec.compiler.codegen import lower", "must not import"),
         ("cli/train.py", "import torch", "inside the function"),
         ("cli/train.py", "def f():\n    import torch", ""),
-        ("graph.py", "from graphrec import __version__\nfrom graphrec.shapes import Shape", ""),
+        (
+            "graph.py",
+            "from graphrec import __version__\nfrom graphrec.ground.shapes import Shape",
+            "",
+        ),
         ("graph.py", "from graphrec import compile_recipe", "graph must not import"),
     ],
 )

@@ -31,8 +31,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PositiveInt
 
 from graphrec.blocks.counts import guess
+from graphrec.ground.shapes import Shape
 from graphrec.recipe.names import node_name
-from graphrec.shapes import Shape
 
 __all__ = ["RESERVED", "Block", "Kernel", "Name", "Names", "Port", "TaskNames", "Widths"]
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
-from graphrec.activation_table import ACTIVATIONS, read_activation
+from graphrec.ground.activation_table import ACTIVATIONS, read_activation
 
 __all__ = ["guess", "linear", "norm", "perceptron"]
 

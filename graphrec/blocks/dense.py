@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 
 from pydantic import PositiveInt, model_validator
 
-from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Widths
 from graphrec.blocks.counts import linear
 from graphrec.blocks.parameters import Perceptron, Settings
-from graphrec.shapes import Shape, ShapeError
+from graphrec.ground.activation_table import FUSED
+from graphrec.ground.shapes import Shape, ShapeError
 
 __all__ = ["MLP", "Concat", "Linear"]
 

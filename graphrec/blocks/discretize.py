@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt
 
 from graphrec.blocks.base import Kernel
 from graphrec.blocks.parameters import Settings
-from graphrec.shapes import Shape, ShapeError
+from graphrec.ground.shapes import Shape, ShapeError
 
 __all__ = ["Autodis"]
 

@@ -16,7 +16,7 @@ from graphrec.blocks.parameters import (
     expect_keys,
     expect_vector,
 )
-from graphrec.shapes import B, Shape, ShapeError
+from graphrec.ground.shapes import B, Shape, ShapeError
 
 __all__ = ["Hstu"]
 

@@ -18,7 +18,7 @@ from graphrec.blocks.parameters import (
     expect_same,
     expect_vector,
 )
-from graphrec.shapes import B, Shape, ShapeError
+from graphrec.ground.shapes import B, Shape, ShapeError
 
 __all__ = ["CIN", "FM", "Bilinear", "Cross", "CrossV2", "DotInteraction", "Senet", "Wukong"]
 

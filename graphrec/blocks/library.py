@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from graphrec.blocks import PRIMITIVES
 from graphrec.blocks.base import Block
-from graphrec.errors import Problem, RecipeError
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.recipe.loss_table import Loss
 from graphrec.recipe.measures import Measures
 from graphrec.recipe.metric_table import Metric

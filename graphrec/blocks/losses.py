@@ -9,7 +9,7 @@ from pydantic import Field
 
 from graphrec.blocks.base import Kernel
 from graphrec.blocks.parameters import Settings, expect_same, expect_vector
-from graphrec.shapes import Shape
+from graphrec.ground.shapes import Shape
 
 __all__ = ["InfoNCE"]
 

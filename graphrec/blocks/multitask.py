@@ -7,7 +7,6 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
-from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Name, Names, Widths
 from graphrec.blocks.counts import linear, perceptron
 from graphrec.blocks.dense import concatenated
@@ -20,7 +19,8 @@ from graphrec.blocks.parameters import (
     expect_same,
     expect_vector,
 )
-from graphrec.shapes import Shape, ShapeError
+from graphrec.ground.activation_table import FUSED
+from graphrec.ground.shapes import Shape, ShapeError
 
 __all__ = ["AITM", "PLE", "FusionTower", "Mmoe", "RelationMLP"]
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from graphrec.blocks.base import Kernel
 from graphrec.blocks.parameters import Rate, Settings
-from graphrec.shapes import Shape
+from graphrec.ground.shapes import Shape
 
 __all__ = ["BatchNorm", "Dropout", "LayerNorm"]
 

@@ -7,11 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 
-from graphrec.activation_table import ACTIVATIONS, canonical_activation
 from graphrec.blocks.base import Block
 from graphrec.blocks.counts import perceptron
+from graphrec.ground.activation_table import ACTIVATIONS, canonical_activation
+from graphrec.ground.shapes import B, Shape, ShapeError
 from graphrec.recipe.base import expect_one_of
-from graphrec.shapes import B, Shape, ShapeError
 
 __all__ = [
     "Activation",

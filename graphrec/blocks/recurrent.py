@@ -10,7 +10,7 @@ from pydantic import PositiveInt
 from graphrec.blocks.base import Kernel
 from graphrec.blocks.counts import linear
 from graphrec.blocks.parameters import Settings, expect_keys
-from graphrec.shapes import B, Shape, ShapeError
+from graphrec.ground.shapes import B, Shape, ShapeError
 
 __all__ = ["Augru", "Gru"]
 

@@ -11,11 +11,11 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
-from graphrec.activation_table import FUSED
 from graphrec.blocks.base import Kernel, Widths
 from graphrec.blocks.counts import linear, norm
 from graphrec.blocks.parameters import Perceptron, Settings, expect_keys
-from graphrec.shapes import B, Shape, ShapeError
+from graphrec.ground.activation_table import FUSED
+from graphrec.ground.shapes import B, Shape, ShapeError
 
 __all__ = [
     "Din",

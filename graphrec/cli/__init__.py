@@ -120,7 +120,7 @@ def _run(words: list[str], console: Console) -> int:
     try:
         return int(args.act(args, console))
     except SystemExit as stopped:
-        from graphrec.errors import Interrupted
+        from graphrec.ground.errors import Interrupted
 
         if isinstance(stopped, Interrupted):
             return int(stopped.code or 0)
@@ -133,7 +133,7 @@ def _run(words: list[str], console: Console) -> int:
 
 
 def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> UsageError:
-    from graphrec.errors import nearest
+    from graphrec.ground.errors import nearest
 
     usage = getattr(args, "usage", "") or parser.format_usage().strip()
     option = words[0].partition("=")[0]
@@ -144,7 +144,7 @@ def _unknown(words: list[str], args: argparse.Namespace, parser: Parser) -> Usag
 
 def tell(error: BaseException, console: Console) -> int:
     """Print an error in its form; returns the exit status that goes with it."""
-    from graphrec.errors import GraphrecError, Problem, machine_fault
+    from graphrec.ground.errors import GraphrecError, Problem, machine_fault
 
     if isinstance(error, UsageError):
         return _usage(error, console)
@@ -170,7 +170,7 @@ def tell(error: BaseException, console: Console) -> int:
 
 def _usage(error: UsageError, console: Console) -> int:
     if console.json:
-        from graphrec.errors import Problem
+        from graphrec.ground.errors import Problem
 
         console.problems([Problem("GR001", str(error), help=error.usage)])
     else:
@@ -211,7 +211,7 @@ class _Main(Parser):
         choice = re.match(r"argument command: invalid choice: '(.*?)'", message)
         if choice is None:
             super().error(message)
-        from graphrec.errors import nearest
+        from graphrec.ground.errors import nearest
 
         near = nearest(choice[1], [command.name for _, group in GROUPS for command in group])
         hint = f"; did you mean `{near}`?" if near else ""
@@ -232,7 +232,7 @@ _EXAMPLES = (
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
-        from graphrec.version import __version__
+        from graphrec.ground.version import __version__
 
         sys.stdout.write(f"graphrec {__version__}\n")
         parser.exit()

@@ -18,7 +18,7 @@ from graphrec.cli.command import (
     settings_of,
 )
 from graphrec.cli.console import Console
-from graphrec.text import write_text
+from graphrec.ground.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.compiler.kernel_lock import Lock
@@ -101,7 +101,7 @@ def _lock_path(args: argparse.Namespace) -> Path | None:
 def _known(path: Path | None) -> Lock:
     """What is measured already; a damaged file is told before anything is timed."""
     from graphrec.compiler.kernel_lock import Lock, read_lock
-    from graphrec.errors import RecipeError
+    from graphrec.ground.errors import RecipeError
 
     lock, problems = read_lock(path) if path else (Lock(), [])
     if problems:

@@ -19,7 +19,7 @@ def _blocks(args: argparse.Namespace, console: Console) -> int:
         if console.json:
             console.data([page.as_json() for page in pages])
             return 0
-        from graphrec.text import aligned
+        from graphrec.ground.text import aligned
 
         rows = [[page.name, page.ports_text(), page.summary()] for page in pages]
         console.result(aligned(rows))

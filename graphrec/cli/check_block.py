@@ -10,7 +10,7 @@ from graphrec.cli.console import Console
 
 if TYPE_CHECKING:
     from graphrec.blocks.library import Part
-    from graphrec.shapes import Shape
+    from graphrec.ground.shapes import Shape
     from graphrec.verify.block import Report
 
 __all__ = ["COMMANDS"]
@@ -56,7 +56,7 @@ def _report(
 def _kind(text: str) -> Part:
     """The class of `module:Class`, or of the name of a block, loss or metric."""
     from graphrec.blocks.library import BUILTIN, load_part
-    from graphrec.errors import Problem, RecipeError, suggestion
+    from graphrec.ground.errors import Problem, RecipeError, suggestion
 
     if ":" in text:
         return load_part(text)
@@ -71,7 +71,7 @@ def _kind(text: str) -> Part:
 
 def _parameter(text: str, usage: str) -> tuple[str, Any]:
     """`hidden=[8, 4]`, read as a recipe reads values."""
-    from graphrec.errors import RecipeError
+    from graphrec.ground.errors import RecipeError
     from graphrec.recipe.reader import read_value
 
     name, equals, written = text.partition("=")

@@ -12,9 +12,13 @@ from graphrec.cli.console import Console
 
 if TYPE_CHECKING:
     from graphrec.blocks.library import Library
-    from graphrec.errors import RecipeError
+    from graphrec.compiler.pipeline import Compiled
+    from graphrec.ground.errors import RecipeError
+    from graphrec.train.run import Run
 
 __all__ = [
+    "compiled_for",
+    "run_data",
     "Command",
     "Parser",
     "UsageError",
@@ -206,6 +210,24 @@ def editor_schema(output: str | None) -> str:
 
 def unknown(name: str, known: Iterable[str], what: str, code: str) -> RecipeError:
     """The error for a name that nothing has: the nearest one, and those that are known."""
-    from graphrec.errors import Problem, RecipeError, suggestion
+    from graphrec.ground.errors import Problem, RecipeError, suggestion
 
     return RecipeError(Problem(code, f"no {what} `{name}`", help=suggestion(name, known, 40)))
+
+
+def compiled_for(args: argparse.Namespace, ranks: int) -> Compiled:
+    """The recipe, compiled for the device; `ranks` share what it takes of memory."""
+    from graphrec.compiler.memory import available
+    from graphrec.train.device import compile_for
+
+    settings = settings_of(args)
+    bound = settings["max_memory"] or available() * ranks
+    return compile_for(**{**settings, "max_memory": bound})
+
+
+def run_data(run: Run, compiled: Compiled) -> dict[str, object]:
+    """What `train --format json` prints."""
+    problems = [problem.as_json() for problem in compiled.problems]
+    evaluated = [record for record in run.records if record.get("kind") == "eval"]
+    last = evaluated[-1] if evaluated else None
+    return {"run": str(run.folder), "eval": last, "problems": problems}

@@ -14,7 +14,7 @@ from graphrec.cli.command import (
     target_option,
 )
 from graphrec.cli.console import Console
-from graphrec.text import write_text
+from graphrec.ground.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.compiler.target import Purpose
@@ -51,7 +51,7 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
 def _compare(path: str, text: str, console: Console) -> int:
     from pathlib import Path
 
-    from graphrec.errors import Problem
+    from graphrec.ground.errors import Problem
 
     try:
         found = Path(path).read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 if TYPE_CHECKING:
-    from graphrec.errors import Problem
+    from graphrec.ground.errors import Problem
 
 __all__ = ["Console", "drop", "lasting_streams", "open_streams"]
 
@@ -69,7 +69,7 @@ class Console:
         if self.quiet:
             found = [problem for problem in found if problem.severity == "error"]
         if found:
-            from graphrec.errors import render
+            from graphrec.ground.errors import render
 
             self._tell(render(found, dict(sources or {}), color=colorful(sys.stderr)))
 

@@ -16,7 +16,7 @@ from graphrec.cli.command import (
     recipe_path,
 )
 from graphrec.cli.console import Console, colorful
-from graphrec.text import write_text
+from graphrec.ground.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.compiler.pipeline import Compiled

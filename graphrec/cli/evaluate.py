@@ -31,7 +31,7 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
     if console.json:
         console.data(record)
     else:
-        from graphrec.text import aligned
+        from graphrec.ground.text import aligned
 
         console.result(aligned([[key, _shown(value)] for key, value in record.items()]))
     if remarks:

@@ -18,7 +18,7 @@ def _explain(args: argparse.Namespace, console: Console) -> int:
         if console.json:
             console.data(found)
             return 0
-        from graphrec.text import aligned
+        from graphrec.ground.text import aligned
 
         console.result(aligned([[code, title] for code, title in found.items()]))
         return 0

@@ -16,7 +16,8 @@ from graphrec.cli.command import (
 from graphrec.cli.console import Console
 
 if TYPE_CHECKING:
-    from graphrec.export.bundle import Exported, Order
+    from graphrec.export.bundle import Exported
+    from graphrec.export.order import Order
 
 __all__ = ["COMMANDS"]
 
@@ -26,7 +27,8 @@ def _export(args: argparse.Namespace, console: Console) -> int:
     from graphrec.train.process import prepare_process
 
     prepare_process()
-    from graphrec.export.bundle import Order, export_run
+    from graphrec.export.bundle import export_run
+    from graphrec.export.order import Order
 
     order = Order(
         args.run,
@@ -44,7 +46,7 @@ def _export(args: argparse.Namespace, console: Console) -> int:
 
 
 def _report(order: Order, exported: Exported, console: Console) -> None:
-    from graphrec.text import aligned, memory
+    from graphrec.ground.text import aligned, memory
 
     proof = exported.proof
     if console.json:

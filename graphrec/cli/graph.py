@@ -14,7 +14,7 @@ from graphrec.cli.command import (
     target_option,
 )
 from graphrec.cli.console import Console
-from graphrec.text import write_text
+from graphrec.ground.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.compiler.pipeline import Compiled
@@ -56,7 +56,7 @@ def _graph(args: argparse.Namespace, console: Console) -> int:
 
 def _known_pass(args: argparse.Namespace) -> str:
     from graphrec.compiler.passes import PASSES
-    from graphrec.errors import nearest
+    from graphrec.ground.errors import nearest
 
     names = ["build", *(step.__name__ for step in PASSES)]
     if args.after in names:

@@ -7,7 +7,7 @@ import os
 
 from graphrec.cli.command import Command, Parser, editor_schema, shared_options
 from graphrec.cli.console import Console
-from graphrec.text import write_text
+from graphrec.ground.text import write_text
 
 __all__ = ["COMMANDS"]
 

@@ -16,7 +16,7 @@ from graphrec.cli.command import (
     shared_options,
 )
 from graphrec.cli.console import Console
-from graphrec.text import write_text
+from graphrec.ground.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.blocks.library import Library

@@ -70,14 +70,12 @@ class _Told:
 
 
 def _report(summary: Summary, folder: str, console: Console) -> None:
-    from graphrec.data import data_remarks
-
     counts = summary.counts
     there = f", {summary.resumed:,} of them were there before" if summary.resumed else ""
     speed = f"  {summary.rows_per_s:,.0f} rows/s" if summary.resumed < counts.trained else ""
     console.result(f"{counts.trained:,} rows in {summary.parts} parts{there}{speed}")
-    for remark in data_remarks(summary.recipe, None, counts, "scored"):
-        console.remark(f"data: {remark.text}")
+    for doubt in summary.doubts():
+        console.remark(f"data: {doubt}")
     console.result(f"scores    {folder}")
     if console.json:
         rows = {"rows": counts.trained, "quarantined": counts.quarantined, "parts": summary.parts}

@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
+from graphrec.cli.command import compiled_for, run_data
 from graphrec.cli.console import Console, lasting_streams
 from graphrec.distributed.environment import CONSEQUENCE, rank
 
@@ -35,7 +36,6 @@ def as_rank(args: argparse.Namespace, console: Console) -> int:
 
 
 def _work(args: argparse.Namespace, console: Console, ranks: Ranks) -> None:
-    from graphrec.cli.train import compiled_for, run_data
     from graphrec.distributed.library import load_torchrec
 
     load_torchrec()
@@ -64,7 +64,7 @@ def _work(args: argparse.Namespace, console: Console, ranks: Ranks) -> None:
 def _leave(ranks: Ranks, error: Exception, console: Console) -> NoReturn:
     """Tell what happened, if nobody else has a better right to, and end this process at once."""
     from graphrec.cli import tell
-    from graphrec.errors import EnvironmentFault, GraphrecError, Problem
+    from graphrec.ground.errors import EnvironmentFault, GraphrecError, Problem
 
     status = CONSEQUENCE
     if isinstance(error, GraphrecError):

@@ -23,7 +23,7 @@ def _recipes(args: argparse.Namespace, console: Console) -> int:
             [{"name": r.name, "description": r.description, "path": r.path} for r in found]
         )
         return 0
-    from graphrec.text import aligned
+    from graphrec.ground.text import aligned
 
     console.result(aligned([[recipe.name, recipe.description] for recipe in found]))
     return 0

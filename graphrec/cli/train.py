@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
 
 from graphrec.cli.command import (
     Command,
     Parser,
+    compiled_for,
     device_option,
     positive,
     recipe_options,
-    settings_of,
+    run_data,
     whole,
 )
 from graphrec.cli.console import Console, lasting_streams
 
-if TYPE_CHECKING:
-    from graphrec.compiler.pipeline import Compiled
-    from graphrec.train.run import Run
-
-__all__ = ["COMMANDS", "compiled_for", "run_data"]
+__all__ = ["COMMANDS"]
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:
@@ -49,24 +45,6 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         if console.json:
             console.data(run_data(run, compiled))
     return 0
-
-
-def compiled_for(args: argparse.Namespace, ranks: int) -> Compiled:
-    """The recipe, compiled for the device; `ranks` share what it takes of memory."""
-    from graphrec.compiler.memory import available
-    from graphrec.train.device import compile_for
-
-    settings = settings_of(args)
-    bound = settings["max_memory"] or available() * ranks
-    return compile_for(**{**settings, "max_memory": bound})
-
-
-def run_data(run: Run, compiled: Compiled) -> dict[str, object]:
-    """What `train --format json` prints."""
-    problems = [problem.as_json() for problem in compiled.problems]
-    evaluated = [record for record in run.records if record.get("kind") == "eval"]
-    last = evaluated[-1] if evaluated else None
-    return {"run": str(run.folder), "eval": last, "problems": problems}
 
 
 def _options(parser: Parser) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError
 
 from graphrec.blocks.library import shipped
-from graphrec.errors import Problem, Span
+from graphrec.ground.errors import Problem, Span
 from graphrec.recipe.reader import MAX_BYTES, read_value
 from graphrec.recipe.tree import Tree
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from graphrec.blocks.base import Block
 from graphrec.graph import Graph, Group, Node, Ref
-from graphrec.shapes import Shape
+from graphrec.ground.shapes import Shape
 
 __all__ = ["columns_of", "input_shapes", "is_mask", "layer", "layer_args", "layer_inputs"]
 

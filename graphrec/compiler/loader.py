@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from graphrec.compiler.codegen import Source
-from graphrec.text import write_text
+from graphrec.ground.text import write_text
 
 if TYPE_CHECKING:
     from torch import nn

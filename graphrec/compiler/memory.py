@@ -16,11 +16,11 @@ from math import prod
 
 from graphrec.blocks.base import Block
 from graphrec.compiler.layer_args import input_shapes
-from graphrec.errors import Problem
 from graphrec.graph import Graph, Node, Table
+from graphrec.ground.errors import Problem
+from graphrec.ground.text import memory
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.optimizer_table import OPTIMIZERS
-from graphrec.text import memory
 
 __all__ = ["ABSURD", "Size", "available", "check_memory", "parse_bytes", "sizes"]
 

@@ -18,14 +18,14 @@ from graphrec.compiler.kernel_lock import Entry, Lock, lock_path, read_lock
 from graphrec.compiler.memory import check_memory
 from graphrec.compiler.requests import check_requests
 from graphrec.compiler.target import KernelRequests, Measured, Purpose, Target
-from graphrec.errors import Problem, RecipeError
 from graphrec.graph import Graph
+from graphrec.ground.errors import Problem, RecipeError
+from graphrec.ground.version import __version__
 from graphrec.recipe import Reading, parse, recipe_hash
 from graphrec.recipe.model import Recipe, SequenceFeature
 from graphrec.recipe.overrides import retold
 from graphrec.recipe.tasks import check_tasks
 from graphrec.recipe.training import Device
-from graphrec.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn

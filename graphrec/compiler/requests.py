@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 from graphrec.blocks.library import Library
 from graphrec.compiler.target import TABLE_KERNELS
-from graphrec.errors import Problem, suggestion
 from graphrec.graph import Graph
+from graphrec.ground.errors import Problem, suggestion
 from graphrec.recipe.model import NodeSpec, Recipe
 
 __all__ = ["check_requests"]

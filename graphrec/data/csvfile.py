@@ -19,7 +19,7 @@ from graphrec.data.parquetfile import unreadable
 from graphrec.data.plan import Plan
 from graphrec.data.quotes import StrayQuote, WatchedBytes
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 from graphrec.recipe.training import Data
 
 __all__ = ["CsvFile"]

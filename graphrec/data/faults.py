@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphrec.data.chunk import Array
-from graphrec.errors import DataError, Problem
+from graphrec.ground.errors import DataError, Problem
 
 __all__ = ["Faults", "bad_data", "shown"]
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from graphrec.data.faults import bad_data
 from graphrec.data.spelling import canonical_texts
-from graphrec.errors import DataError, Problem
+from graphrec.ground.errors import DataError, Problem
 from graphrec.recipe.model import IdFeature
 from graphrec.recipe.vocabulary import read_vocabulary
 

@@ -22,7 +22,7 @@ from graphrec.data.plan import Plan
 from graphrec.data.random_split import RandomPart
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
 from graphrec.data.split import Part, split_at
-from graphrec.errors import DataError, Problem, suggestion
+from graphrec.ground.errors import DataError, Problem, suggestion
 from graphrec.recipe.training import Data
 
 __all__ = ["FileSource", "drawn", "split"]

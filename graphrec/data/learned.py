@@ -17,7 +17,7 @@ from graphrec.data.chunk import Array
 from graphrec.data.numbers import Scale
 from graphrec.data.plan import plan
 from graphrec.data.spelling import canonical_texts
-from graphrec.errors import CheckpointError, Problem
+from graphrec.ground.errors import CheckpointError, Problem
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 
 __all__ = ["Learned", "load", "save"]

@@ -18,7 +18,7 @@ from graphrec.data.encoder import Encoder
 from graphrec.data.faults import bad_data
 from graphrec.data.remarks import check_limits
 from graphrec.data.source import CHUNK_ROWS, Source, Unit
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 from graphrec.recipe.model import Recipe
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from graphrec.data.faults import bad_data
 from graphrec.data.forms import is_list, settled_table
 from graphrec.data.plan import Plan
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 
 __all__ = ["ParquetFile"]
 

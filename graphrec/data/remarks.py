@@ -12,7 +12,7 @@ from typing import Literal
 
 from graphrec.data.counts import Counts
 from graphrec.data.plan import plan
-from graphrec.errors import DataError, Problem
+from graphrec.ground.errors import DataError, Problem
 from graphrec.recipe.model import BucketFeature, DenseFeature, Recipe
 
 __all__ = ["DOUBTFUL", "LARGE", "SORTED", "UNSEEN", "Remark", "check_limits", "data_remarks"]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from graphrec.data.faults import bad_data
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
-from graphrec.errors import DataError, Problem, nearest
+from graphrec.ground.errors import DataError, Problem, nearest
 
 __all__ = ["NoSource", "Rows", "TableSource", "as_table"]
 

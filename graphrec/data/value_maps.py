@@ -16,7 +16,7 @@ from graphrec.data.chunk import Array
 from graphrec.data.faults import bad_data
 from graphrec.data.forms import kind_of, valid_utf8
 from graphrec.data.spelling import canonical_texts, texts_of_times
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 
 __all__ = ["ValueMap", "not_single"]
 

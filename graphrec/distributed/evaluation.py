@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from graphrec.data.chunk import Array
+from graphrec.distributed.engine import Engine
 from graphrec.distributed.loader import Portion
 from graphrec.distributed.ranks import Ranks
 from graphrec.nn.batch import Batch, Jagged
+from graphrec.train.evaluation import Evaluator
 from graphrec.train.train_rows import Rows
-
-if TYPE_CHECKING:
-    from graphrec.distributed.trainer import RankTrainer
 
 __all__ = ["Stored", "evaluate_rows", "store_rows"]
 
@@ -48,14 +47,15 @@ class Stored:
         self.rows.append(**columns)
 
 
-def store_rows(trainer: RankTrainer, portions: Iterator[Portion]) -> Stored | None:
-    """Score this rank's rows; None when a signal came."""
+def store_rows(
+    engine: Engine, portions: Iterator[Portion], stopped: Callable[[], bool]
+) -> Stored | None:
+    """Score this rank's rows; None when a signal came to any rank."""
     stored = Stored()
     for portion in portions:
-        if trainer.anyone(trainer._own.received):
+        if stopped():
             return None
-        share = trainer.engine.share(portion)
-        predictions = trainer.engine.predict(share)
+        predictions = engine.predict(engine.share(portion))
         if portion.batch.num_rows:
             stored.add(predictions, portion.batch)
         elif not stored.scalars:
@@ -63,12 +63,13 @@ def store_rows(trainer: RankTrainer, portions: Iterator[Portion]) -> Stored | No
     return stored
 
 
-def evaluate_rows(trainer: RankTrainer, stored: Stored) -> dict[str, Any]:
+def evaluate_rows(
+    ranks: Ranks, stored: Stored, evaluator: Evaluator, module: nn.Module, batch_rows: int
+) -> dict[str, Any]:
     """The record's numbers, of the rows of all ranks in the order of the data, on every rank."""
-    ranks = trainer.ranks
     record: dict[str, Any] | None = None
     if ranks.first:
-        chunks = _cut(_received(ranks, stored.rows), trainer.recipe.train.batch)
+        chunks = _cut(_received(ranks, stored.rows), batch_rows)
         at: dict[str, Tensor] = {}
         scalars = {name: torch.tensor(value) for name, value in stored.scalars.items()}
 
@@ -84,9 +85,8 @@ def evaluate_rows(trainer: RankTrainer, stored: Stored) -> dict[str, Any]:
                 rows: dict[str, Tensor | Jagged] = {"row": torch.zeros(len(chunk["row"]))}
                 yield Batch(rows, parts["labels"], parts["weights"], parts["columns"])
 
-        evaluator = trainer.evaluator
         device, evaluator.device = evaluator.device, torch.device("cpu")
-        record = evaluator.run(trainer.module, lambda batch: dict(at), batches())
+        record = evaluator.run(module, lambda batch: dict(at), batches())
         evaluator.device = device
         assert record is not None
         record["seconds"] = round(time.perf_counter() - stored.begun, 3)

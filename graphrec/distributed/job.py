@@ -26,12 +26,12 @@ from graphrec.distributed.refusals import refuse
 from graphrec.distributed.replicas import Replicas
 from graphrec.distributed.saving import model_parts, optim_parts
 from graphrec.distributed.trainer import RankTrainer
-from graphrec.errors import Interrupted
+from graphrec.ground.errors import Interrupted
+from graphrec.ground.text import write_text
 from graphrec.nn.activations import BatchNorm
 from graphrec.nn.embedding import without_tables
 from graphrec.recipe import recipe_hash
 from graphrec.recipe.model import Recipe
-from graphrec.text import write_text
 from graphrec.train.balance import Balance, Pareto, make_balance
 from graphrec.train.loop import OneProcess, known_updates
 from graphrec.train.optimizers import make_optimizers

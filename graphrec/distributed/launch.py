@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from graphrec.distributed.environment import CONSEQUENCE
-from graphrec.errors import EnvironmentFault, Problem
+from graphrec.ground.errors import EnvironmentFault, Problem
 
 __all__ = ["Launch", "launch"]
 

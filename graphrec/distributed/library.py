@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from graphrec.errors import EnvironmentFault, Problem
+from graphrec.ground.errors import EnvironmentFault, Problem
 
 __all__ = ["load_torchrec", "quiet"]
 

@@ -31,7 +31,7 @@ from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from graphrec.distributed.collections import ShardedTable, TableCollection
 from graphrec.distributed.library import quiet
-from graphrec.errors import Problem, RecipeError
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.recipe.training import Optimizer
 
 __all__ = ["Cluster", "Part", "Plan", "attach_optimizers", "make_plan", "sharders"]

@@ -21,8 +21,8 @@ from graphrec.distributed.planning import (
     make_plan,
 )
 from graphrec.distributed.refusals import refuse
+from graphrec.ground.text import aligned, count, memory
 from graphrec.recipe.model import Recipe, SequenceFeature
-from graphrec.text import aligned, count, memory
 from graphrec.train.optimizers import make_optimizers
 from graphrec.train.run import read_info
 

@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
 from graphrec.distributed.environment import restarted
-from graphrec.errors import EnvironmentFault, Problem
+from graphrec.ground.errors import EnvironmentFault, Problem
 
 __all__ = ["Consequence", "Ranks", "connect"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graphrec.errors import Problem, RecipeError, suggestion
 from graphrec.graph import Graph, Group
+from graphrec.ground.errors import Problem, RecipeError, suggestion
 from graphrec.recipe.model import Recipe
 
 __all__ = ["refuse"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from graphrec.distributed.collections import ShardedTable
 from graphrec.distributed.ranks import Consequence, Ranks
 from graphrec.distributed.shards import Shard
-from graphrec.errors import CheckpointError
+from graphrec.ground.errors import CheckpointError
 from graphrec.train import checkpoint
 from graphrec.train.checkpoint import MODEL, OPTIM, Checkpoint, Position
 from graphrec.train.saving import Saver, State

@@ -175,11 +175,12 @@ class RankTrainer(Trainer):
 
     def _measure(self, loader: Any) -> dict[str, Any] | None:
         portions = loader.portions(0)
-        stored = store_rows(self, portions)
+        stored = store_rows(self.engine, portions, lambda: self.anyone(self._own.received))
         if stored is None:
             return None
         loader.counts = loader.gathered()
-        return evaluate_rows(self, stored)
+        batch = self.recipe.train.batch
+        return evaluate_rows(self.ranks, stored, self.evaluator, self.module, batch)
 
     # ---- checkpoints ----------------------------------------------------------------------------
 

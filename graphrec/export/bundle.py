@@ -26,39 +26,22 @@ from torch.export import ExportedProgram
 from graphrec.blocks.library import BUILTIN, Library
 from graphrec.data import raw_cells, row_reader
 from graphrec.data.vocabularies import ListedRows
-from graphrec.errors import DataError, Problem
 from graphrec.export.compared import Change, changes
 from graphrec.export.formats import Format, FormatName, check_format
-from graphrec.export.program import EntryPoint, Model, Precision, TableType, load_model
+from graphrec.export.order import Order
+from graphrec.export.program import EntryPoint, Model, load_model
 from graphrec.export.proof import Proof, Scores, prove
+from graphrec.ground.errors import DataError, Problem
+from graphrec.ground.version import __version__
 from graphrec.recipe import recipe_hash
 from graphrec.train.inference import load_run
-from graphrec.version import __version__
 
-__all__ = ["Exported", "Order", "export_run"]
+__all__ = ["Exported", "export_run"]
 
 _LOAD = {
     "pt2": 'torch.export.load(FOLDER / entry["file"]).module()',
     "aoti": 'torch._inductor.aoti_load_package(str(FOLDER / entry["file"]))',
 }
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is to be exported, in which form, and to where.
-
-    `output` is a folder; where it ends in `.pt2` or `.onnx` the folder has the name without that,
-    and the file of that name is the model alone.
-    """
-
-    run: str
-    output: str
-    form: FormatName = "pt2"
-    precision: Precision = "fp32"
-    tables: TableType = "as trained"
-    checkpoint: str | int | None = None
-    data: tuple[str, ...] = ()
-    rows: int = 10_000
 
 
 @dataclass(frozen=True)

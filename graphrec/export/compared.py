@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from graphrec.blocks.library import Library
-from graphrec.errors import DataError
 from graphrec.export.program import Model, load_model
+from graphrec.ground.errors import DataError
 from graphrec.train.evaluation import Evaluator
 
 if TYPE_CHECKING:
-    from graphrec.export.bundle import Order
+    from graphrec.export.order import Order
 
 __all__ = ["Change", "changes"]
 

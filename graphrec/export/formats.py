@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch.export import ExportedProgram
 
-from graphrec.errors import EnvironmentFault, Problem
 from graphrec.export.program import EntryPoint
+from graphrec.ground.errors import EnvironmentFault, Problem
 
 __all__ = ["FORMATS", "Format", "FormatName", "check_format"]
 

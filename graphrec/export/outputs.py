@@ -36,9 +36,8 @@ def row_outputs(graph: Graph) -> tuple[RowOutput, ...]:
 
     Raises ValueError for an exported node whose rows differ in size (a history).
     """
-    several = len(graph.outputs) > 1
     found = [
-        RowOutput(kind + (f"_{output.task}" if several else ""), kind, output.task, dims)
+        RowOutput(kind + output.suffix, kind, output.task, dims)
         for output in graph.outputs
         for kind, dims in _predictions(output)
     ]

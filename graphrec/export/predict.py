@@ -16,14 +16,14 @@ import pyarrow as pa
 import torch
 
 from graphrec.blocks.library import BUILTIN, Library
-from graphrec.data import Counts, open_files
+from graphrec.data import Counts, data_remarks, open_files
 from graphrec.data.filesource import FileSource
 from graphrec.data.remarks import check_limits
-from graphrec.errors import DataError, Problem
 from graphrec.export.score_files import Form, PartFile, score_schema
 from graphrec.export.score_folder import ScoreFolder
 from graphrec.export.scoring import Scored, Scorer
 from graphrec.export.stretches import Stretch, read_behind, stretches
+from graphrec.ground.errors import DataError, Problem
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Device
 from graphrec.train.evaluate_run import Trained, load_run
@@ -81,6 +81,10 @@ class Summary:
     def rows_per_s(self) -> float:
         """Rows scored by this process and its workers in a second."""
         return (self.counts.trained - self.resumed) / max(self.seconds, 1e-9)
+
+    def doubts(self) -> list[str]:
+        """What a careful person would want to know of the rows."""
+        return [r.text for r in data_remarks(self.recipe, None, self.counts, "scored")]
 
 
 @dataclass

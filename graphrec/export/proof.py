@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from graphrec.errors import CheckpointError, Problem
 from graphrec.export.formats import Format
 from graphrec.export.program import Model
 from graphrec.export.proof_rows import proof_rows
+from graphrec.ground.errors import CheckpointError, Problem
 
 __all__ = ["BATCHES", "Proof", "Scores", "prove"]
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from graphrec.data import Counts
-from graphrec.errors import DataError, Problem
 from graphrec.export.stretches import part_name
-from graphrec.text import write_text
+from graphrec.ground.errors import DataError, Problem
+from graphrec.ground.text import write_text
 
 __all__ = ["MANIFEST", "ScoreFolder"]
 

@@ -21,8 +21,8 @@ from dataclasses import asdict
 from typing import Any
 
 from graphrec.blocks.library import load_library
-from graphrec.errors import GraphrecError, Problem
 from graphrec.export.predict import Job, Summary, Told, claimed, finish, open_job, write_stretch
+from graphrec.ground.errors import GraphrecError, Problem
 from graphrec.train.process import prepare_process
 
 __all__ = ["predict_side_by_side"]

@@ -11,10 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from graphrec.blocks.base import Block
-from graphrec.errors import Span
 from graphrec.graph.operations import Arrangement, Group, Lookup, Operation, Ref, Side, Table
 from graphrec.graph.topology import stable_order
-from graphrec.shapes import Shape
+from graphrec.ground.errors import Span
+from graphrec.ground.shapes import Shape
 
 if TYPE_CHECKING:
     import networkx

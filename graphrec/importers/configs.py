@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from graphrec.errors import Problem, RecipeError, Span
+from graphrec.ground.errors import Problem, RecipeError, Span
 from graphrec.importers.easyrec import is_easyrec, translated
 from graphrec.importers.tzrec import Imported, recipe_of
 from graphrec.importers.tzrec.section import Notes

@@ -31,7 +31,7 @@ from graphrec.nn.interaction import (
 from graphrec.nn.logarithmic import Logarithmic
 from graphrec.nn.multitask import AITM, CGC, PLE, FusionTower, MMoE, RelationMLP
 from graphrec.nn.normalize import BatchNormalization, DropoutLayer, LayerNormalization
-from graphrec.nn.parameter_slice import pack, separate
+from graphrec.nn.piecewise import pack, separate
 from graphrec.nn.prepare import prepare
 from graphrec.nn.recurrent import AUGRU, GRU
 from graphrec.nn.regularize import VariationalDropout

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphrec.activation_table import ACTIVATIONS, Activation, read_activation
+from graphrec.ground.activation_table import ACTIVATIONS, Activation, read_activation
 
 __all__ = ["BatchNorm", "Dice", "Sigmoid", "Tanh", "activation", "rectifies"]
 
@@ -134,9 +134,9 @@ class Sigmoid(nn.Sigmoid):
 def activation(text: str, width: int, inplace: bool = False) -> nn.Module:
     """The activation that a recipe writes so, for inputs [..., width].
 
-    `graphrec.activation_table` has the names and their parameters. `inplace` lets it overwrite its
-    input where the gradient allows that; pass it only for a tensor that nobody else reads. Raises
-    ValueError for an unknown one.
+    `graphrec.ground.activation_table` has the names and their parameters. `inplace` lets it
+    overwrite its input where the gradient allows that; pass it only for a tensor that nobody else
+    reads. Raises ValueError for an unknown one.
 
     >>> activation("leaky_relu(0.2)", 8)
     LeakyReLU(negative_slope=0.2)

@@ -16,7 +16,8 @@ from graphrec.nn.embedding_reader import Features, bag, embed_numbers, jagged, p
 from graphrec.nn.gather import ByteRows, Part, byte_rows, gather
 from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import KERNELS, RowKernel, choose
-from graphrec.nn.parameter_slice import ParameterSlice, PiecewiseModule
+from graphrec.nn.parameter_slice import ParameterSlice
+from graphrec.nn.piecewise import PiecewiseModule
 from graphrec.nn.seeding import is_drawn_later
 from graphrec.nn.table_group import DenseGroup, TableGroup, dense_groups, table_groups
 from graphrec.nn.tables import Column, Dense, Table, declared, sized

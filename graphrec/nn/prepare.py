@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from graphrec.nn.parameter_slice import pack
+from graphrec.nn.piecewise import pack
 
 __all__ = ["prepare"]
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from graphrec.nn.parameter_slice import ParameterSlice
+from graphrec.nn.parameter_slice import ParameterSlice
 
 __all__ = ["Separated"]
 

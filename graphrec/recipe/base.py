@@ -10,7 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Wi
 from pydantic import PositiveInt as Positive
 from pydantic_core import PydanticKnownError
 
-from graphrec.errors import nearest
+from graphrec.ground.errors import nearest
 from graphrec.recipe.calls import Call, parse_call
 from graphrec.recipe.tree import shown
 

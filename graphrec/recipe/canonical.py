@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from graphrec.errors import Span
+from graphrec.ground.errors import Span
 from graphrec.recipe.base import Later, Model, Unhashed
 from graphrec.recipe.model import NODE_WORDS, NodeSpec, Recipe
 from graphrec.recipe.model_checks import BALANCE_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from graphrec.errors import RecipeError
+from graphrec.ground.errors import RecipeError
 from graphrec.recipe.merge import root_layer
 from graphrec.recipe.model import Composite
 from graphrec.recipe.problem_text import Report

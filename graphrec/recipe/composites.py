@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from graphrec.errors import Problem, nearest, suggestion
+from graphrec.ground.errors import Problem, nearest, suggestion
 from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec
 from graphrec.recipe.names import node_name
 from graphrec.recipe.tree import INVALID, Tree, shown

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 
-from graphrec.errors import Problem
+from graphrec.ground.errors import Problem
 from graphrec.recipe.scalars import Refused, resolve
 from graphrec.recipe.tree import INVALID, Tree
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from graphrec.errors import Problem, suggestion
+from graphrec.ground.errors import Problem, suggestion
 from graphrec.recipe.families import expand_families, extend_families
 from graphrec.recipe.model import FEATURES
 from graphrec.recipe.problem_text import Report

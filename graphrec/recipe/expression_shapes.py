@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from graphrec.ground.shapes import Dim, Shape, ShapeError
 from graphrec.recipe.terms import (
     Apply,
     Arithmetic,
@@ -16,7 +17,6 @@ from graphrec.recipe.terms import (
     Number,
     Term,
 )
-from graphrec.shapes import Dim, Shape, ShapeError
 
 __all__ = ["FUNCTIONS", "infer"]
 

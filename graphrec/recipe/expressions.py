@@ -10,7 +10,7 @@ import ast
 import math
 import re
 
-from graphrec.errors import suggestion
+from graphrec.ground.errors import suggestion
 from graphrec.recipe.expression_shapes import FUNCTIONS, infer
 from graphrec.recipe.terms import (
     Apply,

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from graphrec.errors import Problem, Span, nearest, suggestion
+from graphrec.ground.errors import Problem, Span, nearest, suggestion
 from graphrec.recipe.model import FEATURES
 from graphrec.recipe.names import feature_name
 from graphrec.recipe.problem_text import Report

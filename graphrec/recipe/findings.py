@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from graphrec.errors import Problem, Span, nearest, suggestion
+from graphrec.ground.errors import Problem, Span, nearest, suggestion
 from graphrec.recipe.model import Origin
 from graphrec.recipe.tree import Invalid, shown
 

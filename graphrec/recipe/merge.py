@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from graphrec.errors import Problem, suggestion
+from graphrec.ground.errors import Problem, suggestion
 from graphrec.recipe.tree import INVALID, Tree, shown
 
 __all__ = ["is_patch", "merge", "orphaned", "root_layer"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from graphrec.errors import Problem
+from graphrec.ground.errors import Problem
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import (
     BucketFeature,

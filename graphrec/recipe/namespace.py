@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from graphrec.errors import Problem, Span
+from graphrec.ground.errors import Problem, Span
 from graphrec.recipe.model import Recipe, SequenceFeature
 from graphrec.recipe.names import node_name
 from graphrec.recipe.problem_text import Report

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from graphrec.errors import Problem, Span, nearest, suggestion
+from graphrec.ground.errors import Problem, Span, nearest, suggestion
 from graphrec.recipe.merge import merge
 from graphrec.recipe.reader import read_value
 from graphrec.recipe.tree import INVALID, Tree, shown

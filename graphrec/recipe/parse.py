@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from graphrec.errors import Problem, RecipeError, Span, nearest, suggestion
+from graphrec.ground.errors import Problem, RecipeError, Span, nearest, suggestion
 from graphrec.recipe.environment import fill_in
 from graphrec.recipe.expand import completed, opened, reopened, with_families
 from graphrec.recipe.foreign import foreign_tool, importable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphrec.errors import Problem
+from graphrec.ground.errors import Problem
 
 __all__ = ["Report"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from graphrec.errors import Problem, Span
+from graphrec.ground.errors import Problem, Span
 from graphrec.recipe import syntax
 from graphrec.recipe.recovery import Patched
 from graphrec.recipe.scalars import Refused, resolve

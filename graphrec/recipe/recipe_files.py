@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from graphrec.errors import Problem, Span, nearest
+from graphrec.ground.errors import Problem, Span, nearest
 from graphrec.recipe.reader import MAX_BYTES, decode, read_yaml
 from graphrec.recipe.tree import INVALID, Tree
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from graphrec.errors import Span
+from graphrec.ground.errors import Span
 from graphrec.recipe.tree import INVALID, Tree
 
 __all__ = ["Lost", "Patched"]

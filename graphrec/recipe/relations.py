@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from graphrec.errors import Problem, Span
+from graphrec.ground.errors import Problem, Span
 from graphrec.recipe.problem_text import Report
 from graphrec.recipe.tree import INVALID, Tree, known, shown
 

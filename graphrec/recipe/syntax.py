@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from graphrec.errors import Problem, Span
+from graphrec.ground.errors import Problem, Span
 
 __all__ = ["explain"]
 

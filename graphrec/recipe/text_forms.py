@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from graphrec.errors import Problem
+from graphrec.ground.errors import Problem
 from graphrec.recipe.problem_text import Report
 from graphrec.recipe.recipe_files import located
 from graphrec.recipe.tree import INVALID, Tree, shown

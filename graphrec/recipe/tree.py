@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from graphrec.errors import Span
+from graphrec.ground.errors import Span
 
 __all__ = ["INVALID", "Invalid", "Tree", "known", "shown", "spans"]
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from graphrec.errors import Problem
+from graphrec.ground.errors import Problem
 from graphrec.recipe.composites import check_composite, node_of, sample
 from graphrec.recipe.findings import from_pydantic
 from graphrec.recipe.model import (
@@ -147,7 +147,7 @@ class Validator:
 
     def misspelt_block(self, tree: Tree, path: str) -> bool:
         """A node without `block` whose parameters have a word that looks like it."""
-        from graphrec.errors import nearest
+        from graphrec.ground.errors import nearest
 
         texts = [k for k, t in tree.value.items() if isinstance(t.value, str) or t.value is INVALID]
         slip = nearest("block", [key for key in texts if key not in NODE_WORDS])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from graphrec.errors import Problem
+from graphrec.ground.errors import Problem
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import CrossFeature, IdFeature, Recipe
 from graphrec.recipe.problem_text import Report

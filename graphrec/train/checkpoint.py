@@ -24,7 +24,7 @@ from typing import Any, TypeGuard
 
 from torch import Tensor
 
-from graphrec.errors import CheckpointError, EnvironmentFault, Problem
+from graphrec.ground.errors import CheckpointError, EnvironmentFault, Problem
 from graphrec.train.slices import is_part, joined
 from graphrec.train.tensors import FileFacts, file_facts, read_tensors, write_bytes, write_tensors
 

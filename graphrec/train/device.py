@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graphrec.compiler.pipeline import Compiled, check_recipe, compile_recipe
-from graphrec.errors import EnvironmentFault, Problem, RecipeError
+from graphrec.ground.errors import EnvironmentFault, Problem, RecipeError
 from graphrec.recipe.training import Device
 
 if TYPE_CHECKING:

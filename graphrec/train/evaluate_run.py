@@ -15,7 +15,7 @@ from graphrec.blocks.library import BUILTIN, Library
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.compiler.target import Purpose
 from graphrec.data import Encoder, Loader, Remark, Source, open_data, open_files
-from graphrec.errors import CheckpointError, DataError, Problem, RecipeError
+from graphrec.ground.errors import CheckpointError, DataError, Problem, RecipeError
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Device
 from graphrec.train import checkpoint

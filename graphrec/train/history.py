@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphrec.errors import CheckpointError, Problem
-from graphrec.text import aligned
+from graphrec.ground.errors import CheckpointError, Problem
+from graphrec.ground.text import aligned
 from graphrec.train.progress import clock, number
 from graphrec.train.run import METRICS, read_info
 

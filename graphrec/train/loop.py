@@ -11,7 +11,7 @@ from torch import nn
 
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder, Loader, open_data
-from graphrec.errors import (
+from graphrec.ground.errors import (
     CheckpointError,
     DataError,
     Interrupted,

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphrec.errors import DataError, Problem
 from graphrec.graph import Graph
+from graphrec.ground.errors import DataError, Problem
 from graphrec.nn.batch import Batch, Jagged
 from graphrec.train.losses import Losses
 from graphrec.train.tensors import write_tensors

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.nn.embedding import Embeddings
-from graphrec.nn.parameter_slice import ParameterSlice, PiecewiseModule
+from graphrec.nn.parameter_slice import ParameterSlice
+from graphrec.nn.piecewise import PiecewiseModule
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Train
 from graphrec.train.dense_optimizers import (

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from graphrec.errors import Problem, RecipeError, suggestion
+from graphrec.ground.errors import Problem, RecipeError, suggestion
 from graphrec.recipe.training import ParameterGroup
 
 __all__ = ["Settings", "node_of", "node_settings"]

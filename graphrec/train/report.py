@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from graphrec.data import Remark
+from graphrec.ground.text import write_text
 from graphrec.recipe.tasks import key
-from graphrec.text import write_text
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.progress import clock, number, score_rows
 from graphrec.train.remarks import training_counts

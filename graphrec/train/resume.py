@@ -11,11 +11,11 @@ import torch
 
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import DataSet, Encoder
-from graphrec.errors import CheckpointError
+from graphrec.ground.errors import CheckpointError
+from graphrec.ground.text import write_text
 from graphrec.nn.native.compiled import why_not
 from graphrec.recipe import canonical, recipe_hash
 from graphrec.recipe.model import IdFeature, Recipe
-from graphrec.text import write_text
 from graphrec.train import checkpoint
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.run import Run, command_line, read_info, versions

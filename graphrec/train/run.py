@@ -18,8 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from graphrec.errors import CheckpointError, EnvironmentFault, Problem
-from graphrec.text import write_text
+from graphrec.ground.errors import CheckpointError, EnvironmentFault, Problem
+from graphrec.ground.text import write_text
 from graphrec.train.checkpoint import Position
 
 __all__ = ["Run", "open_run", "read_info", "versions"]

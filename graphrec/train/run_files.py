@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from graphrec.errors import CheckpointError, Problem
+from graphrec.ground.errors import CheckpointError, Problem
 from graphrec.train.tensors import FileFacts, file_facts
 
 __all__ = ["check_files", "run_files"]

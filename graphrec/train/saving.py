@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from graphrec.errors import CheckpointError, EnvironmentFault, Problem, RecipeError
-from graphrec.text import memory
+from graphrec.ground.errors import CheckpointError, EnvironmentFault, Problem, RecipeError
+from graphrec.ground.text import memory
 from graphrec.train import checkpoint
 from graphrec.train.checkpoint import Position
 from graphrec.train.tensors import FileFacts, unsaved

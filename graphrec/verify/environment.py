@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from typing import Any, Literal
 
-from graphrec.text import aligned, memory
+from graphrec.ground.text import aligned, memory
 
 __all__ = ["EXTRAS", "REQUIRED", "SET", "Finding", "Report", "examine"]
 
@@ -94,7 +94,7 @@ def examine(*, imports: bool = True) -> Report:
 
 
 def _machine() -> Iterator[Finding]:
-    from graphrec.version import __version__
+    from graphrec.ground.version import __version__
 
     yield Finding("ok", "graphrec", __version__)
     version = platform.python_version()

@@ -10,9 +10,9 @@ from typing import Any
 
 from graphrec.blocks.base import Block, Kernel, TaskNames
 from graphrec.blocks.library import Library, shipped
-from graphrec.errors import Problem, RecipeError, suggestion
+from graphrec.ground.errors import Problem, RecipeError, suggestion
+from graphrec.ground.text import aligned
 from graphrec.recipe.model import Composite
-from graphrec.text import aligned
 
 __all__ = [
     "BlockPage",

@@ -12,8 +12,8 @@ from typing import Any
 
 from graphrec.compiler.kernel_lock import NAME
 from graphrec.graph import Graph, KernelChoice, Lookup, Node, Side, Table
-from graphrec.shapes import Shape
-from graphrec.text import aligned, count, memory
+from graphrec.ground.shapes import Shape
+from graphrec.ground.text import aligned, count, memory
 
 __all__ = ["Cost", "Description", "NodeLine", "TableLine", "describe"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphrec.blocks.library import BUILTIN
-from graphrec.shapes import Shape, length
+from graphrec.ground.shapes import Shape, length
 from graphrec.verify import block as conformance
 
 B = "B"

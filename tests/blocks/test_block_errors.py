@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from graphrec.blocks.base import Block
 from graphrec.blocks.library import BUILTIN
-from graphrec.shapes import Shape, ShapeError, length
+from graphrec.ground.shapes import Shape, ShapeError, length
 
 VECTOR, WIDE = Shape(("B", 8)), Shape(("B", 16))
 FIELDS, HISTORY = Shape(("B", 3, 8)), Shape(("B", length("click"), 8))

@@ -10,8 +10,8 @@ import torch
 from torch.export import Dim
 
 from graphrec.blocks import PRIMITIVES
+from graphrec.ground.shapes import Shape
 from graphrec.nn import Jagged
-from graphrec.shapes import Shape
 from graphrec.verify.block import CHECKS, Skipped, call, tensors
 from graphrec.verify.block.block_checks import undocumented
 from graphrec.verify.block.verdict import smooth

@@ -11,14 +11,14 @@ import pytest
 from graphrec.blocks import PRIMITIVES
 from graphrec.blocks.base import Block
 from graphrec.blocks.library import BUILTIN, load_library, shipped
-from graphrec.errors import RecipeError
+from graphrec.ground.errors import RecipeError
+from graphrec.ground.shapes import Shape
 from graphrec.recipe.model import Composite
-from graphrec.shapes import Shape
 
 PLUGIN = '''
 from graphrec.blocks.base import Block, Kernel
 from graphrec.blocks.dense import MLP
-from graphrec.shapes import Shape
+from graphrec.ground.shapes import Shape
 
 
 class Doubled(Block):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graphrec.cli import GROUPS, main
-from graphrec.text import write_text
+from graphrec.ground.text import write_text
 
 COMMANDS = [command for _, commands in GROUPS for command in commands]
 

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graphrec.data import Encoder, Loader, open_data
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 
 FEATURES = """
 - {type: id, names: n, vocab: 10}

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from graphrec.data import NULL_KEY, Encoder, Loader, open_data
-from graphrec.errors import CheckpointError, DataError
+from graphrec.ground.errors import CheckpointError, DataError
 from graphrec.nn.batch import Batch
 
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graphrec.data import Encoder, Loader, open_data
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 
 VOCABS = ("fit", "hash(1_000)", "file(v.txt)", "30")
 DAY, NOON = dt.datetime(2024, 1, 5), dt.datetime(2024, 1, 5, 12, 0, 0, 250_000)

@@ -14,7 +14,7 @@ import torch
 from graphrec.data import Encoder, Loader, data_remarks, open_data
 from graphrec.data.ahead import run_ahead
 from graphrec.data.loader import cuts
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 
 FEATURES = """
 - {type: id, names: a, vocab: 10_000}

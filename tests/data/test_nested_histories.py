@@ -14,7 +14,7 @@ from graphrec.compiler.pipeline import compile_recipe
 from graphrec.data import Encoder, Loader, open_data
 from graphrec.data.chunk import Chunk
 from graphrec.data.source import Raw
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 from graphrec.nn.batch import Batch, Jagged
 
 RECIPE = """

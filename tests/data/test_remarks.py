@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from graphrec.data import Counts, Encoder, Loader, data_remarks, open_data
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 
 FEATURES = """
 - {type: id, names: item, vocab: fit}

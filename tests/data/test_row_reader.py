@@ -15,8 +15,8 @@ from graphrec.data.row_reader import Features
 from graphrec.data.row_spec import row_features
 from graphrec.data.source import Raw, Unit
 from graphrec.data.spelling import canonical_text
-from graphrec.errors import DataError
 from graphrec.export.proof_rows import proof_rows
+from graphrec.ground.errors import DataError
 
 FEATURES = """\
 - {type: id, names: {a: 20}}

@@ -11,7 +11,7 @@ import pytest
 
 from graphrec.data import Encoder, Loader, fingerprint, open_data
 from graphrec.data.files import find_files
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 
 ONE = "- {type: id, names: a, vocab: 1_000}"
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from graphrec.data import Encoder, Loader, open_data
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 
 IDS = "- {type: id, names: a, vocab: fit}"
 

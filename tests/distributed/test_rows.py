@@ -15,7 +15,7 @@ from graphrec.data.source import Unit
 from graphrec.distributed import loader as rank_loader
 from graphrec.distributed.loader import RankLoader
 from graphrec.distributed.spans import UnitRows, divide_batch, divide_block, place, stretches
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 from graphrec.recipe import read_recipe
 from graphrec.recipe.model import Recipe
 

@@ -12,7 +12,7 @@ import torch
 from graphrec.cli import main
 from graphrec.compiler.pipeline import compile_recipe
 from graphrec.distributed.library import load_torchrec
-from graphrec.errors import RecipeError
+from graphrec.ground.errors import RecipeError
 from graphrec.nn import Embeddings, Lookup, Table
 from graphrec.nn.embedding import without_tables
 from graphrec.nn.parameter_slice import ParameterSlice

@@ -16,11 +16,12 @@ import torch
 
 import graphrec
 from graphrec.cli import main
-from graphrec.errors import CheckpointError, DataError
-from graphrec.export.bundle import Order, export_run
+from graphrec.export.bundle import export_run
 from graphrec.export.formats import FORMATS
+from graphrec.export.order import Order
 from graphrec.export.program import load_model
 from graphrec.export.proof import prove
+from graphrec.ground.errors import CheckpointError, DataError
 
 Rows = Callable[..., pa.Table]
 PROOF = 4400  # batches of 1, 2, 17, 4097 and a rest

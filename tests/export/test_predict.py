@@ -20,8 +20,8 @@ import pytest
 
 import graphrec
 from graphrec.cli import main
-from graphrec.errors import DataError
 from graphrec.export.predict import Job, predict
+from graphrec.ground.errors import DataError
 
 Rows = Callable[..., pa.Table]
 NUMBERS = ["logits_click", "probs_click", "y_spent", "logits_stars", "probs_stars"]

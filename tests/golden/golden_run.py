@@ -20,7 +20,7 @@ from translate_tasks import add_tasks, task_names, tasks_of
 
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.nn import Batch, VariationalDropout
-from graphrec.nn.parameter_slice import PiecewiseModule
+from graphrec.nn.piecewise import PiecewiseModule
 from graphrec.train.balance import make_balance
 from graphrec.train.losses import Losses, TaskLosses
 

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import nn
 
-from graphrec.activation_table import (
+from graphrec.blocks import MLP as MLPBlock
+from graphrec.ground.activation_table import (
     ACTIVATIONS,
     FUSED,
     canonical_activation,
     read_activation,
 )
-from graphrec.blocks import MLP as MLPBlock
 from graphrec.kernels.ops.reference import activate, slope
 from graphrec.nn import MLP, activation
 

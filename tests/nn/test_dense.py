@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from graphrec.activation_table import ACTIVATIONS
+from graphrec.ground.activation_table import ACTIVATIONS
 from graphrec.nn.activations import BatchNorm, Dice, activation
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import MLP, Dense, Linear

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from graphrec.activation_table import ACTIVATIONS
+from graphrec.ground.activation_table import ACTIVATIONS
 from graphrec.nn import (
     AITM,
     DIN,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from graphrec.errors import render
+from graphrec.ground.errors import render
 from graphrec.recipe import Reading
 from graphrec.recipe.codes import CODES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.errors import render
+from graphrec.ground.errors import render
 from graphrec.recipe import Reading, canonical, parse
 from graphrec.recipe.model import IdFeature, NodeSpec, Recipe
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from graphrec.errors import render
+from graphrec.ground.errors import render
 from graphrec.recipe import Reading, canonical, recipe_hash
 from graphrec.recipe.reader import read_yaml
 

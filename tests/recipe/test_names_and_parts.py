@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from graphrec.errors import RecipeError, render
+from graphrec.ground.errors import RecipeError, render
 from graphrec.recipe import Reading, read_composite
 from graphrec.recipe.calls import Call, parse_call
 from graphrec.recipe.composites import node_of, ordered

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from graphrec.errors import Span, render
+from graphrec.ground.errors import Span, render
 from graphrec.recipe import Reading
 from graphrec.recipe.model import IdFeature, NodeSpec, Recipe
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from graphrec.blocks.base import RESERVED
-from graphrec.errors import RecipeError, render
+from graphrec.ground.errors import RecipeError, render
 from graphrec.recipe import Reading, canonical, parse, read_recipe, recipe_hash
 from graphrec.recipe.composites import ordered
 from graphrec.recipe.model import NODE_WORDS, IdFeature, NodeSpec, Recipe, SequenceFeature
@@ -164,7 +164,7 @@ def test_reading_is_deterministic(tmp_path: Path, texts: Texts) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(texts["everything"].replace("vid]", "vdi]").replace("max_len", "maxlen"))
     code = (
-        "import sys; from graphrec.errors import render\n"
+        "import sys; from graphrec.ground.errors import render\n"
         "from graphrec.recipe import parse, canonical\n"
         "r = parse(sys.argv[1]); print(render(r.problems, r.sources), sorted(r.broken))\n"
         "print(canonical(r.recipe, origin=True))"

@@ -24,7 +24,7 @@ from hostile_texts import mutated
 from mistakes import recipes
 
 from graphrec.compiler.pipeline import check_recipe, compile_recipe
-from graphrec.errors import RecipeError, render
+from graphrec.ground.errors import RecipeError, render
 
 FORBIDDEN = (
     *("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "os.system"),

@@ -25,7 +25,7 @@ from mistake_kinds import KINDS  # noqa: E402
 from mistake_texts import Edit, Mistake, Recipe, combined, corpus, labelled  # noqa: E402
 
 from graphrec.compiler.pipeline import check_recipe  # noqa: E402
-from graphrec.errors import Problem, render  # noqa: E402
+from graphrec.ground.errors import Problem, render  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -19,7 +19,7 @@ import torch
 from graphrec.cli import main
 from graphrec.cli.console import Lasting
 from graphrec.compiler.pipeline import compile_recipe
-from graphrec.errors import EnvironmentFault, machine_fault, printable
+from graphrec.ground.errors import EnvironmentFault, machine_fault, printable
 from graphrec.train import checkpoint, train
 
 RECIPE = """

@@ -19,7 +19,7 @@ import pytest
 from row_kinds import ROWS, as_text, columns
 
 from graphrec.data import Encoder, Loader, data_remarks, open_data
-from graphrec.errors import DataError, GraphrecError
+from graphrec.ground.errors import DataError, GraphrecError
 from graphrec.nn.batch import Jagged
 from graphrec.recipe import read_recipe
 from graphrec.recipe.model import Recipe

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graphrec.compiler.pipeline import compile_recipe
-from graphrec.errors import CheckpointError, EnvironmentFault, GraphrecError
+from graphrec.ground.errors import CheckpointError, EnvironmentFault, GraphrecError
 from graphrec.train import checkpoint, evaluate, train
 from graphrec.train.inference import load_run
 from graphrec.train.run import read_info

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from graphrec.compiler.pipeline import compile_recipe
-from graphrec.errors import EnvironmentFault
+from graphrec.ground.errors import EnvironmentFault
 from graphrec.train import checkpoint, saving, train
 from graphrec.train.checkpoint import Position
 from graphrec.train.saving import Saver, State

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from graphrec.errors import CheckpointError, EnvironmentFault
+from graphrec.ground.errors import CheckpointError, EnvironmentFault
 from graphrec.train import checkpoint, tensors
 from graphrec.train.checkpoint import Position
 

@@ -16,7 +16,7 @@ from graphrec.cli.console import Console
 from graphrec.compiler.kernel_lock import NAME, Lock, Machine, Times
 from graphrec.compiler.passes.measured import node_entry
 from graphrec.compiler.pipeline import compile_recipe, recipe_target
-from graphrec.errors import EnvironmentFault, RecipeError
+from graphrec.ground.errors import EnvironmentFault, RecipeError
 from graphrec.recipe import canonical, read_recipe, recipe_hash
 from graphrec.train.device import compile_for, find_device
 from graphrec.train.loop import train

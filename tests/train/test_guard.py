@@ -11,7 +11,7 @@ from torch import nn
 
 from graphrec.compiler.pipeline import compile_recipe
 from graphrec.data import Encoder, Loader, open_data
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 from graphrec.nn.batch import Jagged
 from graphrec.train import nan_guard
 from graphrec.train.losses import TaskLosses

@@ -11,7 +11,7 @@ import pytest
 
 import graphrec
 from graphrec.compiler.pipeline import compile_recipe
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 from graphrec.train import train
 
 RECIPE = """\

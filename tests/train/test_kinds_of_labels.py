@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from graphrec.compiler.pipeline import check_recipe, compile_recipe
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 from graphrec.recipe.calls import parse_call
 from graphrec.train import train
 from graphrec.train.metrics import make_metric

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from graphrec.errors import RecipeError
+from graphrec.ground.errors import RecipeError
 from graphrec.nn.batch import Jagged
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.tables import Dense, Lookup, Table

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.compiler.pipeline import compile_recipe
-from graphrec.errors import RecipeError
+from graphrec.ground.errors import RecipeError
 from graphrec.nn import functions
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import parse_call

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from graphrec.compiler.pipeline import compile_recipe
-from graphrec.errors import CheckpointError, DataError
+from graphrec.ground.errors import CheckpointError, DataError
 from graphrec.train import checkpoint, evaluate, train
 from graphrec.train.run import open_run, read_info
 

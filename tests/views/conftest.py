@@ -6,7 +6,7 @@ import pytest
 
 from graphrec.blocks.base import Block
 from graphrec.graph import Graph, Group, KernelChoice, Node, Output, Ref, Table
-from graphrec.shapes import Shape
+from graphrec.ground.shapes import Shape
 
 
 class MLP(Block):

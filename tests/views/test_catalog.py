@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from graphrec.blocks.library import BUILTIN
-from graphrec.errors import RecipeError
+from graphrec.ground.errors import RecipeError
 from graphrec.views.catalog import about_block, find_recipe, recipe_text, shipped_recipes
 
 

@@ -92,7 +92,7 @@ def test_hostile_texts_stay_texts(toy: Graph) -> None:
 
 def test_pictures_do_not_depend_on_the_hash_seed() -> None:
     code = (
-        "from graphrec.graph import *; from graphrec.shapes import Shape\n"
+        "from graphrec.graph import *; from graphrec.ground.shapes import Shape\n"
         "from graphrec.views.pictures import *\n"
         "s = {'': Shape(('B', 4))}\n"
         "n = [Node(c, Group(), {}, s, role='group') for c in 'abcdef']\n"

@@ -15,8 +15,8 @@ from graphrec.compiler.codegen.steps import write_expression
 from graphrec.compiler.codegen.writer import Call, Raw
 from graphrec.compiler.layer_args import is_mask
 from graphrec.graph import Broadcast, Concat, Dropped, Graph, Group, Node, Ref, Split
+from graphrec.ground.shapes import B, Dim, Shape
 from graphrec.recipe.expressions import Expression
-from graphrec.shapes import B, Dim, Shape
 
 __all__ = ["forward", "score"]
 

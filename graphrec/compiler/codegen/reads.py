@@ -10,7 +10,7 @@ from graphrec.compiler.codegen.state import State
 from graphrec.compiler.codegen.writer import Call
 from graphrec.compiler.layer_args import columns_of
 from graphrec.graph import Graph, Group, Node
-from graphrec.shapes import B, Dim, Shape
+from graphrec.ground.shapes import B, Dim, Shape
 
 __all__ = ["Batches", "read_port", "store_of"]
 

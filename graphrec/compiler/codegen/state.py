@@ -10,8 +10,8 @@ from graphrec.compiler.codegen.identifiers import Names, class_name
 from graphrec.compiler.codegen.terms import FUNCTIONS
 from graphrec.compiler.codegen.writer import Call, Raw, Writer, literal
 from graphrec.compiler.layer_args import layer
-from graphrec.errors import Span
 from graphrec.graph import Graph, Group, Ref
+from graphrec.ground.errors import Span
 
 __all__ = ["NN", "State", "dropout", "place"]
 

@@ -16,11 +16,11 @@ from graphrec.compiler.frontend.modifiers import NodeBuilder
 from graphrec.compiler.frontend.scope import Scope
 from graphrec.compiler.frontend.task_relations import classes_of, probability_names, relation_map
 from graphrec.compiler.frontend.unused import report_unused
-from graphrec.errors import Problem, suggestion
 from graphrec.graph import Graph, Node, Output, Ref, find_cycle, topological
+from graphrec.ground.errors import Problem, suggestion
+from graphrec.ground.shapes import Shape
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import NodeSpec, Recipe
-from graphrec.shapes import Shape
 
 __all__ = ["Built", "build"]
 

@@ -9,10 +9,10 @@ from graphrec.blocks.base import Block, Port
 from graphrec.compiler.frontend.context import Bundle, Context, Failed, GroupValue, Place
 from graphrec.compiler.frontend.feature_columns import PAIRED_PORTS
 from graphrec.compiler.frontend.scope import Scope
-from graphrec.errors import suggestion
 from graphrec.graph import Ref
+from graphrec.ground.errors import suggestion
+from graphrec.ground.shapes import Shape, ShapeError
 from graphrec.recipe.model import Composite, NodeSpec
-from graphrec.shapes import Shape, ShapeError
 
 __all__ = ["Binder", "joined_shape"]
 

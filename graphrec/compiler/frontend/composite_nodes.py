@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from graphrec.compiler.frontend.context import Context, Failed, Place
-from graphrec.errors import suggestion
+from graphrec.ground.errors import suggestion
 from graphrec.recipe.composites import fits, node_of, ordered
 from graphrec.recipe.findings import from_pydantic
 from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec

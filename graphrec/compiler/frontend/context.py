@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from graphrec.blocks.library import Library
-from graphrec.errors import Problem, Span
 from graphrec.graph import Ref
+from graphrec.ground.errors import Problem, Span
 from graphrec.recipe.model import Recipe
 
 __all__ = ["Bundle", "Context", "Failed", "GroupValue", "Place", "Poison", "Value"]

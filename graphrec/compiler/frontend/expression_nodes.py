@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from graphrec.compiler.frontend.context import Context, Failed, Place, Value
 from graphrec.compiler.frontend.scope import Scope
-from graphrec.errors import Problem
 from graphrec.graph import Node, Ref
+from graphrec.ground.errors import Problem
 from graphrec.recipe import expressions
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 
 from graphrec.compiler.frontend.context import Context, Failed
 from graphrec.compiler.frontend.lookups import Columns
-from graphrec.errors import suggestion
 from graphrec.graph import Group
+from graphrec.ground.errors import suggestion
+from graphrec.ground.shapes import B, Shape, length
 from graphrec.recipe.model import (
     DenseFeature,
     FeatureGroup,
     PairedGroup,
     SequenceFeature,
 )
-from graphrec.shapes import B, Shape, length
 
 __all__ = ["GROUP_PORTS", "PAIRED_PORTS", "Features"]
 

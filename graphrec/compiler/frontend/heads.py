@@ -12,12 +12,12 @@ from graphrec.compiler.frontend.context import Failed, Place, Value
 from graphrec.compiler.frontend.modifiers import NodeBuilder
 from graphrec.compiler.frontend.scope import Scope
 from graphrec.compiler.frontend.task_relations import classes_of
-from graphrec.errors import suggestion
 from graphrec.graph import Output, Ref
+from graphrec.ground.errors import suggestion
+from graphrec.ground.shapes import B, Shape
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import Relation, Task
 from graphrec.recipe.tasks import own_form
-from graphrec.shapes import B, Shape
 
 __all__ = ["TaskBuilder"]
 

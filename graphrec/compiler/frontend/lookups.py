@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from graphrec.compiler.frontend.context import Context
-from graphrec.errors import suggestion
 from graphrec.graph import Lookup, Side, Table
+from graphrec.ground.errors import suggestion
 from graphrec.recipe.model import CrossFeature, DenseFeature, IdFeature, SequenceFeature
 
 __all__ = ["Columns"]

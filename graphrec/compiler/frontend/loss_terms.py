@@ -7,10 +7,10 @@ from dataclasses import replace
 from graphrec.compiler.frontend.context import Failed, Place, Value
 from graphrec.compiler.frontend.heads import TaskBuilder
 from graphrec.compiler.frontend.scope import Scope
-from graphrec.errors import suggestion
 from graphrec.graph import Ref
+from graphrec.ground.errors import suggestion
+from graphrec.ground.shapes import B, Shape
 from graphrec.recipe.expressions import ExpressionError, Name, parse_expression
-from graphrec.shapes import B, Shape
 
 __all__ = ["add_loss_terms"]
 

@@ -10,8 +10,8 @@ from graphrec.blocks.base import Block, TaskNames
 from graphrec.compiler.frontend.context import Bundle, Failed, Place, Poison, Value
 from graphrec.compiler.frontend.node_builder import PlainNodes
 from graphrec.compiler.frontend.scope import Scope
-from graphrec.errors import suggestion
 from graphrec.graph import Ref
+from graphrec.ground.errors import suggestion
 from graphrec.recipe.model import NodeSpec
 
 __all__ = ["NodeBuilder"]

@@ -16,11 +16,11 @@ from graphrec.compiler.frontend.composite_nodes import check_parameters, given_p
 from graphrec.compiler.frontend.context import Bundle, Failed, Place, Value
 from graphrec.compiler.frontend.expression_nodes import ExpressionBuilder
 from graphrec.compiler.frontend.scope import Scope
-from graphrec.errors import Problem, suggestion
 from graphrec.graph import KernelChoice, Node, Ref
+from graphrec.ground.errors import Problem, suggestion
+from graphrec.ground.shapes import ShapeError
 from graphrec.recipe.findings import from_pydantic
 from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec
-from graphrec.shapes import ShapeError
 
 __all__ = ["PlainNodes"]
 

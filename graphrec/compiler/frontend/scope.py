@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from graphrec.compiler.frontend.context import Bundle, Context, Failed, GroupValue, Poison, Value
 from graphrec.compiler.frontend.feature_columns import Features
-from graphrec.errors import Span, suggestion
 from graphrec.graph import Node, Ref
-from graphrec.shapes import Shape
+from graphrec.ground.errors import Span, suggestion
+from graphrec.ground.shapes import Shape
 
 __all__ = ["Scope"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from graphrec.compiler.frontend.context import Context
-from graphrec.errors import suggestion
 from graphrec.graph import find_cycle
+from graphrec.ground.errors import suggestion
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import Recipe, Relation, Task
 from graphrec.recipe.tasks import own_form

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from graphrec.compiler.frontend.context import Context
 from graphrec.compiler.frontend.feature_columns import Features
-from graphrec.errors import nearest
+from graphrec.ground.errors import nearest
 from graphrec.recipe.model import (
     Composite,
     CrossFeature,

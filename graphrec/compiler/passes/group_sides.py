@@ -20,9 +20,9 @@ from graphrec.graph import (
     Side,
     Split,
 )
+from graphrec.ground.shapes import SPLIT, B, Dim, Shape
 from graphrec.recipe import expressions
 from graphrec.recipe.expressions import Apply, Arithmetic, Expression, Name, Term
-from graphrec.shapes import SPLIT, B, Dim, Shape
 
 __all__ = ["GroupSides"]
 

@@ -14,7 +14,7 @@ from graphrec.blocks.base import Block, Kernel
 from graphrec.compiler.layer_args import layer_inputs
 from graphrec.compiler.target import Target
 from graphrec.graph import Graph, KernelChoice, Node
-from graphrec.shapes import SPLIT
+from graphrec.ground.shapes import SPLIT
 
 __all__ = ["horizontal_fusion"]
 

@@ -13,7 +13,7 @@ from graphrec.compiler.kernel_lock import NAME, Entry
 from graphrec.compiler.layer_args import layer_args, layer_inputs
 from graphrec.compiler.target import Target
 from graphrec.graph import Graph, KernelChoice, Lookup, Node, Table
-from graphrec.shapes import B, Dim, Shape
+from graphrec.ground.shapes import B, Dim, Shape
 
 __all__ = [
     "GAIN",

@@ -24,7 +24,7 @@ from graphrec.export.server.schema import (
     score_schema,
     scores_schema,
 )
-from graphrec.version import __version__
+from graphrec.ground.version import __version__
 
 __all__ = ["Holder", "make_app"]
 

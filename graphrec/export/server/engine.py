@@ -13,7 +13,7 @@ import torch
 
 from graphrec.blocks.library import BUILTIN, Library
 from graphrec.data.row_reader import Features
-from graphrec.errors import CheckpointError, Problem
+from graphrec.ground.errors import CheckpointError, Problem
 from graphrec.train.inference import load_run
 
 __all__ = ["Engine", "load_engine", "newest_step"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from graphrec.blocks.library import BUILTIN, Library
-from graphrec.errors import EnvironmentFault, GraphrecError, Problem
 from graphrec.export.server.body import Limits
 from graphrec.export.server.engine import Engine, load_engine, newest_step
+from graphrec.ground.errors import EnvironmentFault, GraphrecError, Problem
 
 __all__ = ["Settings", "check_packages", "serve"]
 

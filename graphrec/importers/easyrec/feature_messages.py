@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphrec.errors import Problem, RecipeError, Span
+from graphrec.ground.errors import Problem, RecipeError, Span
 from graphrec.importers.easyrec.message_parts import (
     entries,
     message,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphrec.errors import Span
+from graphrec.ground.errors import Span
 from graphrec.importers.easyrec.message_parts import entries, message, rest, text, value
 from graphrec.importers.easyrec.perceptron_messages import perceptron_message
 from graphrec.importers.tzrec.section import Notes

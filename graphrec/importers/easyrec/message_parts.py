@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from graphrec.errors import Span
+from graphrec.ground.errors import Span
 from graphrec.importers.tzrec.textproto import Entry, Message, Value
 
 __all__ = ["entries", "message", "nested", "renamed", "rest", "text", "texts", "value"]

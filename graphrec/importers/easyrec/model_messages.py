@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from graphrec.errors import Problem, RecipeError
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.importers.easyrec.feature_messages import feature_messages
 from graphrec.importers.easyrec.group_messages import attention_mlp, group_messages, history_names
 from graphrec.importers.easyrec.loss_messages import loss_entries, metric_entries, task_tower

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graphrec.errors import Span
+from graphrec.ground.errors import Span
 from graphrec.importers.easyrec.message_parts import entries, message, nested, rest, value
 from graphrec.importers.tzrec.section import Notes
 from graphrec.importers.tzrec.textproto import Entry, Message, Word

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from graphrec.errors import DataError, Problem, suggestion
+from graphrec.ground.errors import DataError, Problem, suggestion
 from graphrec.importers.from_data.profile import Profile
 
 __all__ = ["KINDS", "Label", "labels_of"]

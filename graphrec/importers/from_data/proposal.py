@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from graphrec.errors import DataError, Problem
+from graphrec.ground.errors import DataError, Problem
 from graphrec.importers.from_data.label_columns import Label, labels_of
 from graphrec.importers.from_data.leaks import leak
 from graphrec.importers.from_data.profile import Profile, profile

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from graphrec.errors import Problem
+from graphrec.ground.errors import Problem
 from graphrec.importers.tzrec.convert import convert
 from graphrec.importers.tzrec.emit import recipe_text
 from graphrec.importers.tzrec.section import Notes, Section

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from graphrec.activation_table import ACTIVATIONS, canonical_activation
-from graphrec.errors import Problem, RecipeError
+from graphrec.ground.activation_table import ACTIVATIONS, canonical_activation
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.importers.tzrec.section import Section
 
 __all__ = ["activation"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from graphrec.errors import Problem, RecipeError, Span
+from graphrec.ground.errors import Problem, RecipeError, Span
 from graphrec.importers.tzrec.feature_draft import Feature, Reading
 from graphrec.importers.tzrec.naming import Names, legal_feature, legal_node
 from graphrec.importers.tzrec.section import Notes, Section

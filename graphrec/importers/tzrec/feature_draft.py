@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from graphrec.errors import Span
+from graphrec.ground.errors import Span
 
 __all__ = ["Feature", "Reading", "is_number"]
 

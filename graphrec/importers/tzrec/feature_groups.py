@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphrec.errors import Problem, RecipeError
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.importers.tzrec.builder import Builder, Refs
 from graphrec.importers.tzrec.feature_configs import Features
 from graphrec.importers.tzrec.feature_draft import Feature

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from graphrec.errors import Problem, RecipeError
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.importers.tzrec.builder import Builder, Refs, perceptron
 from graphrec.importers.tzrec.feature_configs import Features, History
 from graphrec.importers.tzrec.feature_draft import Feature

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphrec.errors import Problem, RecipeError
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.importers.tzrec.activation_names import activation
 from graphrec.importers.tzrec.builder import Refs, perceptron
 from graphrec.importers.tzrec.naming import Names, legal_node

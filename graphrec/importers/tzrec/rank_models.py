@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphrec.errors import Problem, RecipeError
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.importers.tzrec.builder import Builder, Refs, perceptron
 from graphrec.importers.tzrec.feature_groups import Groups, Source
 from graphrec.importers.tzrec.naming import legal_node

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from graphrec.errors import Problem, RecipeError, Span
+from graphrec.ground.errors import Problem, RecipeError, Span
 from graphrec.importers.tzrec.textproto import Entry, Message, Value, Word
 
 __all__ = ["Notes", "Section"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from graphrec.errors import Problem, RecipeError
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.importers.tzrec.section import Section
 from graphrec.recipe.loss_table import Form
 from graphrec.recipe.metric_table import METRICS

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 
-from graphrec.errors import Problem, RecipeError, Span
+from graphrec.ground.errors import Problem, RecipeError, Span
 
 __all__ = ["Entry", "Message", "Value", "Word", "parse_textproto"]
 

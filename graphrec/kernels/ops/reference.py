@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from graphrec.activation_table import ACTIVATIONS, FUSED
+from graphrec.ground.activation_table import ACTIVATIONS, FUSED
 
 __all__ = [
     "FROM_INPUT",

@@ -7,7 +7,7 @@ from functools import partial
 
 from pydantic import ValidationError
 
-from graphrec.errors import Problem, suggestion
+from graphrec.ground.errors import Problem, suggestion
 from graphrec.recipe.calls import Call
 from graphrec.recipe.metric_table import Decay
 from graphrec.recipe.model import CrossFeature, Recipe, SequenceFeature, Task

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from graphrec.blocks.library import BUILTIN, Library
+from graphrec.ground.text import aligned
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import parse_call
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.reader import read_yaml
 from graphrec.recipe.training import Device
-from graphrec.text import aligned
 from graphrec.train.evaluate_run import Trained, load_run
 from graphrec.train.importance.dropout import drop_probabilities
 from graphrec.train.importance.permute import Effect, Importance, Scores, permutation_importance

@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from graphrec.ground.shapes import Shape
 from graphrec.nn import Jagged
-from graphrec.shapes import Shape
 from graphrec.train.tensors import unsaved
 from graphrec.verify.block.example import Example, Value, call, layer_class, tensors, values_of
 from graphrec.verify.block.gradients import check_gradients

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.blocks.base import Block
+from graphrec.ground.shapes import Shape
 from graphrec.nn import Jagged
-from graphrec.shapes import Shape
 
 __all__ = ["LENGTHS", "Example", "Value", "call", "layer_class", "tensors", "values_of"]
 

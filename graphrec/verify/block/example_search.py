@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from graphrec.blocks.base import Block
-from graphrec.errors import Problem, RecipeError, suggestion
-from graphrec.shapes import B, Shape, ShapeError, length
+from graphrec.ground.errors import Problem, RecipeError, suggestion
+from graphrec.ground.shapes import B, Shape, ShapeError, length
 from graphrec.verify.block.example import LENGTHS, Example
 
 __all__ = ["find_examples", "guessed_parameters", "parse_shape"]

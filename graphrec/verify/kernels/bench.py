@@ -16,8 +16,8 @@ from graphrec.compiler.kernel_lock import Entry, Machine, Times
 from graphrec.compiler.passes.measured import GAIN
 from graphrec.compiler.pipeline import Compiled
 from graphrec.compiler.target import Target
-from graphrec.errors import Problem
-from graphrec.text import aligned
+from graphrec.ground.errors import Problem
+from graphrec.ground.text import aligned
 from graphrec.verify.kernels import collection, layer
 from graphrec.verify.kernels.compare import Difference, worst
 from graphrec.verify.kernels.jobs import Job, LayerJob, StoreJob, jobs

@@ -14,7 +14,7 @@ from graphrec.compiler.passes.kernel_choice import asked_kernel, stacks_of, tabl
 from graphrec.compiler.passes.measured import STORES, node_entry, store_entry, store_parts
 from graphrec.compiler.target import TABLE_KERNELS, Target
 from graphrec.graph import Graph, Lookup, Node, Table
-from graphrec.shapes import B, Shape
+from graphrec.ground.shapes import B, Shape
 
 __all__ = ["Job", "LayerJob", "StoreJob", "interpreted", "jobs"]
 

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from graphrec.ground.shapes import Shape
 from graphrec.nn import Jagged
-from graphrec.shapes import Shape
 from graphrec.verify.block import call, layer_class, tensors
 from graphrec.verify.block.example import Value, values_of
 from graphrec.verify.kernels.compare import Results

@@ -10,8 +10,8 @@ import torch
 
 from graphrec.compiler.pipeline import Compiled
 from graphrec.compiler.target import Target
-from graphrec.errors import Problem
-from graphrec.text import aligned
+from graphrec.ground.errors import Problem
+from graphrec.ground.text import aligned
 from graphrec.verify.kernels import collection, layer
 from graphrec.verify.kernels.bench import differs
 from graphrec.verify.kernels.compare import Difference, Results, errors, worst

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from graphrec.errors import Problem, RecipeError, suggestion
+from graphrec.ground.errors import Problem, RecipeError, suggestion
 from graphrec.recipe.loss_table import Loss
 from graphrec.recipe.metric_table import Metric
 from graphrec.verify.block.block_checks import undocumented

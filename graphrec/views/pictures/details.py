@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphrec.blocks.base import Block
-from graphrec.errors import Span
 from graphrec.graph import Graph, Group, Node, Output
+from graphrec.ground.errors import Span
+from graphrec.ground.text import count, memory
 from graphrec.recipe.model import NodeSpec, Recipe
-from graphrec.text import count, memory
 from graphrec.views.describe import Description, NodeLine
 from graphrec.views.pictures.scene import SIDES, task_key
 

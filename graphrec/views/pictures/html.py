@@ -17,8 +17,8 @@ from importlib import resources
 from typing import Any
 
 from graphrec.graph import Graph
+from graphrec.ground.text import count, memory
 from graphrec.recipe.model import Recipe
-from graphrec.text import count, memory
 from graphrec.views.describe import Description
 from graphrec.views.pictures.details import details, node_kinds
 from graphrec.views.pictures.folds import Fold, folded, folds

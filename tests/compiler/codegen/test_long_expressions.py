@@ -15,9 +15,9 @@ from graphrec.compiler.codegen.state import State
 from graphrec.compiler.codegen.steps import write_expression
 from graphrec.compiler.pipeline import compile_recipe
 from graphrec.graph import Graph, Node, Ref
+from graphrec.ground.shapes import Shape
 from graphrec.nn import Batch
 from graphrec.recipe.expressions import parse_expression
-from graphrec.shapes import Shape
 
 NAMES = ("a", "user_tower", "experts_is_click", "x1", "some_really_quite_long_node_name_here")
 CALLS = ("sum({0})", "log1p({0})", "concat({0}, {1}, {0})", "concat({0}, {1})", "dot({0}, {1})")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from graphrec.compiler.pipeline import check_recipe
-from graphrec.errors import DataError
+from graphrec.ground.errors import DataError
 from graphrec.importers.from_data import propose
 from graphrec.importers.from_data.label_columns import labels_of
 from graphrec.importers.from_data.leaks import leak

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from graphrec.compiler.pipeline import check_recipe
-from graphrec.errors import RecipeError
+from graphrec.ground.errors import RecipeError
 from graphrec.importers.configs import import_config
 from graphrec.importers.tzrec import Imported
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from graphrec.errors import RecipeError
+from graphrec.ground.errors import RecipeError
 from graphrec.importers.tzrec.textproto import Message, parse_textproto
 
 

@@ -17,7 +17,7 @@ BLOCKS = '''
 from typing import Any, ClassVar, Literal
 from pydantic import PositiveInt
 from graphrec import Block, Shape
-from graphrec.shapes import ShapeError
+from graphrec.ground.shapes import ShapeError
 
 
 class Gated(Block):

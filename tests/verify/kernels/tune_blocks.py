@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.blocks.base import Block, Kernel
-from graphrec.shapes import Shape
+from graphrec.ground.shapes import Shape
 
 
 class Same(nn.Linear):

@@ -1,0 +1,1 @@
+"""What everything stands on, and needs nothing of ours: mistakes, shapes, numbers for people."""
