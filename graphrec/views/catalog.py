@@ -37,14 +37,14 @@ def shipped_recipes() -> list[ShippedRecipe]:
     """The shipped recipes that can be compiled, by name; bases of others are left out."""
     from graphrec.recipe.reader import read_yaml
 
-    found = []
+    recipes = []
     for path in sorted(shipped("recipes").glob("*.yaml")):
         tree, _ = read_yaml(path.read_text(encoding="utf-8"), str(path))
         if tree is not None and tree.at("tasks") is not None:
-            said = tree.at("description")
-            text = str(said.value) if said is not None else ""
-            found.append(ShippedRecipe(path.stem, text, _near(path)))
-    return found
+            description = tree.at("description")
+            text = str(description.value) if description is not None else ""
+            recipes.append(ShippedRecipe(path.stem, text, _near(path)))
+    return recipes
 
 
 def find_recipe(text: str) -> str:
@@ -127,20 +127,20 @@ class BlockPage:
 
 def about_block(library: Library, name: str) -> BlockPage:
     """The page of a block that `library` has."""
-    found = library.get(name)
-    assert found is not None
-    if isinstance(found, Composite):
+    block = library.get(name)
+    assert block is not None
+    if isinstance(block, Composite):
         parameters = tuple(
             ParameterLine(key, p.type, p.default is None, p.default, p.doc)
-            for key, p in found.params.items()
+            for key, p in block.params.items()
         )
-        return BlockPage(name, found.doc, "made of blocks", found.inputs, parameters, {})
-    schema = found.model_json_schema()
+        return BlockPage(name, block.doc, "made of blocks", block.inputs, parameters, {})
+    schema = block.model_json_schema()
     required = schema.get("required", [])
     parameters = tuple(
         ParameterLine(
             key,
-            _type_of(found, key, part, schema.get("$defs", {})),
+            _type_of(block, key, part, schema.get("$defs", {})),
             key in required,
             part.get("default"),
             part.get("description", ""),
@@ -149,10 +149,10 @@ def about_block(library: Library, name: str) -> BlockPage:
     )
     ports = tuple(
         ("*" if port.variadic else "") + port.name + ("" if port.required or port.variadic else "?")
-        for port in found.ports()
+        for port in block.ports()
     )
-    kernels = {kernel: _conditions(found.kernel(kernel)) for kernel in found.kernels}
-    doc = " ".join((found.__doc__ or "").split("\n\n")[0].split())
+    kernels = {kernel: _conditions(block.kernel(kernel)) for kernel in block.kernels}
+    doc = " ".join((block.__doc__ or "").split("\n\n")[0].split())
     return BlockPage(name, doc, "", ports, parameters, kernels)
 
 
@@ -160,10 +160,10 @@ def _lines(parameter: ParameterLine) -> str:
     value = parameter.default
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if parameter.required:
-        said = "required"
+        note = "required"
     else:
-        said = "" if value is None or value in ([], (), {}) else f"default {text}"
-    head = "   ".join(part for part in (f"  {parameter.name}: {parameter.type}", said) if part)
+        note = "" if value is None or value in ([], (), {}) else f"default {text}"
+    head = "   ".join(part for part in (f"  {parameter.name}: {parameter.type}", note) if part)
     return f"{head}\n      {parameter.doc}".rstrip()
 
 

@@ -31,10 +31,10 @@ class Change:
 
     def as_json(self) -> dict[str, Any]:
         if self.kind == "changed":
-            said = {path: {"from": old, "to": new} for path, old, new in self.details}
+            settings = {path: {"from": old, "to": new} for path, old, new in self.details}
         else:
-            said = {path: {"is": old or new} for path, old, new in self.details}
-        return {"name": self.name, "settings": said}
+            settings = {path: {"is": old or new} for path, old, new in self.details}
+        return {"name": self.name, "settings": settings}
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,13 @@ class Difference:
 
     def as_json(self) -> dict[str, Any]:
         """The difference as plain data; every section is there, also when nothing differs."""
-        made: dict[str, Any] = {"before": self.before, "after": self.after}
+        data: dict[str, Any] = {"before": self.before, "after": self.after}
         for section, changes in self.sections.items():
-            made[section] = {
+            data[section] = {
                 kind: [change.as_json() for change in changes if change.kind == kind]
                 for kind in _SIGNS
             }
-        return made
+        return data
 
     def as_text(self, *, color: bool = False) -> str:
         """The difference for people: + added, - removed, ~ changed."""
@@ -79,9 +79,9 @@ class Difference:
         parts = []
         for section, changes in self.sections.items():
             kinds = [change.kind for change in changes]
-            said = [f"{kinds.count(kind)} {kind}" for kind in _SIGNS if kind in kinds]
-            if said:
-                parts.append(f"{section}: {', '.join(said)}")
+            amounts = [f"{kinds.count(kind)} {kind}" for kind in _SIGNS if kind in kinds]
+            if amounts:
+                parts.append(f"{section}: {', '.join(amounts)}")
         return " · ".join(parts) or "no difference"
 
 
@@ -132,16 +132,16 @@ def compare(before: tuple[Recipe, Graph], after: tuple[Recipe, Graph]) -> Differ
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
-    found = []
+    changes = []
     for name in sorted({*before, *after}):
         old, new = _flat(before.get(name, {})), _flat(after.get(name, {}))
         if name not in before:
-            found.append(Change("added", name, _all(new, after=True)))
+            changes.append(Change("added", name, _all(new, after=True)))
         elif name not in after:
-            found.append(Change("removed", name, _all(old, after=False)))
+            changes.append(Change("removed", name, _all(old, after=False)))
         elif details := _differing(old, new):
-            found.append(Change("changed", name, details))
-    return tuple(found)
+            changes.append(Change("changed", name, details))
+    return tuple(changes)
 
 
 def _settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
@@ -197,41 +197,41 @@ def _text(value: Any) -> str:
 
 
 def _node(node: Node, renamed: Mapping[str, str]) -> dict[str, Any]:
-    made: dict[str, Any] = {"block": node.label}
+    settings: dict[str, Any] = {"block": node.label}
     if isinstance(node.op, Block):
-        made |= node.op.model_dump(mode="json")
+        settings |= node.op.model_dump(mode="json")
     elif isinstance(node.op, Group):
-        made |= {"features": list(node.op.features), "query": list(node.op.query)}
-        made |= {"keys": list(node.op.keys), "regularize": dict(node.op.regularize)}
+        settings |= {"features": list(node.op.features), "query": list(node.op.query)}
+        settings |= {"keys": list(node.op.keys), "regularize": dict(node.op.regularize)}
     else:
-        made["expression"] = node.op.text
+        settings["expression"] = node.op.text
     inputs: dict[str, list[str]] = {}
     for port, ref in node.refs():
         name = renamed.get(ref.node, ref.node)
         inputs.setdefault(port, []).append(f"{name}.{ref.port}" if ref.port else name)
     for port, refs in inputs.items():
-        made[f"in.{port}" if port else "in"] = ", ".join(refs)
+        settings[f"in.{port}" if port else "in"] = ", ".join(refs)
     for port, shape in node.outputs.items():
-        made[f"output.{port}" if port else "output"] = str(shape)
+        settings[f"output.{port}" if port else "output"] = str(shape)
     if node.kernel is not None and node.kernel.asked != "auto":
-        made["kernel"] = str(node.kernel)
+        settings["kernel"] = str(node.kernel)
     if node.shares:
-        made["shares"] = renamed.get(node.shares, node.shares)
-    return made
+        settings["shares"] = renamed.get(node.shares, node.shares)
+    return settings
 
 
 def _tables(graph: Graph) -> dict[str, Any]:
-    made: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for suffix, tables in (("", graph.tables), (" (first order)", graph.first_order_tables)):
         for table in tables:
-            made[table.name + suffix] = {
+            settings[table.name + suffix] = {
                 "rows": "fit" if table.rows is None else table.rows,
                 "dim": table.dim,
                 "init": table.init,
                 "dtype": table.dtype,
                 "trainable": table.trainable,
             }
-    return made
+    return settings
 
 
 def _relations(plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _flops(
     # The counter does not know the forms that write into their first argument.
     for name in ("addmm", "baddbmm"):
         counter.flop_registry[getattr(aten, f"{name}_")] = flop_registry[getattr(aten, name)]
-    found = dict.fromkeys(parts, 0)
+    flops = dict.fromkeys(parts, 0)
     started: list[int] = []
 
     def before(*_: Any) -> None:
@@ -92,7 +92,7 @@ def _flops(
 
     def after(name: str) -> Any:
         def count(*_: Any) -> None:
-            found[name] += counter.get_total_flops() - started.pop()
+            flops[name] += counter.get_total_flops() - started.pop()
 
         return count
 
@@ -108,7 +108,7 @@ def _flops(
         notes = [note for note in getattr(error, "__notes__", []) if note.startswith("graphrec:")]
         where = f" ({notes[0].removeprefix('graphrec: ')})" if notes else ""
         return {}, f"FLOPs are not known: the model can't run on the meta device{where}: {error}"
-    return {name: number // _ROWS for name, number in found.items()}, ""
+    return {name: number // _ROWS for name, number in flops.items()}, ""
 
 
 def _batch(compiled: Compiled) -> Batch:

@@ -86,11 +86,11 @@ def scenes(code: str) -> Iterator[Scene]:
     which, files, commands = "", dict[str, str](), list[str]()
     end = 0
     for match in _FENCE.finditer(_body(code)):
-        language, said, file, text = match.groups()
-        if which and (said != which or match.start() > end + 1):
+        language, verdict, file, text = match.groups()
+        if which and (verdict != which or match.start() > end + 1):
             yield _scene(which, files, commands)
             files, commands = {}, []
-        which, end = said or "", match.end()
+        which, end = verdict or "", match.end()
         if language == "sh":
             commands += text.splitlines()
         elif file:
@@ -118,5 +118,5 @@ def _indented(match: re.Match[str]) -> str:
 
 def _body(code: str) -> str:
     file = resources.files(__package__).joinpath(f"{code[:3].lower()}.md")
-    found = re.search(rf"^## {code}\n(.*?)(?=^## |\Z)", file.read_text("utf-8"), re.M | re.S)
-    return found[1] if found else ""
+    section = re.search(rf"^## {code}\n(.*?)(?=^## |\Z)", file.read_text("utf-8"), re.M | re.S)
+    return section[1] if section else ""

@@ -23,10 +23,10 @@ _LINES = 8  # of the recipe, shown for one node
 def details(graph: Graph, description: Description, recipe: Recipe) -> dict[str, Detail]:
     """Everything known about every card of the graph's picture, as plain data, by its key."""
     lines = {line.name: line for line in description.nodes}
-    made = {node.name: _node(node, graph, lines[node.name], recipe) for node in graph.nodes}
+    by_card = {node.name: _node(node, graph, lines[node.name], recipe) for node in graph.nodes}
     for output in graph.outputs:
-        made[task_key(output)] = _task(output, graph, recipe)
-    return made
+        by_card[task_key(output)] = _task(output, graph, recipe)
+    return by_card
 
 
 def node_kinds(recipe: Recipe) -> dict[str, str]:
@@ -46,42 +46,42 @@ def said(recipe: Recipe, span: Span | None) -> Detail:
         return {"at": f"{span.file}:{span.line}"}
     first = lines[span.line - 1]
     indent = len(first) - len(first.lstrip())
-    found = [first]
+    excerpt = [first]
     for line in lines[span.line : span.line + _LINES - 1]:
         if not line.strip() or len(line) - len(line.lstrip()) <= indent:
             break
-        found.append(line)
-    return {"at": f"{span.file}:{span.line}", "text": "\n".join(x[indent:][:300] for x in found)}
+        excerpt.append(line)
+    return {"at": f"{span.file}:{span.line}", "text": "\n".join(x[indent:][:300] for x in excerpt)}
 
 
 def _node(node: Node, graph: Graph, line: NodeLine, recipe: Recipe) -> Detail:
-    made: Detail = {"doc": _doc(node), **_written(node, recipe)}
-    made["outputs"] = [[port, str(shape)] for port, shape in node.outputs.items()]
-    made["inputs"] = [
+    detail: Detail = {"doc": _doc(node), **_written(node, recipe)}
+    detail["outputs"] = [[port, str(shape)] for port, shape in node.outputs.items()]
+    detail["inputs"] = [
         [port, ref.node, ref.port, str(graph.shape(ref)), ref in node.parents]
         for port, ref in node.refs()
     ]
     if isinstance(node.op, Block):
-        made["settings"] = [
+        detail["settings"] = [
             [name, _value(value)] for name, value in node.op.model_dump(mode="json").items()
         ]
     if isinstance(node.op, Group):
-        made["features"] = _features(node.op, graph, recipe)
+        detail["features"] = _features(node.op, graph, recipe)
     elif line.parameters is not None:
-        made["parameters"] = count(line.parameters)
-        made["flops"] = "?" if line.flops_per_row is None else count(line.flops_per_row)
-    made["bytes"] = memory(line.output_bytes)
+        detail["parameters"] = count(line.parameters)
+        detail["flops"] = "?" if line.flops_per_row is None else count(line.flops_per_row)
+    detail["bytes"] = memory(line.output_bytes)
     choice = node.kernel
     if isinstance(node.op, Group):
         choice = graph.table_kernels.get("embeddings")
     if choice is not None and choice.layer != "auto":
-        made["kernel"] = {"asked": choice.asked, "chosen": choice.chosen, "why": choice.why}
+        detail["kernel"] = {"asked": choice.asked, "chosen": choice.chosen, "why": choice.why}
     if side := graph.side(node):
-        made["runs"] = SIDES[side]
+        detail["runs"] = SIDES[side]
     for key, value in (("shares", node.shares), ("was", node.was), ("note", node.note)):
         if value:
-            made[key] = value
-    return made
+            detail[key] = value
+    return detail
 
 
 def _doc(node: Node) -> str:
@@ -106,7 +106,7 @@ def _features(group: Group, graph: Graph, recipe: Recipe) -> list[Detail]:
     """Every column of a group with its table, and where the recipe declares it."""
     lookups = {x.column: x for x in (*graph.first_order, *graph.lookups)}
     tables = {table.name: table for table in graph.tables}
-    made = []
+    columns = []
     for column in dict.fromkeys((*group.features, *group.query, *group.keys)):
         sequence, _, base = column.partition(".")
         feature = recipe.features.get(sequence)
@@ -117,15 +117,15 @@ def _features(group: Group, graph: Graph, recipe: Recipe) -> list[Detail]:
             rows = "rows by the data" if table is None or table.rows is None else f"{table.rows:,}"
             what += f" · table {lookup.table} ({rows} × {lookup.dim})"
         span = recipe.origin.key(f"features.{sequence}") if recipe.origin else None
-        made.append({"name": column, "what": what, "at": said(recipe, span).get("at", "")})
-    return made
+        columns.append({"name": column, "what": what, "at": said(recipe, span).get("at", "")})
+    return columns
 
 
 def _task(output: Output, graph: Graph, recipe: Recipe) -> Detail:
     span = output.span or (recipe.origin.key(f"tasks.{output.task}") if recipe.origin else None)
-    made: Detail = {"doc": f"Task: a {output.form} prediction.", **said(recipe, span)}
+    detail: Detail = {"doc": f"Task: a {output.form} prediction.", **said(recipe, span)}
     ref = output.ref
-    made["inputs"] = [["", ref.node, ref.port, str(graph.shape(ref)), False]]
+    detail["inputs"] = [["", ref.node, ref.port, str(graph.shape(ref)), False]]
     task = recipe.tasks.get(output.task)
     if task is not None:
         rows = [
@@ -134,8 +134,8 @@ def _task(output: Output, graph: Graph, recipe: Recipe) -> Detail:
             ["metrics", ", ".join(map(str, task.metrics))],
             ["space", f"{task.space.label} > 0" if task.space else ""],
         ]
-        made["settings"] = [row for row in rows if row[1]]
-    return made
+        detail["settings"] = [row for row in rows if row[1]]
+    return detail
 
 
 def _value(value: Any) -> str:

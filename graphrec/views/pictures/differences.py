@@ -75,10 +75,10 @@ def both(before: Graph, after: Graph, found: Difference) -> Picture:
     return Picture(title, tuple(notes), tuple(cards), (*wires, *gone))
 
 
-def _changed(found: Difference) -> dict[str, Change]:
+def _changed(difference: Difference) -> dict[str, Change]:
     """Changes by the key of their card."""
-    made = {change.name: change for change in found.sections["nodes"]}
-    return made | {f"task {change.name}": change for change in found.sections["tasks"]}
+    changes = {change.name: change for change in difference.sections["nodes"]}
+    return changes | {f"task {change.name}": change for change in difference.sections["tasks"]}
 
 
 def _marked(card: Card, there: bool, change: Change | None) -> Card:

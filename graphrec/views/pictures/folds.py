@@ -28,23 +28,23 @@ def folds(graph: Graph, drawn: Picture, kinds: Mapping[str, str]) -> tuple[Fold,
     other nodes.
     """
     cards = {card.key: card for card in drawn.cards}
-    found: dict[str, list[str]] = {}
+    nodes_by_name: dict[str, list[str]] = {}
     for node in graph.nodes:
         if node.role == "group" or node.name not in cards:
             continue
         for name in _around(node):
-            found.setdefault(name, []).append(node.name)
+            nodes_by_name.setdefault(name, []).append(node.name)
     seen: set[tuple[str, ...]] = set()
-    made = []
-    for name in sorted(found, key=lambda name: (name.count("."), name)):
-        members = tuple(found[name])
+    parts = []
+    for name in sorted(nodes_by_name, key=lambda name: (name.count("."), name)):
+        members = tuple(nodes_by_name[name])
         if len(members) < 2 or members in seen or _circles(drawn, {name: members}):
             continue
         seen.add(members)
         inside = [cards[member] for member in members]
         block = kinds.get(name, kinds.get(name.partition(".")[0], ""))
-        made.append(Fold(name, members, _card(name, inside, block)))
-    return tuple(made)
+        parts.append(Fold(name, members, _card(name, inside, block)))
+    return tuple(parts)
 
 
 def folded(drawn: Picture, parts: Sequence[Fold]) -> tuple[Picture, tuple[Fold, ...]]:

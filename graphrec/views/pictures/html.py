@@ -71,7 +71,7 @@ def page(
 ) -> str:
     """A page of a picture: `about` each card, what folds (`parts`), and tables of `overview`."""
     shown, closed = (drawn, ()) if len(drawn.cards) <= _MANY else folded(drawn, parts)
-    made = arranged(shown)
+    layout = arranged(shown)
     cards = [*drawn.cards, *(fold.card for fold in parts)]
     data = {
         "title": drawn.title,
@@ -97,7 +97,7 @@ def page(
         title=escape(drawn.title),
         digest=_digest(script),
         style=f"{sheet}\n{style}",
-        drawing=_drawing(made, cards),
+        drawing=_drawing(layout, cards),
         data=_data(data),
         script=script,
     )
@@ -143,7 +143,7 @@ def _asset(name: str) -> str:
 
 def _card(card: Card, about: Mapping[str, Any]) -> dict[str, Any]:
     width, height = card_size(card)
-    made = {
+    data = {
         "key": card.key,
         "role": card.role,
         "title": card.title,
@@ -153,16 +153,16 @@ def _card(card: Card, about: Mapping[str, Any]) -> dict[str, Any]:
         "h": height,
         **about,
     }
-    return {**made, "change": card.change} if card.change else made
+    return {**data, "change": card.change} if card.change else data
 
 
-def _drawing(made: Arranged, cards: Sequence[Card]) -> str:
+def _drawing(layout: Arranged, cards: Sequence[Card]) -> str:
     """The drawing with every card there is; those that do not show have no place yet."""
-    placed = {card.key: (place, size) for card, place, size in made.cards()}
+    placed = {card.key: (place, size) for card, place, size in layout.cards()}
     nowhere = (0.0, 0.0)
     lines = ['<svg id="drawing" xmlns="http://www.w3.org/2000/svg" role="group">', ARROWS]
     lines.append('<g id="world"><g id="wires">')
-    for wire, points in made.wires():
+    for wire, points in layout.wires():
         ends = f' data-s="{escape(wire.source)}" data-t="{escape(wire.target)}"'
         lines.append(wire_markup(wire, points, ends))
         if label_of(wire):
@@ -198,6 +198,6 @@ def _overview(description: Description) -> list[dict[str, Any]]:
         for table in description.tables
     ]
     tables += [[f"kernel of {s}", str(choice)] for s, choice in description.table_kernels.items()]
-    made = [{"title": "In all", "rows": rows}, {"title": "Tables", "rows": tables}]
+    sections = [{"title": "In all", "rows": rows}, {"title": "Tables", "rows": tables}]
     remarks = [["", remark] for remark in description.remarks]
-    return [part for part in (*made, {"title": "Remarks", "rows": remarks}) if part["rows"]]
+    return [part for part in (*sections, {"title": "Remarks", "rows": remarks}) if part["rows"]]

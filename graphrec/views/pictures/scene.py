@@ -86,8 +86,8 @@ class Picture:
     @property
     def changes(self) -> tuple[str, ...]:
         """The changes that occur, in the order of the legend."""
-        found = {card.change for card in self.cards} | {wire.change for wire in self.wires}
-        return tuple(change for change in CHANGES if change in found)
+        present = {card.change for card in self.cards} | {wire.change for wire in self.wires}
+        return tuple(change for change in CHANGES if change in present)
 
 
 def picture(graph: Graph) -> Picture:

@@ -71,8 +71,8 @@ def arranged(drawn: Picture) -> Arranged:
 
 def draw(drawn: Picture) -> str:
     """A picture as one self-contained SVG document."""
-    made = arranged(drawn)
-    placed = made.placed
+    layout = arranged(drawn)
+    placed = layout.placed
     header = _HEADER + 16 * (len(drawn.notes) - 1)
     inner = max(
         placed.width,
@@ -96,10 +96,10 @@ def draw(drawn: Picture) -> str:
             for i, note in enumerate(drawn.notes)
         ),
         f'<g transform="translate({shift:.1f} {_MARGIN + header:.1f})">',
-        *(wire_markup(wire, points) for wire, points in made.wires()),
-        *(card_markup(card, place, size) for card, place, size in made.cards()),
+        *(wire_markup(wire, points) for wire, points in layout.wires()),
+        *(card_markup(card, place, size) for card, place, size in layout.cards()),
         *(
-            label_markup(wire, placed.routes[made.edges[wire]])
+            label_markup(wire, placed.routes[layout.edges[wire]])
             for wire in drawn.wires
             if label_of(wire)
         ),

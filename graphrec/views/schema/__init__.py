@@ -30,9 +30,9 @@ _DIALECT = "http://json-schema.org/draft-07/schema#"
 
 def recipe_schema(library: Library = BUILTIN) -> Schema:
     """The schema of a recipe file, with every block of `library` in `graph:`."""
-    found = Recipe.model_json_schema()
-    definitions = found["$defs"]
-    properties = {name: p for name, p in found["properties"].items() if name != "origin"}
+    model_schema = Recipe.model_json_schema()
+    definitions = model_schema["$defs"]
+    properties = {name: p for name, p in model_schema["properties"].items() if name != "origin"}
     for name in ("Origin", "Span", "NodeSpec", "Composite", *feature_models()):
         definitions.pop(name, None)
     definitions |= features() | nodes(library)

@@ -44,8 +44,8 @@ def listing(items: Schema) -> Schema:
 
 
 def mapping(values: Schema, about: str | None = None) -> Schema:
-    made = {"type": "object", "additionalProperties": values}
-    return {"description": about, **made} if about else made
+    schema = {"type": "object", "additionalProperties": values}
+    return {"description": about, **schema} if about else schema
 
 
 def described(old: Schema, new: Schema) -> Schema:
@@ -55,36 +55,36 @@ def described(old: Schema, new: Schema) -> Schema:
 
 def opened(schema: Schema) -> Schema:
     """The schema with what may stand anywhere: null, `key+`, and texts that are filled in later."""
-    made = _open(schema)
-    made["type"] = schema["type"]
-    made["$defs"]["written"] = WRITTEN
-    return made
+    open_schema = _open(schema)
+    open_schema["type"] = schema["type"]
+    open_schema["$defs"]["written"] = WRITTEN
+    return open_schema
 
 
 def _open(schema: Schema) -> Schema:
-    made: Schema = {}
+    open_schema: Schema = {}
     for key, part in schema.items():
         if key == "properties":
-            made[key] = {name: _open(value) for name, value in part.items()}
-            made[key] |= {
+            open_schema[key] = {name: _open(value) for name, value in part.items()}
+            open_schema[key] |= {
                 f"{name}+": _open(value) for name, value in part.items() if _listed(value)
             }
         elif key in ("$defs", "patternProperties"):
-            made[key] = {name: _open(value) for name, value in part.items()}
+            open_schema[key] = {name: _open(value) for name, value in part.items()}
         elif key == "allOf":
-            made[key] = [_open(value) for value in part]
+            open_schema[key] = [_open(value) for value in part]
         elif key in ("items", "then") or (key == "additionalProperties" and isinstance(part, dict)):
-            made[key] = _open(part)
+            open_schema[key] = _open(part)
         elif not (key == "title" or (key == "default" and part is None)):
-            made[key] = part
+            open_schema[key] = part
     if "anyOf" in schema or _is_filled_in(schema):
-        words = {key: made.pop(key) for key in _WORDS if key in made}
-        forms = [inner for form in schema.get("anyOf", [made]) for inner in _plain(form)]
+        words = {key: open_schema.pop(key) for key in _WORDS if key in open_schema}
+        forms = [inner for form in schema.get("anyOf", [open_schema]) for inner in _plain(form)]
         filled = [{"$ref": "#/$defs/written"}] if any(map(_is_filled_in, forms)) else []
         return {**words, "anyOf": [*map(_inside, forms), *filled, _NULL]}
     if isinstance(schema.get("type"), str):
-        made["type"] = [schema["type"], "null"]
-    return made
+        open_schema["type"] = [schema["type"], "null"]
+    return open_schema
 
 
 def _plain(form: Schema) -> list[Schema]:

@@ -37,26 +37,26 @@ def nodes(library: Library) -> Schema:
 
 
 def _block(name: str, library: Library, shared: Schema) -> Schema:
-    found = library.get(name)
-    if isinstance(found, Composite):
-        doc, kernels = found.doc, ["auto"]
-        required = [p for p, parameter in found.params.items() if parameter.default is None]
+    block = library.get(name)
+    if isinstance(block, Composite):
+        doc, kernels = block.doc, ["auto"]
+        required = [p for p, parameter in block.params.items() if parameter.default is None]
         params: Schema = {
             key: {
                 "description": parameter.doc,
                 "default": parameter.default,
                 **_parameter_type(parameter.type),
             }
-            for key, parameter in found.params.items()
+            for key, parameter in block.params.items()
         }
     else:
-        assert found is not None
-        made = found.model_json_schema()
-        doc, kernels = made.get("description", ""), ["auto", *found.kernels]
-        params, required = _inlined(made), made.get("required", [])
-        for key in _of_tasks(found):
+        assert block is not None
+        schema = block.model_json_schema()
+        doc, kernels = schema.get("description", ""), ["auto", *block.kernels]
+        params, required = _inlined(schema), schema.get("required", [])
+        for key in _of_tasks(block):
             params[key] = described(params[key], {"anyOf": [{"const": "tasks"}, TEXTS]})
-    asked = {"description": "Kernel asked for.", "anyOf": [{"enum": kernels}, TEXT]}
+    kernel = {"description": "Kernel asked for.", "anyOf": [{"enum": kernels}, TEXT]}
     return {
         "description": doc,
         "type": "object",
@@ -64,10 +64,10 @@ def _block(name: str, library: Library, shared: Schema) -> Schema:
             **shared,
             "block": {"const": name, "description": doc},
             "in": {
-                "description": f"What it reads; ports: {_ports(found)}.",
+                "description": f"What it reads; ports: {_ports(block)}.",
                 "allOf": [shared["in"]],
             },
-            "kernel": asked,
+            "kernel": kernel,
             **params,
         },
         "required": ["block", *required],
@@ -88,9 +88,9 @@ def _of_tasks(block: type[Block]) -> list[str]:
     return [key for key, field in block.model_fields.items() if TaskNames in field.metadata]
 
 
-def _inlined(made: Schema) -> Schema:
+def _inlined(schema: Schema) -> Schema:
     """The properties of a model's schema without references into it."""
-    local = made.get("$defs", {})
+    local = schema.get("$defs", {})
 
     def inline(value: Any) -> Any:
         if isinstance(value, dict) and value.get("$ref", "").startswith("#/$defs/"):
@@ -100,7 +100,7 @@ def _inlined(made: Schema) -> Schema:
             return {key: inline(part) for key, part in value.items()}
         return [inline(part) for part in value] if isinstance(value, list) else value
 
-    properties: Schema = inline(made.get("properties", {}))
+    properties: Schema = inline(schema.get("properties", {}))
     return properties
 
 

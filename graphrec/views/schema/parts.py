@@ -40,9 +40,9 @@ def features() -> Schema:
     every: Schema = {}
     cases = []
     for kind, model in FEATURES.items():
-        made = model.model_json_schema()
-        properties = dict(made["properties"])
-        required = [key for key in made["required"] if (kind, key) != ("id", "vocab")]
+        schema = model.model_json_schema()
+        properties = dict(schema["properties"])
+        required = [key for key in schema["required"] if (kind, key) != ("id", "vocab")]
         for word in ("name", "type", "columns"):
             properties.pop(word, None)
         if kind == "sequence":
