@@ -22,7 +22,7 @@ from graphrec.data.hashing import combine, hash_integers, hash_texts
 from graphrec.data.learned import Learned, load, save
 from graphrec.data.lists import Lists, ids_of_steps, rows_of_steps, steps_of, values_of
 from graphrec.data.plan import Cross, Field, plan
-from graphrec.data.source import Raw, Source, Unit
+from graphrec.data.source import Raw, Source
 from graphrec.data.spelling import canonical_text
 from graphrec.data.tables import Rows, TableSource, as_table
 from graphrec.data.targets import Targets
@@ -109,8 +109,7 @@ class Encoder:
             keys = {field.key for field in self.plan.fields}
             return self.only(keys | {cross.key for cross in self.plan.crosses}).encode(rows)
         source = TableSource(as_table(rows, self.plan.columns), self.plan.uses)
-        whole = Unit(0, (), 0, source.num_rows)
-        return self.encode_raw(next(source.read(whole)))[0].batch()
+        return self.encode_raw(source.whole())[0].batch()
 
     def encode_raw(self, raw: Raw) -> tuple[Chunk, Counts]:
         """Encoded rows without the quarantined ones, and what was counted."""

@@ -130,6 +130,12 @@ class TableSource:
         starts = range(0, rows, CHUNK_ROWS)
         return [Unit(0, (), start, min(CHUNK_ROWS, rows - start)) for start in starts]
 
+    def whole(self) -> Raw:
+        """All rows at once, none of them too."""
+        arrays = [_one_chunk(self._table.column(name)) for name in self._table.column_names]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self._table.schema)
+        return Raw(batch, self.name, 0, self.num_rows)
+
     def read(
         self, unit: Unit, columns: Sequence[str] | None = None, rows: int = CHUNK_ROWS
     ) -> Iterator[Raw]:

@@ -11,6 +11,7 @@ import pytest
 
 import graphrec
 from graphrec.compiler.pipeline import compile_recipe
+from graphrec.data.source import CHUNK_ROWS
 from graphrec.ground.errors import DataError
 from graphrec.train import train
 
@@ -121,6 +122,13 @@ def test_no_candidates_are_no_rows(folder: Path) -> None:
     assert run.predict([])["probs"].shape == (0,)
     nothing = pa.Table.from_pylist(CANDIDATES).slice(0, 0)
     assert run.score(REQUEST, nothing)["probs"].shape == (0,)
+
+
+def test_no_row_is_lost_behind_the_first_chunk(folder: Path) -> None:
+    run = graphrec.load_run(folder)
+    rows = pa.Table.from_pylist([{**REQUEST, **candidate} for candidate in CANDIDATES])
+    many = pa.concat_tables([rows] * (CHUNK_ROWS // rows.num_rows + 2))
+    assert run.predict(many)["probs"].shape == (many.num_rows,)
 
 
 def test_rows_may_come_one_by_one_and_the_request_counts(folder: Path) -> None:
