@@ -23,10 +23,10 @@ def canonical(recipe: Recipe, *, origin: bool = False) -> str:
 
     Read again it gives the same recipe. With `origin`, every value is followed by `# file:line`.
     """
-    said = recipe.origin if origin else None
+    places = recipe.origin if origin else None
     lines: list[str] = []
     for key, value in _language(recipe).items():
-        _write(lines, key, value, "", _Comments(said, key) if said else None)
+        _write(lines, key, value, "", _Comments(places, key) if places else None)
     return "\n".join(lines) + "\n"
 
 
@@ -88,48 +88,48 @@ def _language(recipe: Recipe) -> dict[str, Any]:
     """The recipe as the language says it; the model's part without what is at its default."""
     short = recipe.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"origin"})
     whole = recipe.model_dump(mode="json", by_alias=True, exclude={"origin"})
-    found: dict[str, Any] = {"graphrec": 1, "name": recipe.name}
+    sections: dict[str, Any] = {"graphrec": 1, "name": recipe.name}
     if recipe.description:
-        found["description"] = recipe.description
-    found["data"] = _data(whole["data"])
-    found["features"] = [
+        sections["description"] = recipe.description
+    sections["data"] = _data(whole["data"])
+    sections["features"] = [
         _feature(name, recipe, short["features"][name]) for name in recipe.features
     ]
     for section in ("groups", "blocks"):
         if short.get(section):
-            found[section] = short[section]
-    for body in found.get("blocks", {}).values():
+            sections[section] = short[section]
+    for body in sections.get("blocks", {}).values():
         body.pop("block")
-    found["graph"] = {name: _node(node) for name, node in recipe.graph.items()}
-    found["tasks"] = {
+    sections["graph"] = {name: _node(node) for name, node in recipe.graph.items()}
+    sections["tasks"] = {
         name: {**short["tasks"][name], "loss": short["tasks"][name]["loss"] or "none"}
         for name in recipe.tasks
     }
     if recipe.losses:
-        found["losses"] = short["losses"]
+        sections["losses"] = short["losses"]
     if recipe.relations:
-        found["relations"] = [_relation(r) for r in short["relations"]]
+        sections["relations"] = [_relation(r) for r in short["relations"]]
     if short.get("kernels"):
-        found["kernels"] = short["kernels"]
-    found["train"] = _train(whole["train"])
+        sections["kernels"] = short["kernels"]
+    sections["train"] = _train(whole["train"])
     for section in ("export", "meta"):
         if short.get(section) not in (None, {}):
-            found[section] = short[section]
-    return found
+            sections[section] = short[section]
+    return sections
 
 
 def _data(plain: Mapping[str, Any]) -> dict[str, Any]:
     dropped = ("train", "eval") if plain["synthetic"] is not None else ()
-    said = {k: _without_nulls(v) for k, v in plain.items() if k not in dropped}
-    return {k: v for k, v in said.items() if v not in (None, [], {})}
+    fields = {k: _without_nulls(v) for k, v in plain.items() if k not in dropped}
+    return {k: v for k, v in fields.items() if v not in (None, [], {})}
 
 
 def _without_nulls(value: Any) -> Any:
     """A map without the entries that say nothing, at any depth."""
     if not isinstance(value, dict):
         return value
-    said = {k: _without_nulls(v) for k, v in value.items() if v is not None}
-    return {k: v for k, v in said.items() if v != {} or value[k] == {}}
+    entries = {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return {k: v for k, v in entries.items() if v != {} or value[k] == {}}
 
 
 def _feature(name: str, recipe: Recipe, short: Mapping[str, Any]) -> dict[str, Any]:
@@ -197,42 +197,48 @@ class _Comments:
         return f"  # {span}".rsplit(":", 1)[0] if span.file is not None else f"  # {span}"
 
 
-def _write(lines: list[str], key: str, value: Any, indent: str, said: _Comments | None) -> None:
+def _write(lines: list[str], key: str, value: Any, indent: str, comments: _Comments | None) -> None:
     """`key: value` in as few lines as fit; with comments a line for each value."""
     head = f"{indent}{scalar(key)}:"
     if not isinstance(value, dict | list) or not value:
-        lines.append(f"{head} {flow(value)}{said.text() if said else ''}")
+        lines.append(f"{head} {flow(value)}{comments.text() if comments else ''}")
         return
     line = f"{head} {flow(value)}"
     plain = isinstance(value, list) and not any(isinstance(v, dict | list) for v in value)
-    if said is not None and plain:
-        lines.append(f"{line}{said.text()}")
-    elif said is None and len(line) <= WIDTH and indent:
+    if comments is not None and plain:
+        lines.append(f"{line}{comments.text()}")
+    elif comments is None and len(line) <= WIDTH and indent:
         lines.append(line)
     elif isinstance(value, dict):
         lines.append(head)
         for name, inner in value.items():
-            _write(lines, str(name), inner, f"{indent}  ", said.below(str(name)) if said else None)
+            _write(
+                lines,
+                str(name),
+                inner,
+                f"{indent}  ",
+                comments.below(str(name)) if comments else None,
+            )
     else:
         lines.append(head)
         for number, item in enumerate(value):
-            _item(lines, item, f"{indent}  ", _element(said, key, item, number))
+            _item(lines, item, f"{indent}  ", _element(comments, key, item, number))
 
 
-def _element(said: _Comments | None, key: str, item: Any, number: int) -> _Comments | None:
+def _element(comments: _Comments | None, key: str, item: Any, number: int) -> _Comments | None:
     """Comments of a list element; a feature is known by its name."""
-    if said is None:
+    if comments is None:
         return None
-    if key == "features" and said.path == "features":
-        return said.below(str(item.get("names") or item.get("name")))
-    return said.below(str(number))
+    if key == "features" and comments.path == "features":
+        return comments.below(str(item.get("names") or item.get("name")))
+    return comments.below(str(number))
 
 
-def _item(lines: list[str], item: Any, indent: str, said: _Comments | None) -> None:
-    if said is None or not isinstance(item, dict) or not item:
-        lines.append(f"{indent}- {flow(item)}{said.text() if said else ''}")
+def _item(lines: list[str], item: Any, indent: str, comments: _Comments | None) -> None:
+    if comments is None or not isinstance(item, dict) or not item:
+        lines.append(f"{indent}- {flow(item)}{comments.text() if comments else ''}")
         return
     first = len(lines)
     for name, inner in item.items():
-        _write(lines, str(name), inner, f"{indent}  ", said.below(str(name)))
+        _write(lines, str(name), inner, f"{indent}  ", comments.below(str(name)))
     lines[first] = f"{indent}- {lines[first][len(indent) + 2 :]}"

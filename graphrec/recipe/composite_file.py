@@ -23,12 +23,12 @@ def read_composite(path: str | Path) -> Composite:
     tree, problems = read_yaml(text, name) if text is not None else (None, [])
     for problem in [*unread, *problems]:
         report(problem)
-    made = None
+    composite = None
     if tree is not None:
         tree = root_layer(tree, report)
         called = tree.at("block")
         title = called.value if called and isinstance(called.value, str) else ""
-        made = Validator(tree, report).composite(title, tree, "")
-    if report.problems or made is None:
+        composite = Validator(tree, report).composite(title, tree, "")
+    if report.problems or composite is None:
         raise RecipeError(report.problems)
-    return made
+    return composite

@@ -82,12 +82,12 @@ def completed(tree: Tree, report: Report) -> Tree:
 
 def _each(value: dict[str, Tree], section: str, form: Callable[[Tree], Tree]) -> None:
     """Apply a form to every named part of a section that can be read."""
-    found = value.get(section)
-    if found is not None and isinstance(found.value, dict):
-        value[section] = found.holding(
+    parts = value.get(section)
+    if parts is not None and isinstance(parts.value, dict):
+        value[section] = parts.holding(
             {
                 name: part if part.value is INVALID else form(part)
-                for name, part in found.value.items()
+                for name, part in parts.value.items()
             }
         )
 
@@ -130,8 +130,8 @@ def _feature(name: str, tree: Tree, defaults: dict[str, Tree], report: Report) -
     fields = FEATURES[kind].model_fields
     value = {k: v for k, v in defaults.items() if k in fields and (k != "dim" or kind in _LOOKED)}
     value.update(tree.value)
-    made = tree.holding(value)
-    return _sequence(name, made, report) if kind == "sequence" else made
+    feature = tree.holding(value)
+    return _sequence(name, feature, report) if kind == "sequence" else feature
 
 
 def _sequence(name: str, tree: Tree, report: Report) -> Tree:

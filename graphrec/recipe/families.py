@@ -186,19 +186,19 @@ def _names(family: Tree, word: str, path: str, report: Report) -> list[_Name]:
             report(Problem("GR206", f"`{word}` is required", family.span, path))
         report.breaks("features")
         return []
-    found: list[_Name] = []
+    names: list[_Name] = []
     for name in _listed(written, f"{path}.{word}", report):
         why = feature_name(name.text)
         if why is None:
-            found.append(name)
+            names.append(name)
             continue
         help = f"{{names: {_legal(name.text)}, column: {name.text[:40]!r}}} reads any column"
         report(Problem("GR320", f"`{name.text[:60]}`: {why}", name.span, f"{path}.{word}", help))
         report.breaks(f"features.{name.text}", *_groups(family))
-    if word == "name" and len(found) > 1:
+    if word == "name" and len(names) > 1:
         report(Problem("GR202", "expected one name", written.span, f"{path}.name"))
-        return _broken(found, family, report)
-    return found
+        return _broken(names, family, report)
+    return names
 
 
 def _listed(written: Tree, path: str, report: Report) -> Iterator[_Name]:

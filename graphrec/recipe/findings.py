@@ -60,14 +60,14 @@ def from_pydantic(
     reader = _Reader(path, origin, list(known), what, docs or {})
     places = [reader.resolve(detail) for detail in details]
     unknown = [d["loc"][-1] for d in details if d["type"] == "extra_forbidden"]
-    found: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, list[dict[str, Any]]] = {}
     for place, detail in zip(places, details, strict=True):
         if any(other.startswith(f"{place}.") for other in places) and detail["type"] != "missing":
             continue  # a union: the branch that got further says more
         if detail["type"] == "missing" and _is_slip(str(detail["loc"][-1]), unknown):
             continue
-        found.setdefault(f"{place} {detail['type'] in _KEYS}", []).append(dict(detail))
-    return [reader.problem(k.partition(" ")[0], group) for k, group in found.items()]
+        groups.setdefault(f"{place} {detail['type'] in _KEYS}", []).append(dict(detail))
+    return [reader.problem(k.partition(" ")[0], group) for k, group in groups.items()]
 
 
 _KEYS = ("missing", "extra_forbidden")

@@ -198,7 +198,7 @@ def _task(task: Task, path: str) -> Iterator[Problem]:
 
 def _label(label: LabelSpec, task: Task, path: str) -> Iterator[Problem]:
     words = {"above": label.above is not None, "below": label.below is not None, "soft": label.soft}
-    given = [word for word, said in words.items() if said]
+    given = [word for word, is_set in words.items() if is_set]
     for word in given:
         if task.kind != "binary":
             what = f"`{word}` makes a binary label; this task is {task.kind}"

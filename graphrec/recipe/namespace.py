@@ -49,8 +49,8 @@ def _declared(recipe: Recipe, tree: Tree) -> Iterator[tuple[str, str, str, Span]
             implicit.add(feature.group)
             yield "feature group", feature.group, f"features.{name}.group", span
     for section, kind in _KINDS.items():
-        found = tree.at(section)
+        parts = tree.at(section)
         for name, part in (
-            sorted(found.value.items()) if found and isinstance(found.value, dict) else ()
+            sorted(parts.value.items()) if parts and isinstance(parts.value, dict) else ()
         ):
             yield kind, name, f"{section}.{name}", part.key

@@ -51,8 +51,8 @@ def retold(problem: Problem, texts: Sequence[str]) -> Problem:
     if problem.code != "GR201":
         where = problem.path if not text.startswith(problem.path) else ""
         told = f"{where}: {problem.message}" if where else problem.message
-        found = refused(text, span.line, told, problem.help, problem.code)
-        return replace(found, severity=problem.severity)
+        refusal = refused(text, span.line, told, problem.help, problem.code)
+        return replace(refusal, severity=problem.severity)
     parent = problem.path.rpartition(".")[0]
     hint, _, rest = problem.help.rpartition("   ")
     near = f"; {hint}" if hint else ""
@@ -109,19 +109,19 @@ def apply(tree: Tree, override: Override, report: Callable[[Problem], None]) -> 
     node, parts = tree, override.parts
     for depth, part in enumerate(parts[:-1]):
         where = ".".join(parts[: depth + 1])
-        found = node.at(part)
-        if found is None:
+        entry = node.at(part)
+        if entry is None:
             if depth == 1 and parts[0] in _NAMED:
                 report(_unknown(override, _NAMED[parts[0]], part, list(node.value)))
                 return tree
             break
-        if found.value is INVALID:
+        if entry.value is INVALID:
             return tree
-        if not isinstance(found.value, dict):
-            what = f"{where} is {shown(found.value)}, it has no `{parts[depth + 1]}`"
-            report(override.problem(what, _replace_it(where, found)))
+        if not isinstance(entry.value, dict):
+            what = f"{where} is {shown(entry.value)}, it has no `{parts[depth + 1]}`"
+            report(override.problem(what, _replace_it(where, entry)))
             return tree
-        node = found
+        node = entry
     span, layer = override.value.span, override.value
     for part in reversed(parts):
         layer = Tree({part: layer.under(span)}, span, span)
@@ -134,5 +134,5 @@ def _unknown(override: Override, kind: str, name: str, known: list[str]) -> Prob
     return override.problem(f"no {kind} `{name}`{hint}", suggestion("", known))
 
 
-def _replace_it(where: str, found: Tree) -> str:
-    return f"replace the whole of it:  -o {where}=..." if isinstance(found.value, list) else ""
+def _replace_it(where: str, entry: Tree) -> str:
+    return f"replace the whole of it:  -o {where}=..." if isinstance(entry.value, list) else ""

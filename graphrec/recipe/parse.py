@@ -78,11 +78,11 @@ def parse(
         for problem in problems:
             report(problem)
         text = _own(text, path, report)
-    said = [_said(text, number, report) for number, text in enumerate(overrides, 1)]
+    changes = [_said(text, number, report) for number, text in enumerate(overrides, 1)]
     tree = _whole(text, path, files, report) if text is not None else None
     recipe = None
     if tree is not None:
-        recipe = _recipe(tree, path, [o for o in said if o is not None], files, report)
+        recipe = _recipe(tree, path, [o for o in changes if o is not None], files, report)
     problems = sorted((retold(p, overrides) for p in report.problems), key=_position)
     shortened = tuple(problems[:_MOST])
     if len(problems) > _MOST:
@@ -103,10 +103,10 @@ def _own(text: str | None, path: str, report: Report) -> str | None:
 
 
 def _said(text: str, number: int, report: Report) -> Override | None:
-    found = read_override(text, number)
-    if isinstance(found, Override):
-        return found
-    for problem in found:
+    override_or_problems = read_override(text, number)
+    if isinstance(override_or_problems, Override):
+        return override_or_problems
+    for problem in override_or_problems:
         report(problem)
     return None
 
@@ -118,17 +118,17 @@ def _whole(text: str, path: str, files: Files, report: Report) -> Tree | None:
         report(problem)
     if tree is None:
         return None
-    found, problems, whole = layers(files, path, tree)
+    trees, problems, whole = layers(files, path, tree)
     for problem in problems:
         report(problem)
     if not whole:  # what is missing may be in the file that can't be read
         report.breaks("extends", "features", "groups", "blocks", "graph", "tasks")
-        found[0] = orphaned(found[0])
-    found = [_as_meant(layer, report) for layer in found]
-    joined = root_layer(found[0], report)
-    for child in found[1:]:
+        trees[0] = orphaned(trees[0])
+    trees = [_as_meant(layer, report) for layer in trees]
+    joined = root_layer(trees[0], report)
+    for child in trees[1:]:
         joined = merge(joined, child, report)
-    root_file = found[0].span.file if whole else None
+    root_file = trees[0].span.file if whole else None
     return opened(fill_in(joined, report), root_file, report)
 
 

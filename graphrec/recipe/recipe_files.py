@@ -56,28 +56,28 @@ def layers(files: Files, path: str, tree: Tree) -> tuple[list[Tree], list[Proble
 
     The last value tells whether all of them could be read.
     """
-    found, problems = [tree], list[Problem]()
+    trees, problems = [tree], list[Problem]()
     chain: dict[str, str] = {}
     while (named := tree.value.pop("extends", None)) is not None:
         chain[os.path.realpath(path)] = f"{path} (line {named.span.line})"
         parent = _parent(files, named, path)
         if parent is None:
-            return found, problems, False
+            return trees, problems, False
         if isinstance(parent, Problem):
-            return found, [*problems, parent], False
+            return trees, [*problems, parent], False
         real = os.path.realpath(parent)
         if real in chain:
             steps = " -> ".join([*list(chain.values())[list(chain).index(real) :], parent])
             what = f"extends goes in a circle: {steps}"
-            return found, [*problems, Problem("GR122", what, named.span, "extends")], False
+            return trees, [*problems, Problem("GR122", what, named.span, "extends")], False
         text, unread = files.read(parent, named.span)
         read, wrong = read_yaml(text, parent) if text is not None else (None, [])
         problems += [*unread, *wrong]
         if read is None:
-            return found, problems, False
-        found.insert(0, read)
+            return trees, problems, False
+        trees.insert(0, read)
         path, tree = parent, read
-    return found, problems, True
+    return trees, problems, True
 
 
 def _parent(files: Files, named: Tree, path: str) -> str | Problem | None:

@@ -99,12 +99,12 @@ class Patched:
 
     def _depth(self, first: int, last: int) -> int:
         """The indentation of a section's entries: that of most of its shallow lines."""
-        found = [
+        depths = [
             _indent(t)
             for t in self.lines[first + 1 : last + 1]
             if t.strip()[:1] not in ("", "#") and "\t" not in t[: _indent(t)]
         ]
-        shallow = [depth for depth in found if depth <= min(found) + 1]
+        shallow = [depth for depth in depths if depth <= min(depths) + 1]
         return max(set(shallow), key=lambda d: (shallow.count(d), -d)) if shallow else 2
 
     def _section(self, line: int) -> tuple[int, int]:

@@ -36,7 +36,7 @@ def expand_relations(tree: Tree, report: Report) -> Tree:
         return tree.holding([])
     for number, item in enumerate(tree.value):
         _read(item, f"relations.{number}", children, report)
-    made = []
+    relations = []
     for name in sorted(children):
         child = children[name]
         parents = [Tree(p, span, span) for p, span in sorted(child.parents.items())]
@@ -46,8 +46,8 @@ def expand_relations(tree: Tree, report: Report) -> Tree:
             "child": place.holding(name),
             **{key: child.settings[key] for key in sorted(child.settings)},
         }
-        made.append(place.holding(value))
-    return tree.holding(made)
+        relations.append(place.holding(value))
+    return tree.holding(relations)
 
 
 def _read(item: Tree, path: str, children: dict[str, _Child], report: Report) -> None:
@@ -86,13 +86,13 @@ def _edges(
     """(parents, child) of every arrow."""
     steps, start = [], 0
     for part in text.split("->") if len(text) < 10_000 else [""]:
-        found = {}
+        tasks = {}
         for match in _TASK.finditer(part):
             at, width = start + match.start(), len(match.group())
-            found[match.group()] = tree.within(at, width) if tree else known(span, at, width)
+            tasks[match.group()] = tree.within(at, width) if tree else known(span, at, width)
         if part.count("+") != len(_TASK.findall(part)) - 1:
-            found = {}
-        steps.append(found)
+            tasks = {}
+        steps.append(tasks)
         start += len(part) + 2
     if len(steps) < 2 or not all(steps) or any(len(step) > 1 for step in steps[1:]):
         report(Problem("GR204", f"`{text[:80]}` is no relation", span, path, _FORM))
@@ -119,9 +119,9 @@ def _join(
             report.breaks("relations")
         child.parents.setdefault(parent, span)
     for word, setting in settings.items():
-        said = child.settings.setdefault(word, setting)
-        if said is not setting and said.plain() != setting.plain():
-            where = f"line {said.span.line}"
+        earlier = child.settings.setdefault(word, setting)
+        if earlier is not setting and earlier.plain() != setting.plain():
+            where = f"line {earlier.span.line}"
             what = f"`{name}` has another `{word}` in {where}: its parents share one relation"
             report(Problem("GR205", what, setting.key, path, f"write  a + b -> {name}: {{...}}"))
             report.breaks("relations")

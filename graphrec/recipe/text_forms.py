@@ -27,10 +27,10 @@ _BY_KIND = {
 
 def _change(tree: Tree, key: str, form: Callable[[Tree], Tree]) -> Tree:
     """The map with one entry in its long form, if it is there and could be read."""
-    found = tree.at(key)
-    if found is None or found.value is INVALID:
+    entry = tree.at(key)
+    if entry is None or entry.value is INVALID:
         return tree
-    return tree.holding({**tree.value, key: form(found)})
+    return tree.holding({**tree.value, key: form(entry)})
 
 
 def _named(key: str) -> Callable[[Tree], Tree]:

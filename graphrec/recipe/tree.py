@@ -45,8 +45,8 @@ class Tree:
 
     def at(self, name: str) -> Tree | None:
         """The entry of that name, if this is a map that has it."""
-        found = self.value.get(name) if isinstance(self.value, dict) else None
-        return found if isinstance(found, Tree) else None
+        entry = self.value.get(name) if isinstance(self.value, dict) else None
+        return entry if isinstance(entry, Tree) else None
 
     def plain(self) -> Any:
         """The value without places."""

@@ -70,12 +70,12 @@ class Validator:
 
     def text(self, key: str) -> str:
         """A text at the top of the recipe, empty if there is none."""
-        found = self.tree.at(key)
-        if found is None or isinstance(found.value, str):
-            return found.value if found else ""
-        if found.value is not INVALID:
-            what = f"expected a text, got {shown(found.value)}"
-            self.report(Problem("GR202", what, found.span, key, "put quotes around it"))
+        entry = self.tree.at(key)
+        if entry is None or isinstance(entry.value, str):
+            return entry.value if entry else ""
+        if entry.value is not INVALID:
+            what = f"expected a text, got {shown(entry.value)}"
+            self.report(Problem("GR202", what, entry.span, key, "put quotes around it"))
         return ""
 
     def parts(
@@ -85,26 +85,26 @@ class Validator:
 
         Nodes stay as written: generated code follows them, so that it reads as the recipe does.
         """
-        found = self.tree.at(section)
-        if found is None:
+        entries = self.tree.at(section)
+        if entries is None:
             return {}
-        if not isinstance(found.value, dict):
-            if found.value is not INVALID:
-                what = f"expected a map of names, got {shown(found.value)}"
-                self.report(Problem("GR202", what, found.span, section))
+        if not isinstance(entries.value, dict):
+            if entries.value is not INVALID:
+                what = f"expected a map of names, got {shown(entries.value)}"
+                self.report(Problem("GR202", what, entries.span, section))
             self.report.breaks(section)
             return {}
-        made = {}
-        for name in sorted(found.value) if by_name else found.value:
+        parts = {}
+        for name in sorted(entries.value) if by_name else entries.value:
             path = f"{section}.{name}"
             part = None
-            if found.value[name].value is not INVALID:
-                part = read(name, found.value[name], path)
-            if part is None or not found.value[name].is_whole() or self.report.is_broken(path):
+            if entries.value[name].value is not INVALID:
+                part = read(name, entries.value[name], path)
+            if part is None or not entries.value[name].is_whole() or self.report.is_broken(path):
                 self.report.breaks(path)
             else:
-                made[name] = part
-        return made
+                parts[name] = part
+        return parts
 
     # ---- parts ------------------------------------------------------------------------------
 
@@ -168,15 +168,15 @@ class Validator:
                 Problem("GR205", what, tree.value["block"].span, f"{path}.block", "leave it out")
             )
         hidden = () if not path else ("block",)
-        made = self.model(Composite, plain, path, hidden=hidden)
-        if made is None:
+        composite = self.model(Composite, plain, path, hidden=hidden)
+        if composite is None:
             return None
         before = len(self.report.problems)
-        for problem in check_composite(made, path):
+        for problem in check_composite(composite, path):
             self.report(problem.at(self.origin.key(problem.path)))
         for node, body in tree.value["graph"].value.items():
-            self.node(node, sample(made, body), f"{path}.graph.{node}".lstrip("."))
-        return made if len(self.report.problems) == before else None
+            self.node(node, sample(composite, body), f"{path}.graph.{node}".lstrip("."))
+        return composite if len(self.report.problems) == before else None
 
     def task(self, name: str, tree: Tree, path: str) -> Task | None:
         if not self.is_map(tree, path, "a map with `label` and `in`"):
@@ -193,27 +193,27 @@ class Validator:
         return self.model(LossTerm, tree.plain(), path)
 
     def relations(self) -> Iterator[Relation]:
-        found = self.tree.at("relations")
-        for number, tree in enumerate(found.value if found else []):
+        entries = self.tree.at("relations")
+        for number, tree in enumerate(entries.value if entries else []):
             path = f"relations.{number}"
-            made = self.model(Relation, tree.plain(), path, hidden=("parents", "child"))
-            if made is not None and tree.is_whole():
-                yield made
+            relation = self.model(Relation, tree.plain(), path, hidden=("parents", "child"))
+            if relation is not None and tree.is_whole():
+                yield relation
             else:
                 self.report.breaks(path)
 
     def section(self, name: str, model: type[Part]) -> Part:
         """A section of settings; its defaults stand in where it is broken."""
-        found = self.tree.at(name)
-        if found is None:
+        entry = self.tree.at(name)
+        if entry is None:
             return model()
-        made = None
-        if found.value is not INVALID and self.is_map(found, name, "a map of settings"):
-            made = self.model(model, found.plain(), name)
-        if made is not None and found.is_whole():
-            return made
+        settings = None
+        if entry.value is not INVALID and self.is_map(entry, name, "a map of settings"):
+            settings = self.model(model, entry.plain(), name)
+        if settings is not None and entry.is_whole():
+            return settings
         self.report.breaks(name)
-        return self.rest(found, model, name)
+        return self.rest(entry, model, name)
 
     def rest(self, found: Tree, model: type[Part], name: str) -> Part:
         """The settings of a broken section that can be used, for what follows from them."""
@@ -257,20 +257,20 @@ class Validator:
         silent: tuple[str, ...] = (),
     ) -> Part | None:
         try:
-            made = make()
+            part = make()
         except ValidationError as error:
             docs = dict(_documented(model))
             known = [key for key in docs if "." not in key and key not in hidden]
-            found = from_pydantic(error, path, self.origin, known, docs=docs)
-            for problem in found:
+            problems = from_pydantic(error, path, self.origin, known, docs=docs)
+            for problem in problems:
                 if problem.code not in silent:
                     self.report(problem)
             return None
-        check = CHECKS.get(type(made))
-        for problem in check(made, path) if check else ():
+        check = CHECKS.get(type(part))
+        for problem in check(part, path) if check else ():
             at = self.origin.key(problem.path) if problem.code == "GR205" else None
             self.report(problem.at(at or self.origin.value(problem.path)))
-        return made
+        return part
 
 
 def _documented(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:

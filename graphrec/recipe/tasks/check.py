@@ -29,20 +29,20 @@ def check_tasks(recipe: Recipe, broken: frozenset[str] = frozenset()) -> list[Pr
 
     `broken` are parts of the recipe that were left out: what follows from them is silent.
     """
-    found = [
+    problems = [
         p for name, task in sorted(recipe.tasks.items()) for p in _check_task(recipe, name, task)
     ]
-    wrong = {".".join(p.path.split(".")[:2]) for p in found} | broken
+    wrong = {".".join(p.path.split(".")[:2]) for p in problems} | broken
     if not any(path.partition(".")[0] == "tasks" for path in wrong):
-        found.extend(_check_balance(recipe))
+        problems.extend(_check_balance(recipe))
     if "tasks" not in wrong:
-        found.extend(_check_selection(recipe, wrong))
-    found.extend(_check_labels(recipe))
+        problems.extend(_check_selection(recipe, wrong))
+    problems.extend(_check_labels(recipe))
     origin = recipe.origin
     if origin is None:
-        return found
+        return problems
     keys = ("GR201", "GR230")
-    return [p.at((origin.key if p.code in keys else origin.value)(p.path)) for p in found]
+    return [p.at((origin.key if p.code in keys else origin.value)(p.path)) for p in problems]
 
 
 def _check_task(recipe: Recipe, name: str, task: Task) -> Iterator[Problem]:
@@ -197,11 +197,11 @@ def _check_labels(recipe: Recipe) -> Iterator[Problem]:
         elif not isinstance(feature, CrossFeature):
             columns[feature.column or name] = name
     for name, task in sorted(recipe.tasks.items()):
-        asked = {
+        own_columns = {
             "label": task.label.column if task.label else None,
             "sample_weight": task.sample_weight,
         }
-        for word, column in asked.items():
+        for word, column in own_columns.items():
             reader = columns.get(column or "")
             if reader is not None:
                 what = "label" if word == "label" else "row weight"
@@ -215,10 +215,10 @@ def _check_labels(recipe: Recipe) -> Iterator[Problem]:
 
 def _check_selection(recipe: Recipe, wrong: Set[str]) -> Iterator[Problem]:
     train = recipe.train
-    asked = {"train.save.best": train.save.best}
+    metrics = {"train.save.best": train.save.best}
     if train.early_stop is not None:
-        asked["train.early_stop.metric"] = train.early_stop.metric
-    for path, wanted in asked.items():
+        metrics["train.early_stop.metric"] = train.early_stop.metric
+    for path, wanted in metrics.items():
         if wanted is None or _rests_on(wanted, wrong, recipe.measures.metrics):
             continue
         if not selection(recipe, wanted)[0]:
