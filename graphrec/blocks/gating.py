@@ -130,12 +130,13 @@ class Masknet(Perceptron):
 
     def parameters(self, x: Shape) -> int:
         serial = self.mode == "serial"
-        widths = [x.width, *[self.hidden if serial else x.width] * (self.blocks - 1)]
+        later = self.hidden if serial else x.width
         ratio = 1.0 if self.reduction is None else self.reduction
-        blocks = sum(
+        first, other = (
             mask_block(width, x.width, self.hidden, self.aggregation or max(1, int(ratio * width)))
-            for width in widths
+            for width in (x.width, later)
         )
+        blocks = first + other * (self.blocks - 1)
         width = self.hidden * (1 if serial else self.blocks)
         return norm(x.width) + blocks + self.perceptron(width, self.top)
 

@@ -102,7 +102,7 @@ def test_importing_graphrec_loads_nothing(here: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=here, capture_output=True, text=True, check=True
     )
-    assert result.stdout == "['graphrec', 'graphrec.ground.version']\n"
+    assert result.stdout == "['graphrec', 'graphrec.ground', 'graphrec.ground.version']\n"
 
 
 def test_a_closed_pipe_is_quiet(here: Path) -> None:

@@ -101,7 +101,7 @@ SLIPS = [
     # groups
     ("mine: {of", "mine: {off", "GR201", 13, "did you mean `of`?"),
     ("mine: {of: [ids, price], except: [user]}", "mine: ids", "GR202", 13, "expected a list"),
-    ("keys: clicks}", "keys: clicks, of: [a]}", "GR201", 14, "unknown key `of`"),
+    ("keys: clicks}", "keys: clicks, with: [a]}", "GR201", 14, "unknown key `with`"),
     ("query: [item, price]", "query: [item, price, item]", "GR210", 14, "listed twice"),
     # nodes
     ("deep: {block", "deep: {blok", "GR201", 16, "did you mean `block`?"),
@@ -189,7 +189,7 @@ error GR202  r.yaml:7:46   features.tags.pool: expected one of sum, mean, got te
       |                                              ^^^
 error GR201  r.yaml:26:20   train.bacth: unknown key `bacth`
    26 | train: {epochs: 1, bacth: 64, optim: {dense: adam, sparse: adagrad}, save: {best: ctr.auc}}
-      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, precision, clip, balance, early_stop, save, eval_every, log_every, seed, compile, device, dir, groups\
+      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, precision, clip, balance, early_stop, save, eval_every, log_every, seed, compile, device, dir, groups, shard\
 """
     )  # noqa: E501
 

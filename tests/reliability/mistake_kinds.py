@@ -567,7 +567,11 @@ def dropout_per_layer(recipe: Recipe, rng: random.Random) -> Mistake | None:
 
 @kind("type")
 def heads_that_do_not_divide(recipe: Recipe, rng: random.Random) -> Mistake | None:
-    spots = recipe.find("graph", "*", "heads")
+    spots = [
+        spot
+        for node in blocks(recipe, "self_attention")
+        if (spot := inside(recipe, node, "heads")) is not None
+    ]
     return wrong_value(recipe, pick(spots, rng), "7", "7 heads", "multiple")
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Four things that torchrec's sharded collections do on CPUs (gloo) without an error or a warning. Seen
-# with torch 2.13.0+cpu, torchrec 1.8.0, fbgemm-gpu-cpu 1.8.0, Linux x86-64. It uses those of the Python
-# it is given (PYTHON, default python3), two processes of this machine, and nothing else.
+# with torch 2.13.0+cpu, torchrec 1.8.0, fbgemm-gpu-cpu 1.8.0, Linux x86-64. It installs these
+# into a temporary folder, and starts two processes of this machine.
 #
 # 1. Columns move. `EmbeddingBagCollection(...)(kjt).values()` of a table-wise sharded collection has its
 #    features grouped by rank; unsharded they stand in the order of the tables. `kt[key]` is right.
@@ -14,8 +14,16 @@
 #    its own 1e-8: a first step of a small gradient is another one.
 # Exit status 0 as long as all four are so.
 set -euo pipefail
-folder=$(mktemp -d)
-trap 'rm -rf "$folder"' EXIT
+# pip must be set up so that it takes the CPU build of torch; the script stops at another.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install -q torch==2.13.0 numpy
+"$work/venv/bin/pip" install -q --no-deps torchrec==1.8.0 fbgemm-gpu-cpu==1.8.0
+"$work/venv/bin/pip" install -q pyre-extensions==0.0.32 tensordict==0.15.3 torchmetrics==1.0.3 tqdm
+PYTHON="$work/venv/bin/python"
+"$PYTHON" -c 'import torch; assert torch.version.cuda is None, "not the CPU build"'
+folder=$work
 cat > "$folder/seen.py" <<'PY'
 import logging
 import warnings
@@ -106,4 +114,4 @@ assert lost and fused == 0 and dense > 0
 assert abs(steps[None] - steps[1e-8]) < 1e-4 < abs(steps[None] - steps[1e-10])
 dist.destroy_process_group()
 PY
-OMP_NUM_THREADS=1 "${PYTHON:-python3}" -m torch.distributed.run --standalone --nproc_per_node 2 "$folder/seen.py"
+OMP_NUM_THREADS=1 "$PYTHON" -m torch.distributed.run --standalone --nproc_per_node 2 "$folder/seen.py"

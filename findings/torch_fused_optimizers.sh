@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # torch.optim with fused=True on a CPU pairs weights with the wrong gradients, or leaves them, in two
-# valid situations, without an error. Seen with torch 2.13.0 (CPU build), Linux x86-64. It uses the
-# torch of the Python it is given (PYTHON, default python3), and nothing else.
+# valid situations, without an error. Seen with torch 2.13.0 (CPU build), Linux x86-64. It
+# installs torch into a temporary folder.
 #
 # 1. A parameter that is not row-major (here a transposed view) and a row-major gradient assigned to
 #    it: the fused kernels walk both by memory, not by index. Expected: the update without fused.
@@ -10,7 +10,14 @@
 #    updated at all, only the remainder is (torch issue 191763). Expected: every weight moves.
 # Exit status 0 as long as both are so.
 set -euo pipefail
-"${PYTHON:-python3}" - <<'PY'
+# pip must be set up so that it takes the CPU build of torch; the script stops at another.
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+python3 -m venv "$work/venv"
+"$work/venv/bin/pip" install -q torch==2.13.0 numpy
+PYTHON="$work/venv/bin/python"
+"$PYTHON" -c 'import torch; assert torch.version.cuda is None, "not the CPU build"'
+"$PYTHON" - <<'PY'
 import torch
 
 print("torch", torch.__version__)
