@@ -79,10 +79,10 @@ class Library:
 
     def get(self, name: str) -> type[Block] | Composite | None:
         """The block of that name, if any; a shipped composite is read when first asked for."""
-        found = self.primitives.get(name) or self.composites.get(name)
-        if found is None and self.with_shipped and name in _shipped_names():
+        entry = self.primitives.get(name) or self.composites.get(name)
+        if entry is None and self.with_shipped and name in _shipped_names():
             return _shipped_composite(name)
-        return found
+        return entry
 
     def __contains__(self, name: str) -> bool:
         return name in self.names
@@ -129,19 +129,19 @@ class Library:
                 library = library._with_module(point.module, f"entry point {point.name}")
         return library
 
-    def _with_module(self, name: str, asked: str) -> Library:
-        return self._added(_parts_of(_import(name, asked), asked), asked)
+    def _with_module(self, name: str, plugin: str) -> Library:
+        return self._added(_parts_of(_import(name, plugin), plugin), plugin)
 
-    def _with_class(self, module: str, name: str, asked: str) -> Library:
-        return self._added([_class(module, name, asked)], asked)
+    def _with_class(self, module: str, name: str, plugin: str) -> Library:
+        return self._added([_class(module, name, plugin)], plugin)
 
-    def _added(self, parts: Iterable[Part], asked: str) -> Library:
-        found = list(parts)
+    def _added(self, parts: Iterable[Part], plugin: str) -> Library:
+        classes = list(parts)
         try:
-            library = self.with_blocks(*(part for part in found if issubclass(part, Block)))
-            return library.with_measures(*(p for p in found if issubclass(p, Loss | Metric)))
+            library = self.with_blocks(*(part for part in classes if issubclass(part, Block)))
+            return library.with_measures(*(p for p in classes if issubclass(p, Loss | Metric)))
         except ValueError as error:
-            raise _fault(asked, str(error)) from error
+            raise _fault(plugin, str(error)) from error
 
 
 def load_library(plugins: Iterable[str] = ()) -> Library:
@@ -169,24 +169,24 @@ def _search_here() -> None:
     importlib.invalidate_caches()
 
 
-def _class(module: str, name: str, asked: str) -> Part:
-    found: Any = _import(module, asked)
+def _class(module: str, name: str, plugin: str) -> Part:
+    value: Any = _import(module, plugin)
     for part in name.split("."):
-        found = getattr(found, part, None)
-    if not (isinstance(found, type) and issubclass(found, Block | Loss | Metric)):
-        raise _fault(asked, f"`{module}:{name}` is not a Block class, nor a Loss or Metric")
-    return found
+        value = getattr(value, part, None)
+    if not (isinstance(value, type) and issubclass(value, Block | Loss | Metric)):
+        raise _fault(plugin, f"`{module}:{name}` is not a Block class, nor a Loss or Metric")
+    return value
 
 
-def _import(name: str, asked: str) -> ModuleType:
+def _import(name: str, plugin: str) -> ModuleType:
     # A plugin is somebody's program: whatever it raises is told as its fault, not as ours.
     try:
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        raise _fault(asked, f"can't be imported: {type(error).__name__}: {error}") from error
+        raise _fault(plugin, f"can't be imported: {type(error).__name__}: {error}") from error
 
 
-def _parts_of(module: ModuleType, asked: str) -> list[Part]:
+def _parts_of(module: ModuleType, plugin: str) -> list[Part]:
     """What a module defines itself; names with an underscore are its own business."""
     parts = [
         value
@@ -199,7 +199,7 @@ def _parts_of(module: ModuleType, asked: str) -> list[Part]:
     ]
     if not parts:
         what = f"module `{module.__name__}` defines no Block with `kernels`, no Loss and no Metric"
-        raise _fault(asked, what)
+        raise _fault(plugin, what)
     return list(dict.fromkeys(parts))
 
 
@@ -208,8 +208,8 @@ def _is_computed(part: type) -> bool:
     return any(getattr(part, word, None) for word in ("kernels", "rows", "computes"))
 
 
-def _fault(asked: str, message: str) -> RecipeError:
-    return RecipeError([Problem("GR305", message, path=asked)])
+def _fault(plugin: str, message: str) -> RecipeError:
+    return RecipeError([Problem("GR305", message, path=plugin)])
 
 
 BUILTIN = Library({block.block_name: block for block in PRIMITIVES})

@@ -39,8 +39,8 @@ def _compile(args: argparse.Namespace, console: Console) -> int:
         console.remark(f"wrote {args.output}")
     if console.json:
         problems = [problem.as_json() for problem in compiled.problems]
-        made = {"class": compiled.source.class_name, "source": text}
-        console.data({"problems": problems, **({} if args.output else made)})
+        data = {"class": compiled.source.class_name, "source": text}
+        console.data({"problems": problems, **({} if args.output else data)})
         return 0
     console.problems(compiled.problems)
     if args.output is None:
@@ -54,14 +54,14 @@ def _compare(path: str, text: str, console: Console) -> int:
     from graphrec.ground.errors import Problem
 
     try:
-        found = Path(path).read_text(encoding="utf-8")
+        existing = Path(path).read_text(encoding="utf-8")
     except FileNotFoundError:
-        found = None
-    if found == text:
+        existing = None
+    if existing == text:
         console.problems([])
         console.remark(f"{path} is up to date")
         return 0
-    what = "is missing" if found is None else "is not what the recipe compiles to"
+    what = "is missing" if existing is None else "is not what the recipe compiles to"
     help_text = "run the same command without --check"
     console.problems([Problem("GR004", f"{path} {what}", path=path, help=help_text)])
     return 2

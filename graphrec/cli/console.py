@@ -62,16 +62,16 @@ class Console:
         self, problems: Iterable[Problem], sources: Mapping[str, str] | None = None
     ) -> None:
         """Findings: under carets for people; as JSON on stdout, also when there are none."""
-        found = list(problems)
+        findings = list(problems)
         if self.json:
-            self.data({"problems": [problem.as_json() for problem in found]})
+            self.data({"problems": [problem.as_json() for problem in findings]})
             return
         if self.quiet:
-            found = [problem for problem in found if problem.severity == "error"]
-        if found:
+            findings = [problem for problem in findings if problem.severity == "error"]
+        if findings:
             from graphrec.ground.errors import render
 
-            self._tell(render(found, dict(sources or {}), color=colorful(sys.stderr)))
+            self._tell(render(findings, dict(sources or {}), color=colorful(sys.stderr)))
 
 
 def open_streams() -> None:

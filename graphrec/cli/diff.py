@@ -32,23 +32,23 @@ def _diff(args: argparse.Namespace, console: Console) -> int:
     runs = [text for text in (args.recipe, args.other) if text and _is_run(text)]
     before = _compiled(args, args.recipe, overridden=args.other is not None)
     after = _compiled(args, args.other or args.recipe, overridden=True)
-    found = compare((before.recipe, before.graph), (after.recipe, after.graph))
+    difference = compare((before.recipe, before.graph), (after.recipe, after.graph))
     if args.format == "json":
-        console.data(found.as_json())
+        console.data(difference.as_json())
         return 0
     console.problems({*before.problems, *after.problems})
     if args.format == "text":
-        text = found.as_text(color=args.output is None and colorful(sys.stdout))
+        text = difference.as_text(color=args.output is None and colorful(sys.stdout))
     elif args.format == "svg":
         from graphrec.views.pictures import diff_svg
 
-        text = diff_svg(before.graph, after.graph, found)
+        text = diff_svg(before.graph, after.graph, difference)
     else:
         from graphrec.views.describe import describe
         from graphrec.views.pictures import diff_html
 
         one, two = ((c.graph, describe(c.graph), c.recipe) for c in (before, after))
-        text = diff_html(one, two, found)
+        text = diff_html(one, two, difference)
     if args.format == "text" and len(runs) == 2:
         from graphrec.train.history import compare_scores, past_run
 

@@ -14,13 +14,13 @@ def _explain(args: argparse.Namespace, console: Console) -> int:
     from graphrec.views.explain import page, titles
 
     if args.code is None:
-        found = titles()
+        by_code = titles()
         if console.json:
-            console.data(found)
+            console.data(by_code)
             return 0
         from graphrec.ground.text import aligned
 
-        console.result(aligned([[code, title] for code, title in found.items()]))
+        console.result(aligned([[code, title] for code, title in by_code.items()]))
         return 0
     code = args.code.upper()
     if code not in titles():

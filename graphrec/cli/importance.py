@@ -67,17 +67,17 @@ def _reduce(
         message = "--rank dropout: no group of the recipe has variational_dropout"
         raise UsageError(message, args.usage)
     ranked = ranking.features(how)
-    made = reduce_recipe(ranking.recipe, ranked, args.keep, library)
-    write_text(args.output, canonical(made.recipe))
+    reduced = reduce_recipe(ranking.recipe, ranked, args.keep, library)
+    write_text(args.output, canonical(reduced.recipe))
     console.remark(
-        f"wrote {args.output}: {len(made.recipe.features)} of {len(ranking.recipe.features)}"
+        f"wrote {args.output}: {len(reduced.recipe.features)} of {len(ranking.recipe.features)}"
         f" features, chosen by {how}"
     )
-    if made.needed:
+    if reduced.needed:
         console.remark(
-            f"kept although they rank lower, the recipe needs them: {_list(made.needed)}"
+            f"kept although they rank lower, the recipe needs them: {_list(reduced.needed)}"
         )
-    return {"file": args.output, "by": how, "removed": made.removed, "needed": made.needed}
+    return {"file": args.output, "by": how, "removed": reduced.removed, "needed": reduced.needed}
 
 
 def _list(names: tuple[str, ...]) -> str:

@@ -87,22 +87,22 @@ def _kinds(args: argparse.Namespace, labels: list[str]) -> dict[str, str]:
     """`--task regression` for every label, `--task rating=regression` for one."""
     from graphrec.importers.from_data.label_columns import KINDS
 
-    made: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for text in args.tasks:
         label, _, kind = text.rpartition("=")
         if kind not in KINDS or (label and label not in labels):
             what = f"--task {text}: expected KIND or LABEL=KIND, KIND one of {', '.join(KINDS)}"
             raise UsageError(what, args.usage)
-        made.update({label: kind} if label else dict.fromkeys(labels, kind))
-    return made
+        kinds.update({label: kind} if label else dict.fromkeys(labels, kind))
+    return kinds
 
 
 def _name(path: str) -> str:
     from graphrec.recipe.names import node_name
 
     stem = os.path.basename(path).split(".")[0].lower()
-    made = re.sub(r"[^a-z0-9_]+", "_", stem).strip("_")
-    return made if node_name(made) is None else f"model_{made}".rstrip("_")
+    name = re.sub(r"[^a-z0-9_]+", "_", stem).strip("_")
+    return name if node_name(name) is None else f"model_{name}".rstrip("_")
 
 
 def _options(parser: Parser) -> None:

@@ -17,15 +17,15 @@ def _recipes(args: argparse.Namespace, console: Console) -> int:
         text = recipe_text(args.name)
         console.data({"name": args.name, "text": text}) if console.json else console.write(text)
         return 0
-    found = shipped_recipes()
+    recipes = shipped_recipes()
     if console.json:
         console.data(
-            [{"name": r.name, "description": r.description, "path": r.path} for r in found]
+            [{"name": r.name, "description": r.description, "path": r.path} for r in recipes]
         )
         return 0
     from graphrec.ground.text import aligned
 
-    console.result(aligned([[recipe.name, recipe.description] for recipe in found]))
+    console.result(aligned([[recipe.name, recipe.description] for recipe in recipes]))
     return 0
 
 

@@ -13,12 +13,12 @@ __all__ = ["COMMANDS"]
 def _runs(args: argparse.Namespace, console: Console) -> int:
     from graphrec.train.history import differences, past_runs, runs_table
 
-    found = past_runs(args.glob)
+    runs = past_runs(args.glob)
     if console.json:
-        pairs = zip(found, differences(found), strict=True)
+        pairs = zip(runs, differences(runs), strict=True)
         console.data([run.as_json(lines) for run, lines in pairs])
     else:
-        console.result(runs_table(found))
+        console.result(runs_table(runs))
     return 0
 
 

@@ -77,10 +77,10 @@ class BatchNorm(nn.Module):
                 self.running_var.lerp_(unbiased, self.momentum)
         else:
             mean, var = self.running_mean.double(), self.running_var.double()
-        made = ((wide - mean) / (var + self.eps).sqrt()).to(rows.dtype)
+        normalised = ((wide - mean) / (var + self.eps).sqrt()).to(rows.dtype)
         if self.weight is not None and self.bias is not None:
-            made = made * self.weight + self.bias
-        return made
+            normalised = normalised * self.weight + self.bias
+        return normalised
 
     def extra_repr(self) -> str:
         affine = "" if self.weight is not None else ", affine=False"

@@ -113,8 +113,8 @@ class SelfAttention(nn.Module):
 
     def make_ready(self, dtype: torch.dtype | None) -> Sequence[nn.Module]:
         """Multiply the Linears that follow each other once, see `graphrec.nn.prepare`."""
-        made = [(w.to(dtype or w.dtype), b.to(dtype or b.dtype)) for w, b in self._products()]
-        self.ready = nn.ModuleList(PackedLinear(weight, bias) for weight, bias in made)
+        products = [(w.to(dtype or w.dtype), b.to(dtype or b.dtype)) for w, b in self._products()]
+        self.ready = nn.ModuleList(PackedLinear(weight, bias) for weight, bias in products)
         return (self.ready, self.q, self.k, self.v, self.in_proj)
 
     def _heads(self, x: Tensor, at: Tensor, num_rows: int, length: int) -> Tensor:

@@ -226,12 +226,12 @@ class Embeddings(PiecewiseModule):
     def _layout_of(self, features: Features) -> Layout:
         """The layout of the columns that are there, made once for each set of them."""
         present = frozenset(name for name in self._columns if name in features)
-        found = self._parts.get(present)
-        if found is None:
-            found = Layout.of(self.table_groups, self.dense_groups, self._dense, present)
+        layout = self._parts.get(present)
+        if layout is None:
+            layout = Layout.of(self.table_groups, self.dense_groups, self._dense, present)
             if not torch.compiler.is_exporting():  # an export must not change the module
-                self._parts[present] = found
-        return found
+                self._parts[present] = layout
+        return layout
 
     def _part(
         self, packed: TableGroup, group: Group, features: Features, kernel: RowKernel | None

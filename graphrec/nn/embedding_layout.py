@@ -90,7 +90,7 @@ def width_of(column: Dense | AutoDis) -> int:
 
 def _groups(packed: TableGroup, present: frozenset[str] | None) -> tuple[Group, ...]:
     reads = [(packed.name, packed.singles)]
-    reads += [(f"{packed.name}/{name}", found) for name, found in packed.sequences.items()]
+    reads += [(f"{packed.name}/{name}", sequence) for name, sequence in packed.sequences.items()]
     reads += [(f"{packed.name}/{c.column}", [c]) for c in packed.bags]
     groups, start = [], 0
     for source, lookups in reads:

@@ -46,8 +46,8 @@ class FM(nn.Module):
     def forward(self, fields: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
             return _pairs(fields, fields.sum(1))
-        made: Tensor = _PairSum.apply(fields)  # type: ignore[no-untyped-call]
-        return made
+        pair_sum: Tensor = _PairSum.apply(fields)  # type: ignore[no-untyped-call]
+        return pair_sum
 
 
 class _PairSum(torch.autograd.Function):
@@ -58,11 +58,11 @@ class _PairSum(torch.autograd.Function):
         fused = _passes_for(fields)
         if fused is None:
             total = fields.sum(1)
-            found = _pairs(fields, total)
+            pair_sum = _pairs(fields, total)
         else:
-            found, total = fused.pairs(fields)
+            pair_sum, total = fused.pairs(fields)
         ctx.save_for_backward(fields, total)
-        return found
+        return pair_sum
 
     @staticmethod
     @once_differentiable

@@ -114,8 +114,8 @@ class CGC(nn.Module):
         super().__init__()
 
         def experts(count: int, width: int, hidden: Sequence[int]) -> nn.ModuleList:
-            made = (MLP(width, hidden, activation, norm, dropout, bias) for _ in range(count))
-            return nn.ModuleList(made)
+            mlps = (MLP(width, hidden, activation, norm, dropout, bias) for _ in range(count))
+            return nn.ModuleList(mlps)
 
         own = [in_features] * len(gates) if isinstance(in_features, int) else list(in_features)
         width = own[0] if shared_features is None else shared_features

@@ -46,10 +46,8 @@ class PackedLinear(nn.Module):
             or x.numel() * self.weight.shape[0] < _PACKED_FROM
         ):
             return F.linear(x, self.weight, self.bias)
-        made: Tensor = torch.ops.mkldnn._linear_pointwise(
-            x, self._packed, self.bias, "none", [], ""
-        )
-        return made
+        out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
+        return out
 
     def train(self, mode: bool = True) -> PackedLinear:
         """Refuse to train: gradients would not reach the weights that are saved."""

@@ -42,8 +42,8 @@ def product(
         x = x.to(weight.dtype)  # sums of softmaxes are float32, whatever the module was cast to
     onednn = goes_to_onednn(x, weight)
     if torch.is_grad_enabled() and (onednn or (rectified and _pays(x, weight))):
-        made: Tensor = _Layer.apply(x, weight, bias, rectified)  # type: ignore[no-untyped-call]
-        return made
+        out: Tensor = _Layer.apply(x, weight, bias, rectified)  # type: ignore[no-untyped-call]
+        return out
     y = _times(x, weight, bias) if onednn else F.linear(x, weight, bias)
     return torch.relu_(y) if rectified else y
 
@@ -93,9 +93,9 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
 
 @cache
 def _wanted() -> bool:
-    asked = os.environ.get("GRAPHREC_ONEDNN")
-    if asked is not None:
-        return asked == "1"
+    setting = os.environ.get("GRAPHREC_ONEDNN")
+    if setting is not None:
+        return setting == "1"
     known = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return known and _vendor() == "AuthenticAMD"
 
@@ -141,8 +141,8 @@ class _Layer(torch.autograd.Function):
         of_weight = _of_weight(grad, transposed, x) if for_weight else None
         del transposed, y  # as much memory as the activation takes, each
         of_x = _times(grad, weight.t()) if for_x else None
-        found = (of_x, of_weight, of_bias)
-        kept = (g if g is None else g.to(t) for g, t in zip(found, ctx.types, strict=True))
+        grads = (of_x, of_weight, of_bias)
+        kept = (g if g is None else g.to(t) for g, t in zip(grads, ctx.types, strict=True))
         return *kept, None
 
 
@@ -176,5 +176,5 @@ def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     # A right factor with gaps between its rows makes oneDNN some thousand times slower.
     if not (weight.is_contiguous() or weight.t().is_contiguous()):
         weight = weight.contiguous()
-    made: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return made
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return out

@@ -53,14 +53,14 @@ def scores(mlp: MLP, query: Tensor, steps: Tensor, parts: tuple[Tensor, Tensor, 
         last = ScoreLayer(*out.affine(), False)
         return fused.scores(query, steps, of_query, of_product, alone, [*later, last])
     biases = F.linear(steps, of_steps, first.affine()[1])
-    found = []
+    chunks = []
     for some, bias in _in_turns(steps, biases, count * first.out_features):
         weight = torch.addcmul(of_query, some[:, None, :width], of_product)  # [l, H, Dq]
         z = _activated(first, query, weight.flatten(0, 1), bias.flatten())
         for layer in rest:
             z = _activated(layer, z, *layer.affine())
-        found.append(out(z).view(count, -1))
-    return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        chunks.append(out(z).view(count, -1))
+    return chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=1)
 
 
 def _in_turns(steps: Tensor, biases: Tensor, numbers: int) -> list[tuple[Tensor, Tensor]]:

@@ -53,7 +53,7 @@ class TableGroup:
         """First row and end of each column's table, [2, columns]: singles, sequences, bags."""
         reads = [
             *self.singles,
-            *(c for found in self.sequences.values() for c in found),
+            *(c for sequence in self.sequences.values() for c in sequence),
             *self.bags,
         ]
         ranges = [self.tables[lookup.table] for lookup in reads]
@@ -113,9 +113,9 @@ def dense_groups(columns: Iterable[Column]) -> list[DenseGroup]:
             autodis.setdefault(settings, []).append(column)
         elif isinstance(column, Dense) and column.dim is not None:
             vectors.setdefault(column.dim, []).append(column)
-    dense_groups = [_vectors(dim, found) for dim, found in vectors.items()]
+    dense_groups = [_vectors(dim, members) for dim, members in vectors.items()]
     dense_groups += [
-        _autodis(f"autodis_{n}", s, found) for n, (s, found) in enumerate(autodis.items())
+        _autodis(f"autodis_{n}", s, members) for n, (s, members) in enumerate(autodis.items())
     ]
     return dense_groups
 

@@ -169,23 +169,23 @@ def first_order(
     """
     tables, columns = declared(declarations)
     wanted = None if names is None else set(names)
-    found: list[Column] = []
+    weight_columns: list[Column] = []
     for column in columns:
         steps = not isinstance(column, AutoDis) and column.sequence
         if not steps and (wanted is None or column.column in wanted):
             of = column.width if isinstance(column, Dense) else 1
             same = isinstance(column, Lookup)
-            found.append(column if same else Dense(column.column, width, of, init="zeros"))
-    read = {column.table for column in found if isinstance(column, Lookup)}
+            weight_columns.append(column if same else Dense(column.column, width, of, init="zeros"))
+    read = {column.table for column in weight_columns if isinstance(column, Lookup)}
     narrow = [replace(t, dim=width, init="zeros") for t in tables if t.name in read]
-    return [*narrow, *found]
+    return [*narrow, *weight_columns]
 
 
 def sized(tables: Sequence[Table], rows: Mapping[str, int] | None) -> dict[str, tuple[Table, int]]:
     """Every table with its number of rows, sorted by name; FIT ones are looked up in `rows`."""
-    found: dict[str, tuple[Table, int]] = {}
+    by_name: dict[str, tuple[Table, int]] = {}
     for table in sorted(tables, key=lambda table: table.name):
-        if table.name in found:
+        if table.name in by_name:
             raise ValueError(f"table `{table.name}` is declared twice")
         if isinstance(table.rows, Fit):
             if table.name not in (rows or {}):
@@ -199,8 +199,8 @@ def sized(tables: Sequence[Table], rows: Mapping[str, int] | None) -> dict[str, 
             count = table.rows
         if count < 1:
             raise ValueError(f"table `{table.name}` needs at least one row, got {count}")
-        found[table.name] = (table, count)
-    return found
+        by_name[table.name] = (table, count)
+    return by_name
 
 
 def named_generator(seed: int, name: str, device: torch.device) -> torch.Generator:
@@ -211,13 +211,13 @@ def named_generator(seed: int, name: str, device: torch.device) -> torch.Generat
 
 def fill(values: Tensor, init: str, generator: torch.Generator) -> None:
     """Fill a tensor in place as `init` says: normal(std), uniform(bound) or zeros."""
-    found = re.fullmatch(r"(normal|uniform)\(([^()]+)\)|zeros(?:\(\))?", init.replace(" ", ""))
-    if found is None:
+    match = re.fullmatch(r"(normal|uniform)\(([^()]+)\)|zeros(?:\(\))?", init.replace(" ", ""))
+    if match is None:
         raise ValueError(f"init `{init}` is none of normal(std), uniform(bound), zeros")
     with torch.no_grad():
-        if found[1] == "normal":
-            values.normal_(0.0, float(found[2]), generator=generator)
-        elif found[1] == "uniform":
-            values.uniform_(-float(found[2]), float(found[2]), generator=generator)
+        if match[1] == "normal":
+            values.normal_(0.0, float(match[2]), generator=generator)
+        elif match[1] == "uniform":
+            values.uniform_(-float(match[2]), float(match[2]), generator=generator)
         else:
             values.zero_()

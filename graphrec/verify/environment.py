@@ -72,7 +72,7 @@ class Report:
 
     def as_text(self) -> str:
         marks = {"ok": " ", "note": "-", "error": "!"}
-        rows = [[marks[found.severity], found.what, found.value] for found in self.findings]
+        rows = [[marks[finding.severity], finding.what, finding.value] for finding in self.findings]
         lines = []
         for finding, line in zip(self.findings, aligned(rows).splitlines(), strict=True):
             lines += [line, *([f"     {finding.mend}"] if finding.mend else [])]
@@ -87,10 +87,10 @@ class Report:
 
 def examine(*, imports: bool = True) -> Report:
     """Look at this machine; with `imports` also whether torch, torchrec and fbgemm really load."""
-    found = [*_machine(), *_packages(), *_fit()]
-    if imports and not any(f.severity == "error" for f in found):
-        found += _loads()
-    return Report(tuple(found))
+    findings = [*_machine(), *_packages(), *_fit()]
+    if imports and not any(f.severity == "error" for f in findings):
+        findings += _loads()
+    return Report(tuple(findings))
 
 
 def _machine() -> Iterator[Finding]:
@@ -156,9 +156,9 @@ def _fit() -> Iterator[Finding]:
     for name, wanted in SET.items():
         version = _version(name)
         if version is not None and not _is_release(version, wanted):
-            asked = f"{name}=={wanted}" + (".0" if wanted.count(".") == 1 else "")
+            requirement = f"{name}=={wanted}" + (".0" if wanted.count(".") == 1 else "")
             text = f"{version}, but {wanted} belongs to this graphrec"
-            yield Finding("error", name, text, f"pip install --no-deps {asked}")
+            yield Finding("error", name, text, f"pip install --no-deps {requirement}")
     right, wrong = (_CUDA, _CPU) if _is_cuda_build() else (_CPU, _CUDA)
     if _version(wrong) is not None:
         kind = "CUDA" if right == _CUDA else "CPU"
@@ -181,8 +181,8 @@ def _is_cuda_build() -> bool:
     version = _version("torch") or ""
     if "+" in version:
         return "+cpu" not in version
-    asked = metadata.requires("torch") or []
-    return any(name.startswith(("nvidia-", "cuda-")) for name in asked) and any(
+    requirements = metadata.requires("torch") or []
+    return any(name.startswith(("nvidia-", "cuda-")) for name in requirements) and any(
         dist.name.startswith("nvidia-") for dist in metadata.distributions() if dist.name
     )
 
@@ -200,21 +200,21 @@ def _loads() -> Iterator[Finding]:
         "import torch; n = torch.cuda.device_count(); "
         "print(', '.join(torch.cuda.get_device_name(i) for i in range(n)) or 'none')"
     )
-    loaded, said = _import(code)
+    loaded, output = _import(code)
     if not loaded:
         mend = "pip install --force-reinstall torch==2.13.0"
-        yield Finding("error", "import torch", said, mend)
+        yield Finding("error", "import torch", output, mend)
         return
-    yield Finding("ok", "CUDA devices", said)
+    yield Finding("ok", "CUDA devices", output)
     yield _native()
     if _version("torchrec") is not None:
-        loaded, said = _import("import fbgemm_gpu, torchrec")
+        loaded, output = _import("import fbgemm_gpu, torchrec")
         right = _CUDA if _is_cuda_build() else _CPU
         mend = f"pip install --no-deps --force-reinstall {right}=={SET[right]}.0 torchrec==1.8.0"
         if loaded:
             yield Finding("ok", "import torchrec", "works")
         else:
-            yield Finding("error", "import torchrec", said, mend)
+            yield Finding("error", "import torchrec", output, mend)
 
 
 def _native() -> Finding:

@@ -142,10 +142,10 @@ def choose(asked: str, weight: Tensor) -> tuple[RowKernel | None, str]:
     elif type(weight) not in (Tensor, torch.nn.Parameter) or not weight.is_contiguous():
         why = "the table is not a plain contiguous tensor"
     else:
-        found = kernel()
-        if isinstance(found, RowKernel):
-            return found, ""
-        why = found
+        kernel_or_why = kernel()
+        if isinstance(kernel_or_why, RowKernel):
+            return kernel_or_why, ""
+        why = kernel_or_why
     if asked == "native":
         raise RuntimeError(f"no native kernel for tables: {why}")
     return None, why
@@ -154,5 +154,5 @@ def choose(asked: str, weight: Tensor) -> tuple[RowKernel | None, str]:
 @cache
 def kernel() -> RowKernel | str:
     """The kernel, compiled if this machine has not done so before, or why there is none."""
-    found = library()
-    return found if isinstance(found, str) else RowKernel(found)
+    library_or_why = library()
+    return library_or_why if isinstance(library_or_why, str) else RowKernel(library_or_why)

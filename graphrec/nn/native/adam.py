@@ -79,5 +79,5 @@ def fits(tensor: Tensor) -> bool:
 @cache
 def adam_kernel() -> AdamKernel | None:
     """The kernel, or None where nothing can be compiled."""
-    found = library()
-    return None if isinstance(found, str) else AdamKernel(found)
+    library_or_why = library()
+    return None if isinstance(library_or_why, str) else AdamKernel(library_or_why)

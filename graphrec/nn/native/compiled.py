@@ -74,8 +74,8 @@ def library() -> ctypes.CDLL | str:
 
 def why_not() -> str:
     """Why there is no library; empty where there is one."""
-    found = library()
-    return found if isinstance(found, str) else ""
+    library_or_why = library()
+    return library_or_why if isinstance(library_or_why, str) else ""
 
 
 def _compiled(compiler: str) -> Path:

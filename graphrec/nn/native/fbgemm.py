@@ -89,10 +89,10 @@ def choose_fbgemm(asked: str, weight: Tensor, rule: str, weight_decay: float) ->
         return None
     why = _refuses(weight, rule, weight_decay)
     if not why:
-        found = fbgemm()
-        if isinstance(found, Fbgemm):
-            return found
-        why = found
+        fbgemm_or_why = fbgemm()
+        if isinstance(fbgemm_or_why, Fbgemm):
+            return fbgemm_or_why
+        why = fbgemm_or_why
     if asked == "fbgemm":
         raise RuntimeError(f"FBGEMM can't update this table: {why}")
     return None
@@ -128,13 +128,13 @@ def fbgemm() -> Fbgemm | str:
         for name in LIBRARIES:
             library = Path(spec.submodule_search_locations[0]) / name
             torch.ops.load_library(library)  # type: ignore[no-untyped-call]
-        found = {
+        operators = {
             rule: getattr(torch.ops.fbgemm, OPERATOR.format(rule=rule)).default for rule in RULES
         }
     except (OSError, AttributeError) as error:
         return f"the installed fbgemm_gpu could not be loaded: {str(error).splitlines()[0]}"
     for rule, arguments in RULES.items():
-        names = [argument.name for argument in found[rule]._schema.arguments]
+        names = [argument.name for argument in operators[rule]._schema.arguments]
         if names != arguments.split():
             return f"the installed fbgemm_gpu has another `{OPERATOR.format(rule=rule)}`"
-    return Fbgemm(found)
+    return Fbgemm(operators)

@@ -68,22 +68,22 @@ class Passes:
         `fields` is [B, N, D] in float32, contiguous but for the step from row to row.
         """
         rows, count, dim = fields.shape
-        found, total = fields.new_empty(rows, dim), fields.new_empty(rows, dim)
+        pair_sum, total = fields.new_empty(rows, dim), fields.new_empty(rows, dim)
         self._pairs(
             *(fields.data_ptr(), fields.stride(0), rows, count, dim),
-            *(found.data_ptr(), total.data_ptr(), threads_for(fields.numel())),
+            *(pair_sum.data_ptr(), total.data_ptr(), threads_for(fields.numel())),
         )
-        return found, total
+        return pair_sum, total
 
     def pairs_backward(self, fields: Tensor, total: Tensor, grad: Tensor) -> Tensor:
         """The gradient of `pairs` by its fields, [B, N, D]; `total` and `grad` are [B, D]."""
         rows, count, dim = fields.shape
-        found = fields.new_empty(rows, count, dim)
+        to_fields = fields.new_empty(rows, count, dim)
         self._pairs_backward(
             *(fields.data_ptr(), fields.stride(0), total.data_ptr(), grad.data_ptr()),
-            *(rows, count, dim, found.data_ptr(), threads_for(fields.numel())),
+            *(rows, count, dim, to_fields.data_ptr(), threads_for(fields.numel())),
         )
-        return found
+        return to_fields
 
     def mix(self, weights: Tensor, experts: Sequence[Tensor]) -> list[Tensor]:
         """Sums of the experts [B, D] by each gate's weights: [B, T, K] to T times [B, D].
@@ -133,5 +133,5 @@ def _pointers(given: Sequence[Tensor]) -> Any:
 @cache
 def passes() -> Passes | None:
     """The passes, or None where nothing can be compiled: torch's operators do the same."""
-    found = library()
-    return None if isinstance(found, str) else Passes(found)
+    library_or_why = library()
+    return None if isinstance(library_or_why, str) else Passes(library_or_why)

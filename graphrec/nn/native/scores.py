@@ -84,5 +84,5 @@ class ScoreKernel:
 @cache
 def score_kernel() -> ScoreKernel | None:
     """The kernel, or None where nothing can be compiled: torch's operators do the same."""
-    found = library()
-    return None if isinstance(found, str) else ScoreKernel(found)
+    library_or_why = library()
+    return None if isinstance(library_or_why, str) else ScoreKernel(library_or_why)

@@ -56,8 +56,8 @@ def check_declaration(example: Example) -> None:
 def undocumented(block: type) -> list[str]:
     """What the pages about a block lack: its sentence, those of its parameters."""
     fields: Mapping[str, Any] = block.model_fields  # type: ignore[attr-defined]
-    found = [] if "__doc__" in vars(block) and block.__doc__ else ["the class has no docstring"]
-    return found + [
+    missing = [] if "__doc__" in vars(block) and block.__doc__ else ["the class has no docstring"]
+    return missing + [
         f"`{n}` has no docstring" for n, field in fields.items() if not field.description
     ]
 
@@ -110,12 +110,12 @@ def _compare_shape(output: Value, shape: Shape, batch: int, what: str) -> None:
         raise Unfit(f"{what} is {type(output).__name__}, no tensor")
     sizes = [STEPS, *shape.dims[2:]] if shape.is_jagged else [batch, *shape.dims[1:]]
     expected = sizes if shape.dims else []
-    found = list(values_of(output).shape)
-    if found != expected:
+    actual = list(values_of(output).shape)
+    if actual != expected:
         steps = f" and {STEPS} steps" if shape.is_jagged else ""
         raise Unfit(
             f"{what}: infer gives {shape}, at {batch} rows{steps} that is {expected};"
-            f" the layer gives {found}"
+            f" the layer gives {actual}"
         )
 
 

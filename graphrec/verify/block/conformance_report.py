@@ -54,8 +54,8 @@ class Report:
             for line in finding.why.splitlines():
                 lines.extend(textwrap.indent(part, _LEAD) for part in textwrap.wrap(line, 78))
         counts = [(word, sum(f.status == word for f in self.findings)) for word in _WORDS]
-        said = [f"{number} {_WORDS[word]}" for word, number in counts if number]
-        return "\n".join([*lines, "", ", ".join(said)]) + "\n"
+        totals = [f"{number} {_WORDS[word]}" for word, number in counts if number]
+        return "\n".join([*lines, "", ", ".join(totals)]) + "\n"
 
 
 _WORDS = {"ok": "passed", "FAILED": "failed", "skipped": "skipped", "remark": "remarked"}
@@ -86,7 +86,9 @@ def check_block(examples: Sequence[Example]) -> Report:
 def _also(example: Example) -> Finding:
     """What all checks say of one more example, in one finding."""
     findings = [_judge(name, check, example) for name, check in CHECKS.items()]
-    wrong = [f"{found.check}: {found.why}" for found in findings if found.status == "FAILED"]
+    wrong = [
+        f"{finding.check}: {finding.why}" for finding in findings if finding.status == "FAILED"
+    ]
     if not wrong:
         return Finding("also", "ok", example.shown)
     if not example.by_accident:

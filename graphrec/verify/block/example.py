@@ -74,8 +74,8 @@ class Example:
 def layer_class(path: str) -> type[nn.Module]:
     """The class that `module:Class` names."""
     module, _, name = path.partition(":")
-    found: type[nn.Module] = getattr(importlib.import_module(module), name)
-    return found
+    kind: type[nn.Module] = getattr(importlib.import_module(module), name)
+    return kind
 
 
 def tensors(
@@ -86,14 +86,14 @@ def tensors(
 ) -> list[Value]:
     """Random inputs for a batch whose histories have these lengths."""
     generator = torch.Generator().manual_seed(seed)
-    made: list[Value] = []
+    drawn: list[Value] = []
     for shape in inputs:
         first = sum(lengths) if shape.is_jagged else len(lengths)
         sizes = [int(dim) for dim in shape.dims[2 if shape.is_jagged else 1 :]]
         values = torch.randn([first, *sizes], dtype=dtype, generator=generator)
         steps = torch.tensor(lengths, dtype=torch.int64)
-        made.append(Jagged(values, steps) if shape.is_jagged else values)
-    return made
+        drawn.append(Jagged(values, steps) if shape.is_jagged else values)
+    return drawn
 
 
 def call(layer: nn.Module, inputs: Sequence[Value]) -> list[Value]:

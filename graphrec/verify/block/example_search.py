@@ -29,13 +29,13 @@ _TRIED = 3**7
 def guessed_parameters(kind: type[Block], given: Mapping[str, Any]) -> dict[str, Any]:
     """Values for the parameters that must be given and are not, from their types."""
     schema = kind.model_json_schema()
-    found = {}
+    guesses = {}
     for name in schema.get("required", ()):
         if name not in given:
             value = _guess(schema["properties"][name], schema.get("$defs", {}))
             if value is not None:
-                found[name] = value
-    return found
+                guesses[name] = value
+    return guesses
 
 
 def _guess(part: Mapping[str, Any], known: Mapping[str, Any]) -> Any:
@@ -85,15 +85,15 @@ def find_examples(
     lengths = LENGTHS if longest is None else tuple(min(n, longest) for n in LENGTHS)
     refusals: list[str] = []
     for kinds in (KINDS, (*KINDS, *_NARROW)):
-        found = [s for s in _offers(kind, inputs, kinds) if _accepted(block, s, refusals)][:_MOST]
-        if found:
+        valid = [s for s in _offers(kind, inputs, kinds) if _accepted(block, s, refusals)][:_MOST]
+        if valid:
             return [
-                Example(block, shapes, lengths, stops_gradients, _by_accident(shapes, found[0]))
-                for shapes in found
+                Example(block, shapes, lengths, stops_gradients, _by_accident(shapes, valid[0]))
+                for shapes in valid
             ]
     names = ", ".join(port.name for port in kind.ports() if port.required or port.variadic)
-    said = "\n".join(refusals[: len(KINDS) ** 2])
-    help = f"name the shapes:  --input PORT=B,8   (ports: {names})\n{said}"
+    reasons = "\n".join(refusals[: len(KINDS) ** 2])
+    help = f"name the shapes:  --input PORT=B,8   (ports: {names})\n{reasons}"
     raise _fault(kind, "infer accepts none of the inputs tried", help)
 
 
@@ -124,14 +124,14 @@ def _configured(kind: type[Block], params: Mapping[str, Any]) -> Block:
     try:
         return kind.model_validate_json(json.dumps(dict(params)))
     except ValidationError as error:
-        found = []
+        problems = []
         for line in error.errors():
             name = ".".join(map(str, line["loc"]))
             known = suggestion(name, kind.model_fields) if line["type"] == "extra_forbidden" else ""
             help = known or f"--param {name or 'NAME'}=VALUE"
             message = f"{name or kind.block_name}: {line['msg'].removeprefix('Value error, ')}"
-            found.append(Problem("GR202", message, path=name, help=help))
-        raise RecipeError(found) from None
+            problems.append(Problem("GR202", message, path=name, help=help))
+        raise RecipeError(problems) from None
 
 
 def _known_ports(kind: type[Block], inputs: Mapping[str, Shape]) -> None:

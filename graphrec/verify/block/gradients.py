@@ -26,12 +26,12 @@ def check_gradients(example: Example) -> None:
     weights = {name: p for name, p in layer.named_parameters() if p.requires_grad}
 
     def run(*values: Tensor) -> tuple[Tensor, ...]:
-        made = [
+        arguments = [
             x.replace(v) if isinstance(x, Jagged) else v
             for x, v in zip(inputs, values[: len(inputs)], strict=True)
         ]
         named = dict(zip(weights, values[len(inputs) :], strict=True))
-        result = torch.func.functional_call(layer, named, tuple(made))
+        result = torch.func.functional_call(layer, named, tuple(arguments))
         outputs = result if isinstance(result, tuple) else (result,)
         return tuple(values_of(output) for output in outputs)
 
@@ -46,7 +46,9 @@ def check_gradients(example: Example) -> None:
     if _agrees(run, values, list(checked)) is None:
         return
     names = [*example.input_names, *weights]
-    wrong = {names[i]: said for i in checked if (said := _agrees(run, values, [i])) is not None}
+    wrong = {
+        names[i]: numbers for i in checked if (numbers := _agrees(run, values, [i])) is not None
+    }
     shown = ", ".join(f"`{name}`" for name in wrong) or "all together"
     detail = next(iter(wrong.values()), "")
     hint = "" if wrong.keys() & weights.keys() else "\n(stopped on purpose? --stops-gradients)"
@@ -61,8 +63,8 @@ def _agrees(run: Run, values: list[Tensor], free: list[int]) -> str | None:
         for place, value in zip(free, given, strict=True):
             full[place] = value
         # An output that depends on none of these is no output of this function.
-        found = tuple(output for output in run(*full) if output.requires_grad)
-        return found or tuple(output + 0 * sum(g.sum() for g in given) for output in run(*full))
+        outputs = tuple(output for output in run(*full) if output.requires_grad)
+        return outputs or tuple(output + 0 * sum(g.sum() for g in given) for output in run(*full))
 
     try:
         torch.autograd.gradcheck(some, tuple(values[i] for i in free), fast_mode=True)

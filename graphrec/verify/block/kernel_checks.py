@@ -94,16 +94,16 @@ def _moved(x: Value) -> Value:
     return x.to(_device()) if isinstance(x, Jagged) else x.to(_device())
 
 
-def _compare(found: Tensor | None, right: Tensor | None, what: str) -> None:
-    if found is None or right is None:
-        if (found is None) != (right is None):
-            raise Unfit(f"{what} is {'missing' if found is None else 'there, torch has none'}")
+def _compare(actual: Tensor | None, right: Tensor | None, what: str) -> None:
+    if actual is None or right is None:
+        if (actual is None) != (right is None):
+            raise Unfit(f"{what} is {'missing' if actual is None else 'there, torch has none'}")
         return
-    if found.shape != right.shape:
-        raise Unfit(f"{what} is {list(found.shape)}, torch's {list(right.shape)}")
+    if actual.shape != right.shape:
+        raise Unfit(f"{what} is {list(actual.shape)}, torch's {list(right.shape)}")
     if not right.numel():
         return
     largest = max(float(right.abs().max()), 1e-6)
-    off = float((found - right).abs().max()) / largest
+    off = float((actual - right).abs().max()) / largest
     if not off <= _TOLERANCE:
         raise Unfit(f"{what} differs from torch's by {off:.3g} of its largest number")

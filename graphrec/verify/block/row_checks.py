@@ -38,8 +38,8 @@ def check_rows(example: Example) -> None:
         alone = call(layer, [_take(x, [row], lengths) for x in inputs])
         for before, only in zip(whole, alone, strict=True):
             own = _rows(only, [lengths[row]])[0]
-            said = f"row {row} alone gives another result than among {len(lengths)} rows"
-            _compare(own, _rows(before, lengths)[row], said)
+            message = f"row {row} alone gives another result than among {len(lengths)} rows"
+            _compare(own, _rows(before, lengths)[row], message)
 
 
 def check_padding(example: Example) -> None:
@@ -112,8 +112,8 @@ def _take(x: Value, rows: Sequence[int], lengths: Sequence[int]) -> Value:
     return Jagged(values, torch.tensor([lengths[row] for row in rows]))
 
 
-def _compare(found: Tensor, wanted: Tensor, said: str) -> None:
-    if found.shape != wanted.shape:
-        raise Unfit(f"{said}: {list(found.shape)} instead of {list(wanted.shape)}")
-    if not torch.allclose(found, wanted, rtol=_RELATIVE, atol=_ABSOLUTE):
-        raise Unfit(f"{said}, by {float((found - wanted).detach().abs().max()):.3g}")
+def _compare(actual: Tensor, wanted: Tensor, message: str) -> None:
+    if actual.shape != wanted.shape:
+        raise Unfit(f"{message}: {list(actual.shape)} instead of {list(wanted.shape)}")
+    if not torch.allclose(actual, wanted, rtol=_RELATIVE, atol=_ABSOLUTE):
+        raise Unfit(f"{message}, by {float((actual - wanted).detach().abs().max()):.3g}")

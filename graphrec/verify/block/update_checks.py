@@ -59,9 +59,9 @@ def check_updates(example: Example) -> None:
 
 def _compare(mine: nn.Module, theirs: nn.Module, optimizer: str) -> None:
     for key, right in theirs.named_parameters():
-        found, wanted = mine.get_parameter(key).detach().double(), right.detach().double()
+        actual, wanted = mine.get_parameter(key).detach().double(), right.detach().double()
         largest = max(float(wanted.abs().max()), 1e-6) if wanted.numel() else 1.0
-        off = float((found - wanted).abs().max()) / largest if wanted.numel() else 0.0
+        off = float((actual - wanted).abs().max()) / largest if wanted.numel() else 0.0
         digits = 1e-5 if right.element_size() >= 4 else 5e-2
         if not off <= digits:
             raise Unfit(

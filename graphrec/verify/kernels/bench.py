@@ -145,22 +145,22 @@ class _Timer:
         device, precision = self.target.device, job.entry.precision
         given = [x.to(device) for x in layer.inputs(job, job.entry.batch)]
         state = layer.weights(job)
-        made = {"torch": layer.make(job, "torch", state, device)}
+        layers = {"torch": layer.make(job, "torch", state, device)}
         if len(job.kernels) > 1:
             exact = layer.make(job, "torch", state, device).double()
             few = [x.to(device) for x in layer.inputs(job, _ODD)]
             cases = []
             for case in (few, given):
                 right = layer.results(exact, [layer.doubled(x) for x in case], device)
-                cases.append((case, right, layer.results(made["torch"], case, device, precision)))
+                cases.append((case, right, layer.results(layers["torch"], case, device, precision)))
             long = any(longest is not None for longest in job.lengths)
             for name in job.kernels[1:]:
 
                 def compared(name: str = name) -> Difference:
-                    made[name] = layer.make(job, name, state, device)
-                    found = [
+                    layers[name] = layer.make(job, name, state, device)
+                    differences = [
                         worst(
-                            layer.results(made[name], case, device, precision),
+                            layer.results(layers[name], case, device, precision),
                             plain,
                             right,
                             precision,
@@ -168,45 +168,45 @@ class _Timer:
                         )
                         for case, right, plain in cases
                     ]
-                    return max(found, key=lambda one: one.error / one.allowed)
+                    return max(differences, key=lambda one: one.error / one.allowed)
 
-                self._judge(job, name, made, compared)
-        forward = {n: layer.forward(m, given, device, precision) for n, m in made.items()}
-        return forward, {n: layer.train(m, given, device, precision) for n, m in made.items()}
+                self._judge(job, name, layers, compared)
+        forward = {n: layer.forward(m, given, device, precision) for n, m in layers.items()}
+        return forward, {n: layer.train(m, given, device, precision) for n, m in layers.items()}
 
     def _store_runs(self, job: StoreJob) -> tuple[dict[str, Any], dict[str, Any]]:
         device, graph, recipe = self.target.device, self.compiled.graph, self.compiled.recipe
         sized, remark = collection.capped(job)
         self.remarks += [remark] if remark else []
-        made = {"torch": collection.make(sized, graph, recipe, "torch", device)}
+        stores = {"torch": collection.make(sized, graph, recipe, "torch", device)}
         # A copy: comparing updates the tables.
-        state = {name: w.clone() for name, w in made["torch"].module.state_dict().items()}
+        state = {name: w.clone() for name, w in stores["torch"].module.state_dict().items()}
         batch = collection.features(sized, job.entry.batch, device=device)
-        right = collection.results(made["torch"], batch)
+        right = collection.results(stores["torch"], batch)
         precision = "bf16" if any(t.dtype == "bf16" for t in job.tables) else "fp32"
         for name in job.kernels[1:]:
 
             def compared(name: str = name) -> Difference:
-                made[name] = collection.make(sized, graph, recipe, name, device)
-                made[name].module.load_state_dict(state)
-                found = collection.results(made[name], batch)
-                return worst(found, right, right, precision, long_sums=True)
+                stores[name] = collection.make(sized, graph, recipe, name, device)
+                stores[name].module.load_state_dict(state)
+                actual = collection.results(stores[name], batch)
+                return worst(actual, right, right, precision, long_sums=True)
 
-            self._judge(job, name, made, compared)
-        forward = {name: one.forward(batch) for name, one in made.items()}
-        return forward, {name: one.train(batch) for name, one in made.items()}
+            self._judge(job, name, stores, compared)
+        forward = {name: one.forward(batch) for name, one in stores.items()}
+        return forward, {name: one.train(batch) for name, one in stores.items()}
 
     def _judge(
-        self, job: Job, kernel: str, made: dict[str, Any], compared: Callable[[], Difference]
+        self, job: Job, kernel: str, candidates: dict[str, Any], compared: Callable[[], Difference]
     ) -> None:
         """Leave a kernel out of what is made, and timed, if it differs or fails."""
         try:
-            found = compared()
+            difference = compared()
         except Exception as raised:  # the kernel's, whatever it is: the others are timed
-            found = Difference.failure(raised)
-        if not found.agrees:
-            made.pop(kernel, None)
-            self.problems.append(differs(job.name, job.entry, kernel, found))
+            difference = Difference.failure(raised)
+        if not difference.agrees:
+            candidates.pop(kernel, None)
+            self.problems.append(differs(job.name, job.entry, kernel, difference))
 
     def _keep(self, job: Job, taken: Mapping[str, tuple[Taken, Taken]]) -> None:
         times = {
@@ -277,13 +277,13 @@ def _ms(milliseconds: float) -> str:
 
 
 def _machine(device: str) -> Machine:
-    found = {}
+    versions = {}
     for package in ("graphrec", "torch", "triton"):
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return Machine(processor=_processor(device), threads=torch.get_num_threads(), versions=found)
+            versions[package] = "not installed"
+    return Machine(processor=_processor(device), threads=torch.get_num_threads(), versions=versions)
 
 
 def _processor(device: str) -> str:

@@ -125,11 +125,11 @@ def features(
     """Random ids, uniform over the rows, and random numbers; `job` is capped."""
     tables = {table.name: table for table in job.tables}
     generator = torch.Generator().manual_seed(3)
-    made: dict[str, Any] = {}
+    columns: dict[str, Any] = {}
     for lookup in job.lookups:
         column = _column(lookup, tables, job.lengths, batch, how, generator)
-        made[lookup.column] = column.to(device)
-    return made
+        columns[lookup.column] = column.to(device)
+    return columns
 
 
 def _column(

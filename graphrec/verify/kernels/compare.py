@@ -68,20 +68,20 @@ class Difference:
 
 def errors(found: Results, right: Results) -> dict[str, float]:
     """The error of every output and gradient; infinite where one is missing or of another shape."""
-    made = {}
+    error_of = {}
     for what, wanted in right.values.items():
         given = found.values.get(what)
         if given is None or wanted is None:
-            made[what] = 0.0 if given is wanted else inf
+            error_of[what] = 0.0 if given is wanted else inf
         elif given.shape != wanted.shape or not bool(torch.isfinite(given).all()):
-            made[what] = inf
+            error_of[what] = inf
         else:
             scale = float(wanted.double().norm())
             if not what.startswith("output"):
                 scale = max(scale, right.backwards)
             off = float((given.double().to(wanted.device) - wanted.double()).norm())
-            made[what] = off / max(scale, 1e-30)
-    return made
+            error_of[what] = off / max(scale, 1e-30)
+    return error_of
 
 
 def worst(

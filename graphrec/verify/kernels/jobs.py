@@ -63,10 +63,10 @@ class StoreJob(Job):
 
 def jobs(graph: Graph, target: Target) -> list[Job]:
     """All of a graph's: the tables first, then the blocks in their order, equal ones once."""
-    found: dict[str, list[Job]] = {}
+    by_key: dict[str, list[Job]] = {}
     for job in (*_stores(graph, target), *_layers(graph, target)):
-        found.setdefault(job.entry.key, []).append(job)
-    return [_merged(same) for same in found.values()]
+        by_key.setdefault(job.entry.key, []).append(job)
+    return [_merged(same) for same in by_key.values()]
 
 
 def _merged(same: list[Job]) -> Job:
@@ -101,9 +101,11 @@ def _layer(
 
 
 def _alone(node: Node, kernel: str, target: Target) -> str:
-    asked = asked_kernel(node, target.requests)
-    if asked not in ("auto", kernel):
-        return f"the recipe asks for `{asked}`: only what may be `{kernel}` is computed together"
+    requested = asked_kernel(node, target.requests)
+    if requested not in ("auto", kernel):
+        return (
+            f"the recipe asks for `{requested}`: only what may be `{kernel}` is computed together"
+        )
     return "no sibling: no other node of equal settings and shapes can run beside it"
 
 

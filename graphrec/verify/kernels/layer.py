@@ -47,12 +47,12 @@ def steps(batch: int, longest: int, how: How = "uniform") -> list[int]:
 
 def inputs(job: LayerJob, batch: int, how: How = "uniform", seed: int = 0) -> list[Value]:
     """Random inputs for a batch, float32; histories of one sequence have equal lengths."""
-    made: list[Value] = []
+    drawn: list[Value] = []
     sets = 1 if job.entry.shared else job.entry.copies
     for number, (shape, longest) in enumerate(_histories(job) * sets):
         lengths = [1] * batch if longest is None else steps(batch, longest, how)
-        made += tensors([shape], lengths, torch.float32, seed=1000 * seed + number)
-    return made
+        drawn += tensors([shape], lengths, torch.float32, seed=1000 * seed + number)
+    return drawn
 
 
 def _histories(job: LayerJob) -> list[tuple[Shape, int | None]]:
@@ -171,12 +171,12 @@ def results(
         for output in differentiable
     ]
     wanted = [*leaves, *named.values()]
-    found: Sequence[Tensor | None] = [None] * len(wanted)
+    gradients: Sequence[Tensor | None] = [None] * len(wanted)
     if differentiable:
-        found = torch.autograd.grad(differentiable, wanted, upstream, allow_unused=True)
+        gradients = torch.autograd.grad(differentiable, wanted, upstream, allow_unused=True)
     names = [*(f"input {i}" for i in range(len(leaves))), *named]
     values: dict[str, Tensor | None] = {f"output {i}": o.detach() for i, o in enumerate(outputs)}
-    values |= {f"gradient of {n}": g for n, g in zip(names, found, strict=True)}
+    values |= {f"gradient of {n}": g for n, g in zip(names, gradients, strict=True)}
     return Results(values, sum(float(g.double().square().sum()) for g in upstream) ** 0.5)
 
 

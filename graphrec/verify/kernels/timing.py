@@ -29,14 +29,14 @@ def interleaved(
 ) -> dict[str, Taken]:
     """The time of each candidate by name; every one is called twice before the first window."""
     calls = {name: _calls(run, device) for name, run in runs.items()}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
+    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
     for number in range(windows):
         # Backwards every other time: who comes first after whom is nobody's advantage.
         for name in list(runs)[:: -1 if number % 2 else 1]:
-            found[name].append(_window(runs[name], calls[name], device))
+            samples[name].append(_window(runs[name], calls[name], device))
     return {
         name: Taken(median(wall for wall, _ in taken), median(cpu for _, cpu in taken))
-        for name, taken in found.items()
+        for name, taken in samples.items()
     }
 
 

@@ -88,10 +88,10 @@ def verify(compiled: Compiled, target: Target, say: Say = print) -> Verified:
                 if isinstance(job, LayerJob)
                 else _store(job, kernel, compiled, target)
             )
-            line, found = _line(job, kernel, compared)
+            line, problem = _line(job, kernel, compared)
             lines.append(line)
-            if found is not None:
-                problems.append(found)
+            if problem is not None:
+                problems.append(problem)
         for kernel, why in job.absent.items():
             lines.append(Line(job.name, job.entry.block, kernel, "not run here", why))
     return Verified(tuple(lines), tuple(problems))
@@ -101,19 +101,21 @@ def _line(
     job: Job, kernel: str, compared: Iterator[tuple[str, Difference]]
 ) -> tuple[Line, Problem | None]:
     """The comparison that comes nearest to its limit, or goes farthest beyond it."""
-    made, failed = list[tuple[str, Difference]](), None
+    comparisons, failed = list[tuple[str, Difference]](), None
     try:
         for one in compared:
-            made.append(one)
+            comparisons.append(one)
     except Exception as raised:  # the kernel's, whatever it is: told with its node
         failed = Difference.failure(raised)
     where, far = max(
-        made, key=lambda one: one[1].error / one[1].allowed, default=("", Difference("", 0.0, 1.0))
+        comparisons,
+        key=lambda one: one[1].error / one[1].allowed,
+        default=("", Difference("", 0.0, 1.0)),
     )
     far = failed or far
-    detail = far.told if failed or not made else f"{far.told} ({where})"
+    detail = far.told if failed or not comparisons else f"{far.told} ({where})"
     state: Literal["agrees", "differs"] = "agrees" if far.agrees else "differs"
-    line = Line(job.name, job.entry.block, kernel, state, detail, len(made))
+    line = Line(job.name, job.entry.block, kernel, state, detail, len(comparisons))
     return line, None if far.agrees else differs(job.name, job.entry, kernel, far)
 
 
@@ -126,10 +128,10 @@ def _layer(job: Job, kernel: str, target: Target) -> Iterator[tuple[str, Differe
             given = layer.inputs(job, batch, how)
             for training in (False, True) if batch > 1 else (False,):
                 compared = _Compared(job, kernel, target.device, precision, training, state)
-                found = compared.difference(given, history)
-                if found is not None:
+                difference = compared.difference(given, history)
+                if difference is not None:
                     mode = "train" if training else "eval"
-                    yield f"{precision}, {mode}, {batch} rows, {how}", found
+                    yield f"{precision}, {mode}, {batch} rows, {how}", difference
 
 
 def _precisions(target: Target) -> tuple[str, ...]:
@@ -160,20 +162,20 @@ class _Compared:
         if self.training and max(errors(self._results("torch", given, "fp64"), right).values()):
             return None  # dropout: no two calls are equal
         try:
-            found = self._results(self.kernel, given, self.precision)
+            actual = self._results(self.kernel, given, self.precision)
         except (RuntimeError, TypeError):
             if self.precision != "fp64":
                 raise
             return None  # fp32 follows, and there nothing is forgiven
         plain = self._results("torch", given, self.precision)
-        return worst(found, plain, right, self.precision, long_sums=history)
+        return worst(actual, plain, right, self.precision, long_sums=history)
 
     def _results(self, kernel: str, given: Sequence[Any], precision: str) -> Results:
-        made = layer.make(self.job, kernel, self.state, self.device)
+        module = layer.make(self.job, kernel, self.state, self.device)
         moved = [x.to(self.device) for x in given]
         if precision == "fp64":
-            made, moved = made.double(), [layer.doubled(x) for x in moved]
-        return layer.results(made, moved, self.device, precision, training=self.training)
+            module, moved = module.double(), [layer.doubled(x) for x in moved]
+        return layer.results(module, moved, self.device, precision, training=self.training)
 
 
 def _store(
@@ -189,9 +191,9 @@ def _store(
         other = collection.make(sized, graph, recipe, kernel, device)
         other.module.load_state_dict(plain.module.state_dict())
         features = collection.features(sized, batch, how, device)
-        right, found = collection.results(plain, features), collection.results(other, features)
+        right, actual = collection.results(plain, features), collection.results(other, features)
         precision = "bf16" if half else "fp32"
         yield (
             f"{precision}, {batch} rows, {how}",
-            worst(found, right, right, precision, long_sums=True),
+            worst(actual, right, right, precision, long_sums=True),
         )

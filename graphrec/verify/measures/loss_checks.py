@@ -140,9 +140,9 @@ def _total(case: Case, output: Tensor, batch: Batch, **task: object) -> Tensor:
     return losses.parts[key]
 
 
-def _same(found: Tensor, right: Tensor, what: str) -> None:
+def _same(actual: Tensor, right: Tensor, what: str) -> None:
     largest = max(float(right.detach().abs().max()), 1e-6) if right.numel() else 1.0
-    digits = _DIGITS if found.dtype == torch.float64 else 1e-5
-    off = float((found - right).detach().abs().max()) / largest if right.numel() else 0.0
+    digits = _DIGITS if actual.dtype == torch.float64 else 1e-5
+    off = float((actual - right).detach().abs().max()) / largest if right.numel() else 0.0
     if not off <= digits:
         raise Unfit(f"{what}: {off:.3g} of its largest number")

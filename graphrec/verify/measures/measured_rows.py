@@ -75,8 +75,8 @@ class Case:
         if self.form == "binary":
             return {"logits": output, "probs": torch.sigmoid(output)}
         probs = torch.softmax(output, 1)
-        found = {"logits": output, "probs": probs}
-        return found | ({"probs1": probs[:, 1]} if self.classes == 2 else {})
+        predicted = {"logits": output, "probs": probs}
+        return predicted | ({"probs1": probs[:, 1]} if self.classes == 2 else {})
 
     def batch(self, rows: int = ROWS, seed: int = 1) -> Batch:
         """Labels, weights, spaces and groups of so many rows."""
@@ -99,12 +99,12 @@ class Case:
 def cases(term: type[Loss] | type[Metric], given: Mapping[str, Any]) -> list[Case]:
     """One for each kind of prediction that fits; a group's column is guessed."""
     filled = {**({term.group: "column"} if term.group else {}), **given}
-    found = []
+    fitting = []
     for form in term.forms:
         two = term.two_classes
         counts = ([2] if two else [2, 4]) if form == "softmax" else [1]
-        found += [Case(term, filled, form, count) for count in counts]
-    return found
+        fitting += [Case(term, filled, form, count) for count in counts]
+    return fitting
 
 
 def _written(term: type[Loss] | type[Metric], given: Mapping[str, Any]) -> str:

@@ -140,8 +140,8 @@ def _number(value: Any) -> float | None:
     return value
 
 
-def _same(found: float | None, right: float | None, what: str) -> None:
-    if (found is None) != (right is None) or not math.isclose(
-        found or 0.0, right or 0.0, rel_tol=_DIGITS, abs_tol=_DIGITS
+def _same(actual: float | None, right: float | None, what: str) -> None:
+    if (actual is None) != (right is None) or not math.isclose(
+        actual or 0.0, right or 0.0, rel_tol=_DIGITS, abs_tol=_DIGITS
     ):
-        raise Unfit(f"{what}: {found}, not {right}")
+        raise Unfit(f"{what}: {actual}, not {right}")
