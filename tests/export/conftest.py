@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from graphrec.compiler.pipeline import compile_recipe
@@ -87,14 +88,21 @@ def rows(count: int, seed: int = 0) -> pa.Table:
 @pytest.fixture(scope="session")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a trained run of RECIPE."""
-    import pyarrow.parquet as pq
+    return _trained(tmp_path_factory.mktemp("small"), RECIPE)
 
-    place = tmp_path_factory.mktemp("small")
+
+@pytest.fixture(scope="session")
+def strict_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same where a bad row is an error."""
+    text = RECIPE.replace("bad_rows: quarantine", "bad_rows: error")
+    return _trained(tmp_path_factory.mktemp("strict"), text)
+
+
+def _trained(place: Path, text: str) -> Path:
     pq.write_table(rows(600), place / "rows.parquet")
-    (place / "small.yaml").write_text(RECIPE)
-    return train(
-        compile_recipe(place / "small.yaml"), console=Quiet(), run_dir=place / "run"
-    ).folder
+    (place / "small.yaml").write_text(text)
+    compiled = compile_recipe(place / "small.yaml")
+    return train(compiled, console=Quiet(), run_dir=place / "run").folder
 
 
 @pytest.fixture(scope="session")
