@@ -113,7 +113,9 @@ def test_mistakes_of_one_rank_are_told_once(tmp_path: Path, job: Any) -> None:
     assert not (tmp_path / "bad" / "checkpoints").exists()
 
 
-def test_a_rank_that_hangs_ends_the_job(tmp_path: Path, job: Any) -> None:
+def test_a_rank_that_hangs_ends_the_job(tmp_path: Path, job: Any, soak: bool) -> None:
+    if not soak:
+        pytest.skip("its waiting takes a minute, and a quiet machine: --soak")
     recipe = write(tmp_path)
     stopped = job.start(
         "train", recipe, "--run", "hangs", "--nproc", 2, "--quiet", "--timeout", 15,
