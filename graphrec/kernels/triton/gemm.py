@@ -172,6 +172,12 @@ def aligned_layer(
 
 
 def aligned_empty(like: Tensor) -> Tensor:
-    """Room for [M, N] whose rows begin at whole vectors, for the GEMMs that read it."""
+    """Room for [M, N] whose rows begin at whole vectors, for the GEMMs that read it.
+
+    The gap behind each row is zeros: oneDNN's bf16 products on processors with AMX read it and
+    multiply it by zeros, and what memory held before may be NaN.
+    """
     rows, columns = like.shape
-    return like.new_empty(rows, columns + -columns % unit(like))[:, :columns]
+    whole = like.new_empty(rows, columns + -columns % unit(like))
+    whole[:, columns:] = 0
+    return whole[:, :columns]
