@@ -35,11 +35,8 @@ if TYPE_CHECKING:
     from graphrec.blocks.base import Names as Names
     from graphrec.blocks.base import Widths as Widths
     from graphrec.blocks.library import BUILTIN as BUILTIN
-    from graphrec.blocks.library import Library as Library
     from graphrec.compiler.pipeline import Checked as Checked
-    from graphrec.compiler.pipeline import Compiled as Compiled
     from graphrec.compiler.pipeline import check_recipe as check_recipe
-    from graphrec.compiler.pipeline import compile_recipe as compile_recipe
     from graphrec.compiler.target import Target as Target
     from graphrec.data import DataSet, Encoder
     from graphrec.data.loops import batches as batches

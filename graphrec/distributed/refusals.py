@@ -83,6 +83,13 @@ def _model(recipe: Recipe, graph: Graph) -> Iterator[Problem]:
         if why is not None:
             said = f"node `{node.name}` ({node.label}) {why}"
             yield Problem("GR901", said, node.span, f"graph.{node.origin or node.name}", _ONE)
+    for name in recipe.losses:
+        yield _problem(
+            recipe,
+            f"losses.{name}",
+            f"the term `{name}` is a mean over the rows that one process has",
+            _ONE,
+        )
     for name, task in sorted(recipe.tasks.items()):
         if "jrc" in task.loss:
             yield _problem(

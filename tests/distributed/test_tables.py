@@ -191,6 +191,7 @@ def test_every_rank_gets_rows() -> None:
         ("tasks.click.loss={jrc: {session: user}}", "jrc"),
         ("train={optim: {sparse: rowwise_adagrad}, shard: {item: column_wise}}", "accumulator"),
         ("features.item.dtype=bf16", "bf16"),
+        ("losses={near: mean(all)}", "the term `near`"),
     ],
 )
 def test_refusals(recipe: Path, override: str, words: str) -> None:
