@@ -163,6 +163,8 @@ def _weights(graph: Graph) -> Iterator[Size]:
 def _path(node: Node) -> str:
     if node.role in ("block", "expression"):
         return f"graph.{node.origin}"
+    if node.role == "loss":
+        return f"losses.{node.name.removeprefix('loss.')}"
     return node.origin if node.role == "group" else f"tasks.{node.origin.rpartition('.')[2]}"
 
 

@@ -8,14 +8,18 @@ import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from graphrec.compiler.pipeline import compile_recipe
 from graphrec.graph import Graph, Node, Output, Ref
-from graphrec.views.pictures import dot, mermaid, svg
+from graphrec.views.describe import describe
+from graphrec.views.pictures import dot, html, mermaid, svg
 from graphrec.views.pictures.layout import Edge, lay_out
 from graphrec.views.pictures.ranks import layers_of
-from graphrec.views.pictures.scene import picture
+from graphrec.views.pictures.scene import ROLES, picture
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = 'a"]--><script>`$end;%%\n#'
@@ -42,6 +46,18 @@ def test_svg_needs_nothing_from_elsewhere(toy: Graph) -> None:
     text = svg(toy).replace('xmlns="http://www.w3.org/2000/svg"', "")
     assert "http" not in text and "<script" not in text and "<image" not in text
     assert "prefers-color-scheme:dark" in text
+
+
+def test_every_role_of_a_node_is_drawn() -> None:
+    assert {*get_args(get_type_hints(Node)["role"]), "task"} == {*ROLES}
+    compiled = compile_recipe(Path(__file__).parents[2] / "recipes" / "rocket_launching.yaml")
+    graph = compiled.graph
+    page = html(graph, describe(graph), compiled.recipe)
+    legend = page[page.index("const MEANING") :][:2000]
+    assert all(f"{role}: [" in legend for role in ROLES)
+    for role in {node.role for node in graph.nodes}:
+        assert f".{role} rect" in svg(graph) and f"classDef {role} " in mermaid(graph)
+    assert '"loss.hint"' in dot(graph)
 
 
 def test_relations_are_marked_everywhere(toy: Graph) -> None:

@@ -16,6 +16,7 @@ _FILL = {
     "relation": ("#ffeff7", "#bf3989"),
     "head": ("#fff1e5", "#bc4c00"),
     "task": ("#dafbe1", "#1a7f37"),
+    "loss": ("#ffebe9", "#cf222e"),
 }
 _INK = "#1f2328"
 _RELATION = "#bf3989"

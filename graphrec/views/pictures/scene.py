@@ -21,6 +21,7 @@ ROLES = {
     "relation": "relation",
     "head": "head",
     "task": "task",
+    "loss": "term of the loss",
 }
 """Roles of cards, with what the legend calls them."""
 

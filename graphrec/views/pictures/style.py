@@ -45,6 +45,7 @@ _LIGHT = _Palette(
         "relation": ("#ffeff7", "#ff80c8"),
         "head": ("#fff1e5", "#fb8f44"),
         "task": ("#dafbe1", "#4ac26b"),
+        "loss": ("#ffebe9", "#ff8182"),
     },
 )
 _DARK = _Palette(
@@ -64,6 +65,7 @@ _DARK = _Palette(
         "relation": ("#3b1530", "#db61a2"),
         "head": ("#36200f", "#db6d28"),
         "task": ("#0f2f1b", "#2ea043"),
+        "loss": ("#3c1618", "#da3633"),
     },
 )
 

@@ -239,6 +239,7 @@
     relation: ["relation", "joins a task's tower with what it reads from other tasks"],
     head: ["head", "makes a task's logit"],
     task: ["task", "a prediction with its label and loss"],
+    loss: ["term of the loss", "minimised beside the tasks, in training alone"],
   };
   function swatch(role, inner) {
     const s = shape("svg", { width: 44, height: 18, "aria-hidden": "true" }), g = shape("g", { class: role });
