@@ -85,7 +85,7 @@ def test_nothing_is_kept_without_a_gradient() -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"act": "dice"}, "no activation `dice`; it has none, relu"),
+        ({"act": "dice"}, "no activation `dice`; it has gelu, leaky_relu, none, relu"),
         ({"x": torch.randn(5, 1, 2)}, r"x \(5, 1, 2\) and weight \(2, 4, 3\)"),
         ({"x": torch.randn(5, 3, 3)}, "2 experts, 1 for a slot, 3 slots"),
         ({"per": 0}, "2 experts, 0 for a slot, 1 slots"),
@@ -167,7 +167,7 @@ def test_autocast() -> None:
     [
         ({"norm": "layer"}, "TritonMMoE has no norm and no dropout"),
         ({"dropout": 0.1}, "TritonMMoE has no norm and no dropout"),
-        ({"activation": "dice"}, "TritonMMoE has no activation `dice`; it has none, relu"),
+        ({"activation": "dice"}, "TritonMMoE has no activation `dice`; it has gelu, leaky_relu, none, relu"),
         ({"gate_hidden": [4], "gate_norm": "batch"}, "TritonMMoE has no norm"),
     ],
 )
