@@ -76,20 +76,18 @@ def differentiable(
     made of these when `forward` runs. `needs` are flags for several arguments at once. `backward`
     gives the gradients of the arguments `of`; those of others (`also`) need no operator.
     """
-    inputs, wanted = _names(forward), _names(backward)
-    makes = {name: _reader(make) for name, make in (keeps or {}).items()}
-    others = {name: _reader(make) for name, make in (also or {}).items()}
-    groups = {**{f"need_{name}": (name,) for name in inputs}, **(needs or {})}
-    kept = [name for name in wanted if name != "grad" and name not in groups]
-    kept += [name for name in makes if name not in kept]
+    names, wanted = _names(forward), _names(backward)
+    makes, others = _readers(keeps), _readers(also)
+    groups = {**{f"need_{name}": (name,) for name in names}, **(needs or {})}
+    kept = list(dict.fromkeys(n for n in (*wanted, *makes) if n not in ("grad", *groups)))
 
     def flags(ctx: Any) -> dict[str, bool]:
-        need = dict(zip(inputs, ctx.needs_input_grad, strict=False))
-        return {flag: any(need[name] for name in names) for flag, names in groups.items()}
+        need = dict(zip(names, ctx.needs_input_grad, strict=False))
+        return {flag: any(need[name] for name in group) for flag, group in groups.items()}
 
     def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         outputs = output if isinstance(output, tuple) else (output,)
-        values = dict(zip(_names(forward), inputs, strict=True)) | flags(ctx)
+        values = dict(zip(names, inputs, strict=True)) | flags(ctx)
         values |= zip(results, outputs, strict=True)
         values |= {name: make(values) for name, make in makes.items()}
         ctx.tensors = [name for name in kept if isinstance(values[name], Tensor)]
@@ -100,7 +98,7 @@ def differentiable(
 
     def back(ctx: Any, grad: Tensor | None, *_: Tensor | None) -> tuple[Tensor | None, ...]:
         if grad is None:
-            return (None,) * len(inputs)
+            return (None,) * len(names)
         need = flags(ctx)
         values = {"grad": grad, **ctx.others, **need}
         values |= zip(ctx.tensors, ctx.saved_tensors, strict=True)
@@ -108,7 +106,7 @@ def differentiable(
         if any(need[f"need_{name}"] for name in of):
             grads |= zip(of, backward(*(values[name] for name in wanted)), strict=True)
         grads |= {name: make(values) for name, make in others.items()}
-        return tuple(grads.get(name) if need[f"need_{name}"] else None for name in inputs)
+        return tuple(grads.get(name) if need[f"need_{name}"] else None for name in names)
 
     forward.register_autograd(back, setup_context=setup)
 
@@ -116,6 +114,10 @@ def differentiable(
 def _names(op: CustomOpDef) -> tuple[str, ...]:
     packet = getattr(torch.ops.graphrec, op._name)
     return tuple(argument.name for argument in packet.default._schema.arguments)
+
+
+def _readers(functions: Mapping[str, Named] | None) -> dict[str, Callable[..., Any]]:
+    return {name: _reader(function) for name, function in (functions or {}).items()}
 
 
 def _reader(function: Named) -> Callable[[Mapping[str, Any]], Any]:
