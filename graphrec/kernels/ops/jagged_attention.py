@@ -29,8 +29,8 @@ _TOGETHER = 32
 def _check(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, heads: int) -> None:
     alike = all(x.shape == q.shape and x.dtype == q.dtype for x in (k, v))
     if q.dim() != 2 or not alike:
-        found = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
-        raise ValueError(f"jagged_attention: q, k, v are {found}; needs one shape and type [T, D]")
+        shown = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
+        raise ValueError(f"jagged_attention: q, k, v are {shown}; needs one shape and type [T, D]")
     if heads < 1 or q.shape[1] % heads or not q.shape[1]:
         raise ValueError(f"jagged_attention: width {q.shape[1]} for {heads} heads")
     if offsets.dim() != 1 or offsets.shape[0] < 1 or offsets.dtype != torch.int64:
