@@ -26,7 +26,8 @@ __all__ = ["Reading", "parse", "read_recipe"]
 
 KEYS = (
     *("graphrec", "name", "description", "extends", "data", "defaults", "features", "groups"),
-    *("blocks", "graph", "tasks", "losses", "relations", "kernels", "train", "export", "meta"),
+    *("blocks", "graph", "tasks", "losses", "relations", "kernels", "train", "search"),
+    *("export", "meta"),
 )
 _SETTINGS = ("data", "kernels", "train", "export")
 _VERSION = 1
