@@ -43,6 +43,7 @@ from graphrec.cli import (
     schema,
     serve,
     train,
+    tune,
     verify,
 )
 from graphrec.cli import compile as compile_
@@ -58,7 +59,10 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         (*check.COMMANDS, *describe.COMMANDS, *expand.COMMANDS, *diff.COMMANDS),
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
-    ("train", (*train.COMMANDS, *evaluate.COMMANDS, *runs.COMMANDS, *importance.COMMANDS)),
+    (
+        "train",
+        (*train.COMMANDS, *evaluate.COMMANDS, *tune.COMMANDS, *runs.COMMANDS) + importance.COMMANDS,
+    ),
     ("use what was trained", (*predict.COMMANDS, *export.COMMANDS, *serve.COMMANDS)),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (

@@ -11,6 +11,7 @@ from graphrec.cli.command import (
     Command,
     Parser,
     UsageError,
+    allowed_of,
     library_of,
     recipe_options,
     recipe_path,
@@ -73,7 +74,7 @@ def _compiled(args: argparse.Namespace, recipe: str, *, overridden: bool) -> Com
         str(Path(recipe) / "recipe.yaml") if _is_run(recipe) else recipe_path(recipe),
         overrides=args.overrides if overridden else (),
         library=library_of(args),
-        allow_root=args.allow_root,
+        **allowed_of(args),
     )
 
 
