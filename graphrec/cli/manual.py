@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from graphrec.cli.command import Command, Parser
 
@@ -52,13 +54,13 @@ def python_page() -> str:
     import graphrec
 
     parts = ["# Python\n", _GENERATED]
-    parts += [_entry(name, getattr(graphrec, name)) for name in sorted(graphrec.__all__)]
+    parts += [
+        _entry(name, getattr(graphrec, name)) for name in sorted(graphrec.__all__) if name[0] != "_"
+    ]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _entry(name: str, value: object) -> str:
-    if not callable(value):
-        return f"## `{name}`\n\n`{value}`\n" if isinstance(value, str) else f"## `{name}`\n"
+def _entry(name: str, value: Any) -> str:
     lines = [f"## `{name}`\n", _signature(name, value), _doc(value)]
     if inspect.isclass(value):
         for method, inner in sorted(vars(value).items()):
@@ -68,13 +70,14 @@ def _entry(name: str, value: object) -> str:
     return "\n".join(lines)
 
 
-def _signature(name: str, value: object) -> str:
+def _signature(name: str, value: Any) -> str:
     try:
-        text = str(inspect.signature(value))  # type: ignore[arg-type]
+        # Annotations are texts here (PEP 563): without their quotes they read as written.
+        text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(inspect.signature(value)))
     except (TypeError, ValueError):
         return ""
     return f"```python\n{name}{text}\n```\n" if len(text) < 600 else ""
 
 
-def _doc(value: object) -> str:
+def _doc(value: Any) -> str:
     return f"{inspect.getdoc(value) or ''}\n"

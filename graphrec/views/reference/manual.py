@@ -24,7 +24,7 @@ _SECTIONS = {
     "groups": ("groups: sources of the graph", ("groups",)),
     "graph": ("graph: nodes and their modifiers", ("graph", "blocks")),
     "tasks": ("tasks, losses, metrics, relations", ("tasks", "losses", "relations")),
-    "train": ("train", ("train",)),
+    "train": ("train and search", ("train", "search")),
     "kernels": ("kernels and export", ("kernels", "export")),
 }
 """File -> title, and the first words of its keys; a test holds it complete."""
@@ -65,9 +65,9 @@ def _base() -> str:
 def _expressions() -> str:
     about = (
         "A node that is a text, a task's `logit` and `prob`, and terms of `losses` are expressions "
-        "of names and ports, numbers, `+ - * /`, `**`, and the functions here. `+ - * /` take equal "
-        "shapes, a number, or a width of 1. They hold no weights; `graphrec explain NAME` prints "
-        "an entry.\n\n```yaml\ngraph:\n  logit: all.linear + sum(fm) + deep\n```\n"
+        "of names and ports, numbers, `+ - * /`, `**`, and the functions here. `+ - * /` take "
+        "equal shapes, a number, or a width of 1. No weights are in them; `graphrec explain NAME` "
+        "prints an entry.\n\n```yaml\ngraph:\n  logit: all.linear + sum(fm) + deep\n```\n"
     )
     return _page("Expressions", [about, *(function_entry(name) for name in FUNCTIONS)])
 
