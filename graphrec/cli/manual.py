@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphrec.cli.command import Command, Parser
@@ -49,14 +49,10 @@ def _options(parser: Parser) -> Iterator[str]:
         yield f"- `{f'{names} {value}'.strip()}`: {(action.help or '').replace('%%', '%')}"
 
 
-def python_page() -> str:
-    """Every public name of the package with its signature and what it does, as Markdown."""
-    import graphrec
-
+def python_page(public: Mapping[str, Any]) -> str:
+    """Public names with their signatures and what they do, as Markdown."""
     parts = ["# Python\n", _GENERATED]
-    parts += [
-        _entry(name, getattr(graphrec, name)) for name in sorted(graphrec.__all__) if name[0] != "_"
-    ]
+    parts += [_entry(name, value) for name, value in sorted(public.items()) if name[0] != "_"]
     return "\n".join(parts).rstrip() + "\n"
 
 

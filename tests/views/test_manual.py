@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import graphrec
 from graphrec.blocks.library import BUILTIN
 from graphrec.cli import GROUPS, main
 from graphrec.cli.manual import commands_page, python_page
@@ -23,7 +24,9 @@ PATHS = [setting.path for setting in settings()]
 GENERATED = {
     **pages(),
     "reference/commands.md": commands_page(),
-    "reference/python.md": python_page(),
+    "reference/python.md": python_page(
+        {name: getattr(graphrec, name) for name in graphrec.__all__}
+    ),
 }
 
 
