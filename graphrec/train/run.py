@@ -1,6 +1,6 @@
 """The folder of a run: found or made, never overwritten, resumed when the same run was cut short.
 
-recipe.yaml model.py graph.svg report.md run.json metrics.jsonl
+recipe.yaml model.py graph.svg report.md report.html run.json metrics.jsonl
 vocab/ stats.json checkpoints/ tensorboard/
 """
 
