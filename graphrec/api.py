@@ -239,8 +239,7 @@ def load(
     blocks = load_library(plugins) if library is None else library
     root = None if allow_root is None else os.fspath(allow_root)
     text = os.fspath(path)
-    recipe = text if "
-" in text else find_recipe(text)
+    recipe = text if "\n" in text else find_recipe(text)
     allowed = tuple(allow_env)
     return Model(recipe, tuple(overrides), blocks, root, plugins, tuple(passes), allowed)
 
