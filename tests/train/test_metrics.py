@@ -289,3 +289,29 @@ def test_golden_decayed_mean(golden_case):
             metric.update(*(torch.from_numpy(arrays[f"in/{k}.{i}"]) for k in ("preds", "target")))
         else:
             np.testing.assert_allclose(metric.value or 0.0, arrays[f"out/{call['out']}"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("limit", [200, 100_000])
+@pytest.mark.parametrize("digits", [1, 12])
+def test_pr_auc_is_average_precision(weighted: bool, limit: int, digits: int) -> None:
+    """Equal to scikit-learn's with ties and weights, also when rows lie on disk."""
+    draw = np.random.default_rng(digits)
+    score = np.round(draw.normal(size=3000), digits)
+    label = (draw.random(3000) < 1 / (1 + np.exp(2 - score))).astype(np.float32)
+    weight = draw.random(3000).astype(np.float32)
+    metric = make_metric(parse_call(f"pr_auc(weighted={str(weighted).lower()})"))
+    metric.rows = Rows(limit)
+    for part in np.array_split(np.arange(3000), 17):
+        metric.update(*(torch.tensor(values[part]) for values in (score, label, weight)))
+    expected = sk.average_precision_score(label, score, sample_weight=weight if weighted else None)
+    assert metric.compute() == pytest.approx(expected, abs=1e-12)
+    assert metric.rows.spilled == (limit == 200)
+
+
+def test_pr_auc_without_positives_is_not_available() -> None:
+    metric = make_metric(parse_call("pr_auc"))
+    metric.update(torch.randn(5), torch.zeros(5))
+    assert metric.compute() is None
+    metric.update(torch.randn(1), torch.ones(1))
+    assert 0 < metric.compute() <= 1
