@@ -35,6 +35,7 @@ from graphrec.cli import (
     graph,
     import_,
     importance,
+    keys,
     new,
     predict,
     recipes,
@@ -66,7 +67,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
         "what there is",
-        (*recipes.COMMANDS, *blocks.COMMANDS, *schema.COMMANDS, *explain.COMMANDS)
+        (*recipes.COMMANDS, *blocks.COMMANDS, *keys.COMMANDS, *schema.COMMANDS, *explain.COMMANDS)
         + check_block.COMMANDS,
     ),
     ("this machine", doctor.COMMANDS),

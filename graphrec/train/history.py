@@ -112,11 +112,11 @@ def runs_table(runs: Sequence[PastRun]) -> str:
 def differences(runs: Sequence[PastRun]) -> list[list[str]]:
     """The lines of each run's recipe that the first run of that recipe does not have."""
     first: dict[str, PastRun] = {}
-    found = []
+    own_lines = []
     for run in runs:
         other = first.setdefault(run.name, run)
-        found.append([line for line in run.recipe if line not in other.recipe])
-    return found
+        own_lines.append([line for line in run.recipe if line not in other.recipe])
+    return own_lines
 
 
 def compare_scores(one: PastRun, two: PastRun) -> str:

@@ -210,12 +210,12 @@ def _trainer(
     return trainer
 
 
-def _restore(trainer: Trainer, found: checkpoint.Checkpoint) -> None:
+def _restore(trainer: Trainer, start: checkpoint.Checkpoint) -> None:
     try:
-        trainer.restore(found)
+        trainer.restore(start)
     except (KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            Problem("GR808", f"{found.folder} does not fit this model: {str(error)[:300]}")
+            Problem("GR808", f"{start.folder} does not fit this model: {str(error)[:300]}")
         ) from error
 
 
