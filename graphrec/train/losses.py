@@ -118,7 +118,7 @@ class _TaskLoss:
             path = declared.rows_of_prob if wanted == "prob" else declared.rows
             self.rows[loss] = _Rows(path, declared)
         weighted = self.task.sample_weight is not None or self.task.space is not None
-        # Smoothed labels and others' own functions take the way of the table.
+        # Losses with parameters and others' own functions take the way of the table.
         self.plain = not weighted and all(rows.is_plain_bce for rows in self.rows.values())
 
     def add(
@@ -202,7 +202,7 @@ class _Rows:
         module, _, name = path.partition(":")
         self._compute: Callable[..., Tensor] = getattr(importlib.import_module(module), name)
         self._given, self._column = declared.given(), declared.group_column
-        self.is_plain_bce = self._compute is bce and not self._given.get("label_smoothing")
+        self.is_plain_bce = self._compute is bce and self._given == type(declared)().given()
 
     def __call__(self, output: Tensor, label: Tensor, known: Tensor, batch: Batch) -> Tensor:
         if self._column is None:

@@ -86,11 +86,11 @@ class Window:
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
         sums = self.means.sums.items()
-        found = {f"means/{n}": torch.tensor(pair, dtype=torch.float64) for n, pair in sums}
-        found["running"] = torch.tensor([self._running, self._mass], dtype=torch.float64)
+        state = {f"means/{n}": torch.tensor(pair, dtype=torch.float64) for n, pair in sums}
+        state["running"] = torch.tensor([self._running, self._mass], dtype=torch.float64)
         for name, (*_, metric) in self.decayed.items():
-            found.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
-        return found
+            state.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
+        return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state()`."""
