@@ -60,7 +60,8 @@ def _text_for(tree: Tree, path: str, allowed: Container[str] | None) -> object:
 
     match = _FORM.fullmatch(str(tree.value))
     if match is None:
-        what = f"expected $env.NAME or $env.NAME:default as the whole value, got `{str(tree.value)[:60]}`"
+        given = str(tree.value)[:60]
+        what = f"expected $env.NAME or $env.NAME:default as the whole value, got `{given}`"
         raise refused("GR204", what)
     name, default = str(match[1]), match[2]
     text: str | None = os.environ.get(name, default)
