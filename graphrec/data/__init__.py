@@ -14,6 +14,7 @@ from graphrec.data.files import fingerprint
 from graphrec.data.loader import Loader
 from graphrec.data.loops import batches, fitted, source_of
 from graphrec.data.remarks import Remark, data_remarks
+from graphrec.data.seen import SeenValues
 from graphrec.data.source import Source
 from graphrec.data.tables import NoSource, Rows, as_table
 
@@ -26,6 +27,7 @@ __all__ = [
     "Remark",
     "NoSource",
     "Rows",
+    "SeenValues",
     "Source",
     "as_table",
     "batches",

@@ -83,6 +83,7 @@ CODES: Mapping[str, str] = {
     "GR405": "a group, feature or composite that nothing reads",
     "GR406": "a task that can't be related",
     "GR407": "a graph that is too large",
+    "GR408": "there is nothing to train",
     # shapes
     "GR501": "inputs that a block can't use",
     "GR502": "fields of different widths",

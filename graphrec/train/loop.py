@@ -194,10 +194,12 @@ def _trainer(
 ) -> Trainer:
     recipe = compiled.recipe
     seed, batch = recipe.train.seed, recipe.train.batch
-    loader = Loader(recipe, encoder, data.train, batch, shuffle=True, seed=seed)
+    seen = encoder.seen_values()
+    learning, known = (encoder.with_seen(seen, learns=learns) for learns in (True, False))
+    loader = Loader(recipe, learning, data.train, batch, shuffle=True, seed=seed)
     evaluated = None
     if data.eval is not None:
-        evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
+        evaluated = Loader(recipe, known, data.eval, batch, shuffle=False, seed=seed)
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
     balance = make_balance(recipe, module)
     learned = {} if balance is None else {"balance": balance.to(device)}
@@ -207,6 +209,7 @@ def _trainer(
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
     trainer = Trainer(*parts, recipe_hash(recipe), device, balance)
     trainer.saver.run_files = run_files(run.folder)
+    trainer.seen = seen
     return trainer
 
 

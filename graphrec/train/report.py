@@ -126,7 +126,8 @@ def _unseen(trainer: Trainer) -> Iterator[str]:
     rates = {name: counts.unseen_rates() for name, counts in loaders.items()}
     features = sorted({feature for known in rates.values() for feature in known})
     if features:
-        yield "## Values not in the vocabulary"
+        yield "## Unseen values"
+        yield "Shares of values outside the vocabulary; of `hash(N)`, of values never trained."
         cells = [[f, *(_share(known.get(f)) for known in rates.values())] for f in features]
         yield _table(["feature", *rates], cells)
 
