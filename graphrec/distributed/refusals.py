@@ -64,6 +64,13 @@ def _training(recipe: Recipe, device: str) -> Iterator[Problem]:
             "torch.compile does not see through sharded lookups here",
             "-o train.compile=false",
         )
+    if train.memory == "low":
+        yield _problem(
+            recipe,
+            "train.memory",
+            "nodes computed again were not tried beside lookups that other ranks answer",
+            "-o train.memory=normal",
+        )
     if sparse.name == "rowwise_adagrad":
         for table in sorted(t for t, way in train.shard.items() if way == "column_wise"):
             yield _problem(
