@@ -9,7 +9,16 @@ from graphrec.recipe.model import FEATURES
 from graphrec.recipe.optimizer_table import OPTIMIZERS
 from graphrec.views.schema.definitions import ANY, TEXT, TEXTS, Schema, case, described, mapping
 
-__all__ = ["feature_models", "features", "group", "loss_term", "relation", "tasks", "training"]
+__all__ = [
+    "feature_models",
+    "features",
+    "group",
+    "loss_term",
+    "relation",
+    "retrieval",
+    "tasks",
+    "training",
+]
 
 _OWN = frozenset("of vocab edges column group share max_len weights width".split())  # noqa: SIM905
 """What every feature says for itself."""
@@ -133,6 +142,21 @@ def tasks(definitions: Schema) -> None:
         properties[key] = described(properties[key], {"anyOf": forms})
     task.pop("required", None)
     space["required"] = ["label"]
+
+
+def retrieval(definitions: Schema) -> None:
+    """Label, loss and histories in their short forms; what a recipe extends may say the rest."""
+    whole = definitions["Retrieval"]
+    properties = whole["properties"]
+    settings = mapping({"$ref": "#/$defs/SampledSoftmax"})
+    for key, forms in (
+        ("label", [TEXT, {"$ref": "#/$defs/LabelSpec"}]),
+        ("loss", [{"enum": ["sampled_softmax"]}, settings]),
+        ("seen", [TEXT, TEXTS]),
+    ):
+        properties[key] = described(properties[key], {"anyOf": forms})
+    for name in ("Retrieval", "Candidates"):
+        definitions[name].pop("required", None)
 
 
 def training(definitions: Schema) -> None:
