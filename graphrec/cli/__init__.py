@@ -36,6 +36,7 @@ from graphrec.cli import (
     import_,
     importance,
     index,
+    keys,
     new,
     predict,
     recipes,
@@ -44,6 +45,7 @@ from graphrec.cli import (
     search,
     serve,
     train,
+    tune,
     verify,
 )
 from graphrec.cli import compile as compile_
@@ -59,7 +61,10 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         (*check.COMMANDS, *describe.COMMANDS, *expand.COMMANDS, *diff.COMMANDS),
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
-    ("train", (*train.COMMANDS, *evaluate.COMMANDS, *runs.COMMANDS, *importance.COMMANDS)),
+    (
+        "train",
+        (*train.COMMANDS, *evaluate.COMMANDS, *tune.COMMANDS, *runs.COMMANDS) + importance.COMMANDS,
+    ),
     (
         "use what was trained",
         (*predict.COMMANDS, *export.COMMANDS, *serve.COMMANDS, *index.COMMANDS, *search.COMMANDS),
@@ -67,7 +72,7 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
         "what there is",
-        (*recipes.COMMANDS, *blocks.COMMANDS, *schema.COMMANDS, *explain.COMMANDS)
+        (*recipes.COMMANDS, *blocks.COMMANDS, *keys.COMMANDS, *schema.COMMANDS, *explain.COMMANDS)
         + check_block.COMMANDS,
     ),
     ("this machine", doctor.COMMANDS),

@@ -92,12 +92,12 @@ class Encoder:
         Where rows are `served` a bad cell is an error, whatever `data.bad_rows` says: no row is
         left out.
         """
-        made = self.for_plan(self._whole.only(keys))
+        part = self.for_plan(self._whole.only(keys))
         if served:
             strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
-            made.recipe = self.recipe.model_copy(update={"data": strict})
-        made._served = served
-        return made
+            part.recipe = self.recipe.model_copy(update={"data": strict})
+        part._served = served
+        return part
 
     def of_items(self) -> Encoder:
         """The same for rows of the file of items: their features, and their key beside them."""
@@ -109,9 +109,9 @@ class Encoder:
 
     def for_plan(self, plan: Plan) -> Encoder:
         """The same for rows of another plan."""
-        made = copy(self)
-        made.plan, made._targets = plan, Targets(plan)
-        return made
+        part = copy(self)
+        part.plan, part._targets = plan, Targets(plan)
+        return part
 
     def encode(self, rows: Rows, *, labels: bool = True) -> Batch:
         """The batch of rows in memory (see `as_table`) with the recipe's columns.
