@@ -19,7 +19,7 @@ from graphrec.ground.shapes import Shape
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["Graph", "KernelChoice", "Node", "Output", "topological"]
+__all__ = ["Graph", "KernelChoice", "Node", "Output", "Vectors", "topological"]
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,19 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Vectors:
+    """Of a model for retrieval: the outputs that meet in an inner product.
+
+    `query` [B, D], or [B, K, D] for several interests, is of rows of the data; `item` [B, D] of
+    rows of the file of items. With `cosine` both are divided by their length.
+    """
+
+    query: Ref
+    item: Ref
+    cosine: bool = False
+
+
+@dataclass(frozen=True)
 class Graph:
     """A whole model: nodes in topological order, the tables they read, and the tasks' outputs.
 
@@ -152,6 +165,7 @@ class Graph:
     seed: int = 0
     sides: Mapping[Ref, Side] = field(default_factory=dict)
     scoring: Graph | None = None
+    vectors: Vectors | None = None
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
@@ -194,10 +208,16 @@ class Graph:
 
     def needed(self) -> set[str]:
         """Names of the nodes that some output or loss depends on."""
+        ends = [output.ref for output in self.outputs]
+        ends += [Ref(node.name) for node in self.nodes if node.is_loss]
+        ends += self.exports
+        ends += [self.vectors.query, self.vectors.item] if self.vectors else []
+        return self.behind(ends)
+
+    def behind(self, ends: Iterable[Ref]) -> set[str]:
+        """Names of the nodes that these outputs depend on, their own included."""
         needed: set[str] = set()
-        waiting = [output.ref.node for output in self.outputs]
-        waiting.extend(node.name for node in self.nodes if node.is_loss)
-        waiting += [ref.node for ref in self.exports]
+        waiting = [ref.node for ref in ends]
         while waiting:
             name = waiting.pop()
             if name not in needed:

@@ -22,6 +22,7 @@ from graphrec.recipe.loss_table import Loss
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.tasks import form_of, loss_parameters, suffix
 from graphrec.train.loss_rows import bce
+from graphrec.train.retrieval_loss import PART, retrieval_loss
 from graphrec.train.whole_rows import every_row_counts, mean_bce
 
 __all__ = ["Losses", "TaskLosses", "compute", "group_numbers", "score"]
@@ -53,7 +54,7 @@ class TaskLosses:
             _TaskLoss(recipe, name) for name, task in sorted(recipe.tasks.items()) if task.loss
         ]
 
-        self._terms = recipe.losses
+        self._terms, self._retrieval = recipe.losses, recipe.retrieval
         self.step: int | None = None
         """The step that is made; None counts every term, as evaluation does."""
 
@@ -82,6 +83,8 @@ class TaskLosses:
         for key, value in predictions.items():
             if key.endswith(PENALTY) and value.dim() == 0:
                 parts[key] = value * self._factor(key.removesuffix(PENALTY))
+        if self._retrieval is not None and batch.compared is not None:
+            parts[PART], mass[PART] = retrieval_loss(self._retrieval, predictions, batch)
         total = torch.stack(list(parts.values())).sum() if parts else torch.zeros(())
         return Losses(total, parts, mass, missing)
 

@@ -18,7 +18,7 @@ from graphrec.graph import Broadcast, Concat, Dropped, Graph, Group, Node, Ref, 
 from graphrec.ground.shapes import B, Dim, Shape
 from graphrec.recipe.expressions import Expression
 
-__all__ = ["forward", "score"]
+__all__ = ["body", "forward", "score", "stores_read"]
 
 _OF_SCORE: dict[tuple[str, Dim], str] = {
     ("embeddings", 1): "request_embedded",
@@ -38,7 +38,7 @@ def forward(state: State) -> None:
     if graph.first_order:
         like = {"like": Raw("embedded")} if graph.lookups else {}
         state.statement("first", Call("self.first_order", [Raw("batch.features")], like))
-    _body(state, graph, Batches())
+    body(state, graph, Batches())
     results(state, graph)
 
 
@@ -56,7 +56,7 @@ def score(state: State) -> str:
     writer.line('"""The predictions of `forward` for the B candidates of one request."""', 8)
     if any(isinstance(node.op, Broadcast) for node in graph.nodes):
         state.statement("rows", Raw("candidates.num_rows"))
-    reads = set(_reads(graph))
+    reads = set(stores_read(graph))
     for rows, features in (
         (1, state.function("one_row", Raw("request"))),
         (B, Raw("candidates.features")),
@@ -68,12 +68,12 @@ def score(state: State) -> str:
                 call = Call(f"self.{store}", [features], {"partial": True, **like})
                 state.statement(variable, call)
                 like = {"like": Raw(variable)}
-    _body(state, graph, Batches(_OF_SCORE, whole=False))
+    body(state, graph, Batches(_OF_SCORE, whole=False))
     results(state, graph)
     return name
 
 
-def _reads(graph: Graph) -> Iterator[tuple[str, Dim]]:
+def stores_read(graph: Graph) -> Iterator[tuple[str, Dim]]:
     """Collections that groups read, and whether for the request (1) or the candidates (B)."""
     for node in graph.nodes:
         if isinstance(node.op, Group):
@@ -81,7 +81,7 @@ def _reads(graph: Graph) -> Iterator[tuple[str, Dim]]:
                 yield store_of(port), shape.dims[0]
 
 
-def _body(state: State, graph: Graph, batches: Batches) -> None:
+def body(state: State, graph: Graph, batches: Batches) -> None:
     reserve(state, graph)
     ports: set[Ref] = set()
     for node in graph.nodes:
