@@ -18,7 +18,7 @@ from graphrec.nn.batch import Jagged
 from graphrec.nn.native.hstu import HSTUKernel, Setting, hstu_kernel
 from graphrec.nn.segments import longest, places
 
-__all__ = ["Bias", "hstu_attention", "time_limits"]
+__all__ = ["Bias", "hstu_attention", "meeting", "time_limits"]
 
 
 _KNOWN = (torch.float32, torch.bfloat16)
@@ -152,14 +152,18 @@ def _weights(
         apart = (times.unsqueeze(2) - times.unsqueeze(1)).abs()
         bucket = torch.searchsorted(bias.limits, apart, right=True) - 1
         scores = scores + bias.time[bucket].unsqueeze(1)
-    meets = _meets(steps, lengths, targets, window, context)
+    meets = meeting(lengths, targets, length, window, context)
     return F.silu(scores) * meets.unsqueeze(1)
 
 
-def _meets(
-    steps: Tensor, lengths: Tensor, targets: Tensor | None, window: int, context: int
+def meeting(
+    lengths: Tensor, targets: Tensor | None, longest: int, window: int, context: int
 ) -> Tensor:
-    """Which step [B, N, 1] meets which [B, 1, N]: by ids, where all of the context has 0."""
+    """Which step meets which, [B, longest, longest]: by ids, where all of the context has 0.
+
+    `lengths` [B] are those of the rows, candidates (`targets` [B]) among them.
+    """
+    steps = torch.arange(longest, device=lengths.device)
     history = (lengths if targets is None else lengths - targets).unsqueeze(1)
     first = torch.clamp(history, max=context)
     ids = torch.minimum(steps, history)  # all candidates have one id: none is before another

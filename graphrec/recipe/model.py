@@ -50,7 +50,9 @@ __all__ = [
     "Relation",
     "SequenceFeature",
     "Space",
+    "TERM_WORDS",
     "Task",
+    "Teacher",
     "VariationalDropout",
     "Vocab",
 ]
@@ -138,6 +140,8 @@ class NodeSpec(Model):
     """Former name: checkpoint keys are renamed on load."""
     note: str | None = None
     """A remark for the reader."""
+    when: Annotated[Literal["always", "train"], Later()] = "always"
+    """`train`: not computed in evaluation, inference and export, nor what reads it."""
     params: dict[str, Any] = {}
     """Parameters of the block."""
 
@@ -268,15 +272,52 @@ class Relation(Model):
     """true stops the gradient into the parents."""
 
 
+class Teacher(Model):
+    """A trained run whose predictions a task is pulled towards (Hinton et al., 2015)."""
+
+    run: str
+    """Run folder; it must read rows as this recipe does: features, vocabularies, statistics."""
+    task: str | None = None
+    """The task that is taught; may be left out where there is one."""
+    from_task: str | None = None
+    """The teacher's task; by default the one of that name, or its only one."""
+    kind: Literal["squared", "soft"] = "squared"
+    """`squared` difference of logits or values, or cross entropy of `soft` outputs."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Of soft outputs: what logits are divided by; the loss is multiplied by its square."""
+
+
 class LossTerm(Model):
     """A further term of the loss: what the graph computes is minimised, without a label."""
 
-    value: str
+    value: str | None = None
     """Expression, one number a row; also reads `<task>.logit` and `<task>.prob`."""
+    block: Annotated[str | None, Later()] = None
+    """Instead of `value`: a loss block, with its own parameters beside these words."""
+    inputs: Annotated[Inputs | None, Field(alias="in"), Later()] = None
+    """What the block reads; `<task>.logit` and `<task>.prob` too."""
+    teacher: Annotated[Teacher | None, Later()] = None
+    """Instead of `value`: a trained run, loaded when training starts; in training alone."""
+    params: Annotated[dict[str, Any], Later()] = {}
+    """Parameters of the block."""
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Factor of the mean over the rows."""
     from_step: Annotated[int, Field(ge=0)] = 0
     """The first step at which it counts."""
+
+    @property
+    def node(self) -> NodeSpec | str:
+        """The expression, or the block as a node of the graph would say it; empty of a teacher."""
+        if self.teacher is not None:
+            return ""
+        if self.value is not None:
+            return self.value
+        words = {"block": self.block or "", "in": self.inputs, "params": self.params}
+        return NodeSpec.model_validate(words)
+
+
+TERM_WORDS = tuple(f.alias or n for n, f in LossTerm.model_fields.items() if n != "params")
+"""Words of a term that are not parameters of its block."""
 
 
 class Recipe(Model):
@@ -298,8 +339,8 @@ class Recipe(Model):
     """Composite blocks of this recipe."""
     graph: dict[str, NodeSpec | str] = {}
     """Nodes: a mapping is a block, a text an expression."""
-    tasks: dict[str, Task]
-    """Tasks by name."""
+    tasks: dict[str, Task] = {}
+    """Tasks by name; there may be none where there are losses."""
     losses: Annotated[dict[str, LossTerm], Later()] = {}
     """Further terms of the loss by name, logged under it."""
     relations: Annotated[tuple[Relation, ...], BeforeValidator(as_tuple)] = ()

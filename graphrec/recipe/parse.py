@@ -197,7 +197,8 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
         near = nearest(key, KEYS) or key  # what was meant is missing now
         report(_unknown_key(key, tree.value[key]), key, near)
     top = Span(path, 1, 1)
-    for key in ("graphrec", "features", "graph", "tasks"):
+    needed = ("graphrec", "features", "graph", *(() if "losses" in tree.value else ("tasks",)))
+    for key in needed:
         if key not in tree.value:
             report.breaks(key)
             if not report.is_broken("extends") and not any(
@@ -208,9 +209,6 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
     if version is not None and version.value is not INVALID and version.value != _VERSION:
         what = f"this graphrec reads version {_VERSION} of the language, got {shown(version.value)}"
         report(Problem("GR202", what, version.span, "graphrec", f"graphrec: {_VERSION}"))
-    tasks = tree.at("tasks")
-    if tasks is not None and tasks.value == {}:
-        report(Problem("GR206", "a recipe has one task or more", tasks.key, "tasks"))
 
 
 _WHY = {

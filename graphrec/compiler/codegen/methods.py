@@ -8,7 +8,7 @@ from typing import Any
 from graphrec.blocks.base import Block
 from graphrec.compiler.codegen.identifiers import Names
 from graphrec.compiler.codegen.reads import Batches, read_port, store_of
-from graphrec.compiler.codegen.results import results
+from graphrec.compiler.codegen.results import later_results, results
 from graphrec.compiler.codegen.stacks import is_follower, reserve, stack
 from graphrec.compiler.codegen.state import State, dropout
 from graphrec.compiler.codegen.steps import write_expression
@@ -38,8 +38,22 @@ def forward(state: State) -> None:
     if graph.first_order:
         like = {"like": Raw("embedded")} if graph.lookups else {}
         state.statement("first", Call("self.first_order", [Raw("batch.features")], like))
-    _body(state, graph, Batches())
-    results(state, graph)
+    late = graph.training_only
+    ports: set[Ref] = set()
+    _body(state, graph, Batches(), ports, [node for node in graph.nodes if node.name not in late])
+    if not late:
+        results(state, graph)
+        return
+    name = "predictions" if "predictions" not in graph.by_name else "predictions.all"
+    kept = state.locals.take(name)
+    results(state, graph, late=late, target=kept)
+    state.writer.line("if self.training:", 8)
+    state.indent = 12
+    only = [node for node in graph.nodes if node.name in late]
+    _body(state, graph, Batches(), ports, only, ends=False)
+    later_results(state, graph, late, kept)
+    state.indent = 8
+    state.writer.line(f"return {kept}", 8)
 
 
 def score(state: State) -> str:
@@ -68,7 +82,7 @@ def score(state: State) -> str:
                 call = Call(f"self.{store}", [features], {"partial": True, **like})
                 state.statement(variable, call)
                 like = {"like": Raw(variable)}
-    _body(state, graph, Batches(_OF_SCORE, whole=False))
+    _body(state, graph, Batches(_OF_SCORE, whole=False), set(), graph.nodes)
     results(state, graph)
     return name
 
@@ -81,10 +95,18 @@ def _reads(graph: Graph) -> Iterator[tuple[str, Dim]]:
                 yield store_of(port), shape.dims[0]
 
 
-def _body(state: State, graph: Graph, batches: Batches) -> None:
+def _body(
+    state: State,
+    graph: Graph,
+    batches: Batches,
+    ports: set[Ref],
+    nodes: Iterable[Node],
+    ends: bool = True,
+) -> None:
+    """The statements of these nodes; `ports` are those of groups that were read, `ends` whether
+    those that predictions are made of directly are read too."""
     reserve(state, graph)
-    ports: set[Ref] = set()
-    for node in graph.nodes:
+    for node in nodes:
         if isinstance(node.op, Group):
             if dropout(node.op):
                 _drop_features(state, graph, node, node.op, batches)
@@ -103,8 +125,10 @@ def _body(state: State, graph: Graph, batches: Batches) -> None:
         else:
             value = _value(state, graph, node)
             state.statement(_targets(state, node), value, _comment(node), node.name)
-    roots = [*(output.ref for output in graph.outputs), *graph.exports]
-    _read_groups(state, graph, roots, ports, batches)
+    if ends:
+        late = graph.training_only
+        roots = [*(output.ref for output in graph.outputs), *graph.exports]
+        _read_groups(state, graph, [r for r in roots if r.node not in late], ports, batches)
 
 
 def _read_by(graph: Graph, node: Node) -> Iterator[Ref]:

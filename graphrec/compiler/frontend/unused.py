@@ -119,8 +119,8 @@ def _live(context: Context, features: Features, reads: Reads, words: set[str]) -
         waiting.extend([(task.inputs or "").partition(".")[0], *reads(task.logit or "")])
     for term in recipe.losses.values():
         # `light.logit` is of a task, unless a node has the name.
-        waiting.extend(name for name in reads(term.value) if name not in recipe.tasks)
-        waiting.extend(name for name in reads(term.value) if name in recipe.graph)
+        names = list(reads(term.node))
+        waiting.extend(name for name in names if name not in recipe.tasks or name in recipe.graph)
     waiting.extend(name for name, spec in recipe.graph.items() if _adds_loss(context, spec))
     return _reached(context, features, reads, waiting)
 
