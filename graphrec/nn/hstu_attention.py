@@ -18,7 +18,7 @@ from graphrec.nn.batch import Jagged
 from graphrec.nn.native.hstu import HSTUKernel, Setting, hstu_kernel
 from graphrec.nn.segments import longest, places
 
-__all__ = ["Bias", "hstu_attention", "meeting", "time_limits"]
+__all__ = ["Bias", "hstu_attention", "meeting", "padded_attention", "time_limits"]
 
 
 _KNOWN = (torch.float32, torch.bfloat16)
@@ -68,8 +68,17 @@ def hstu_attention(
     alpha = q.shape[-1] ** -0.5
     kernel = _kernel(q)
     if kernel is None:
-        weights = _weights(q, k, lengths, alpha, bias, targets, window, context) / scale
-        return _attended(weights, v, lengths)
+        return padded_attention(
+            q,
+            k,
+            v,
+            lengths,
+            scale=scale,
+            bias=bias,
+            targets=targets,
+            window=window,
+            context=context,
+        )
     starts = F.pad(lengths.cumsum(0), (1, 0))
     setting = Setting(starts, targets, alpha, scale, window, context, bias.times, bias.limits)
     # Under autocast the products around it give bfloat16; sums over a history want float32.
@@ -113,6 +122,24 @@ def _kernel(q: Tensor) -> HSTUKernel | None:
 
 
 # ---- the padded form ----------------------------------------------------------------------------
+
+
+def padded_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Tensor,
+    *,
+    scale: float,
+    bias: Bias | None = None,
+    targets: Tensor | None = None,
+    window: int = 0,
+    context: int = 0,
+) -> Tensor:
+    """`hstu_attention` by plain torch operations, padded to the longest row: [B, H, N, N]."""
+    alpha = q.shape[-1] ** -0.5
+    weights = _weights(q, k, lengths, alpha, bias or Bias(), targets, window, context) / scale
+    return _attended(weights, v, lengths)
 
 
 def _padded(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
