@@ -70,16 +70,16 @@ def prove(
     if "score" in model.entry_points:
         requests = [(n, n, n + size) for n, size in enumerate(_REQUESTS) if n + size <= count]
     with tempfile.TemporaryDirectory() as work:
-        found = _run(bundle, Path(work), form, rows, batches, requests)
+        results = _run(bundle, Path(work), form, rows, batches, requests)
     largest = 0.0
     for number, (start, stop) in enumerate(batches):
         expected = predict(table.slice(start, stop - start))
         what = f"rows {start} to {stop}"
-        largest = max(largest, _compare(expected, found, f"forward/{number}", form, what))
+        largest = max(largest, _compare(expected, results, f"forward/{number}", form, what))
     for number, (request, start, stop) in enumerate(requests):
         expected = score(table.slice(request, 1), table.slice(start, stop - start))
         what = f"a request with {stop - start} candidates"
-        largest = max(largest, _compare(expected, found, f"score/{number}", form, what))
+        largest = max(largest, _compare(expected, results, f"score/{number}", form, what))
     return Proof(count, len(requests), largest, form.tolerance)
 
 
@@ -108,9 +108,9 @@ def _run(
     command = [sys.executable, "-I", "-B", str(script), str(bundle), str(work), *sorted(forbidden)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        last_line = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
         raise CheckpointError(
-            Problem("GR820", f"the exported model can't be run: {said[0]}", help=_REPORT)
+            Problem("GR820", f"the exported model can't be run: {last_line[0]}", help=_REPORT)
         )
     with np.load(work / "found.npz", allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
@@ -120,12 +120,12 @@ _REPORT = "nothing was written; please report it with the recipe"
 
 
 def _compare(
-    expected: Scores, found: Mapping[str, Array], key: str, form: Format, what: str
+    expected: Scores, results: Mapping[str, Array], key: str, form: Format, what: str
 ) -> float:
     """The largest difference, relative to numbers above 1; of logits, as a probability."""
     largest = 0.0
     for name, values in expected.items():
-        other = found[f"{key}/{name}"]
+        other = results[f"{key}/{name}"]
         if other.shape != values.shape:
             why = f"{name} has shape {other.shape} for {what}, the run gives {values.shape}"
             raise CheckpointError(Problem("GR820", why, help=_REPORT))

@@ -227,11 +227,11 @@ class Trainer:
         position.evaluated = False
         loader = self.eval_loader
         loader.counts, waited = counters.Counts(), loader.wait_seconds
-        found = self._measure(loader)
-        if found is None:
+        measured = self._measure(loader)
+        if measured is None:
             return False
         position.evaluated = True
-        record = eval_record(found, position, loader.wait_seconds - waited)
+        record = eval_record(measured, position, loader.wait_seconds - waited)
         self._record(record)
         position.scores = record
         title = (
@@ -289,10 +289,10 @@ class Trainer:
             state["random/cuda"] = torch.cuda.get_rng_state(self.device)
         return self.module.state_dict(), state
 
-    def restore(self, found: Checkpoint) -> None:
+    def restore(self, start: Checkpoint) -> None:
         """Go on from a checkpoint."""
-        self.module.load_state_dict(found.model())
-        state = found.optim()
+        self.module.load_state_dict(start.model())
+        state = start.optim()
         self.optimizers.load_state_dict(part_of(state, "optim/"))
         self.window.load(part_of(state, "window/"))
         if self.balance is not None:
@@ -300,7 +300,7 @@ class Trainer:
         torch.set_rng_state(state["random/cpu"])
         if "random/cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random/cuda"], self.device)
-        self.position = found.position
+        self.position = start.position
 
 
 def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

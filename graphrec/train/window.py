@@ -85,11 +85,11 @@ class Window:
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
-        found = {f"means/{name}": value for name, value in self.means.sums.items()}
-        found["running"] = torch.tensor([self._running, self._mass], dtype=torch.float64)
+        state = {f"means/{name}": value for name, value in self.means.sums.items()}
+        state["running"] = torch.tensor([self._running, self._mass], dtype=torch.float64)
         for name, (*_, metric) in self.decayed.items():
-            found.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
-        return found
+            state.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
+        return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state()`."""
