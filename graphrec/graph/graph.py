@@ -195,6 +195,12 @@ class Graph:
         return tuple(node.name for node in self.nodes)
 
     @cached_property
+    def read(self) -> frozenset[Ref]:
+        """Every output that a node, a task or an export reads."""
+        inside = (ref for node in self.nodes for _, ref in node.refs())
+        return frozenset([*inside, *(output.ref for output in self.outputs), *self.exports])
+
+    @cached_property
     def trained(self) -> frozenset[str]:
         """Names of the nodes that are for training, and of all that read them."""
         trained: set[str] = set()

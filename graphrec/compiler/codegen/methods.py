@@ -124,7 +124,7 @@ def _body(
             write_expression(state, node, _comment(node))
         else:
             value = _value(state, graph, node)
-            state.statement(_targets(state, node), value, _comment(node), node.name)
+            state.statement(_targets(state, graph, node), value, _comment(node), node.name)
     if ends:
         late = graph.training_only
         roots = [*(output.ref for output in graph.outputs), *graph.exports]
@@ -175,8 +175,11 @@ def _value(state: State, graph: Graph, node: Node) -> Any:
     return Call(f"self.{state.attributes.take(f'{node.op.group}.dropout')}", read)
 
 
-def _targets(state: State, node: Node) -> str:
-    targets = [state.variable(Ref(node.name, port)) for port in node.outputs]
+def _targets(state: State, graph: Graph, node: Node) -> str:
+    """Variables of the outputs; of several, those that nobody reads have no name."""
+    refs = [Ref(node.name, port) for port in node.outputs]
+    alone = len(refs) == 1
+    targets = [state.variable(ref) if alone or ref in graph.read else "_" for ref in refs]
     if isinstance(node.op, Dropped):
         targets.append("_")  # the penalty is no prediction
     return ", ".join(targets) + ("," if len(targets) == 1 and "" not in node.outputs else "")
