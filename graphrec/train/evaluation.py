@@ -98,24 +98,27 @@ class LossMeans:
 
     def __init__(self, losses: TaskLosses) -> None:
         self.keys = losses.keys()
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, tuple[float, float]] = {}
 
     def add(self, loss: Any) -> None:
         """Add one batch's `Losses`."""
+        # Numbers of Python: a tensor's operation takes longer than all of them.
         for name, value in loss.parts.items():
-            mass = loss.mass.get(name, torch.ones((), device=value.device))
-            pair = torch.stack([value.detach().double() * mass, mass.double()])
-            self.sums[name] = self.sums[name] + pair if name in self.sums else pair
+            mass = float(loss.mass[name]) if name in loss.mass else 1.0
+            self._add(name, float(value.detach()) * mass, mass)
         if loss.balanced:
-            pair = torch.stack([loss.total.detach().double(), torch.ones_like(loss.total).double()])
-            self.sums[_TOTAL] = self.sums[_TOTAL] + pair if _TOTAL in self.sums else pair
+            self._add(_TOTAL, float(loss.total.detach()), 1.0)
+
+    def _add(self, name: str, total: float, mass: float) -> None:
+        before = self.sums.get(name, (0.0, 0.0))
+        self.sums[name] = before[0] + total, before[1] + mass
 
     def values(self) -> dict[str, float | None]:
         """`loss` is the total; a task's own, its terms where it has several; then the others.
 
         A loss without any row that counts is None; the total is the sum of those that there are.
         """
-        means = {n: float(s[0] / s[1]) for n, s in self.sums.items() if float(s[1]) > 0}
+        means = {n: total / mass for n, (total, mass) in self.sums.items() if mass > 0}
         of_tasks = {part for parts in self.keys.values() for part in parts.values()}
         balanced = means.pop(_TOTAL, None)
         total = sum(means.values()) if balanced is None else balanced

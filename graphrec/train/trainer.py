@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -147,17 +148,18 @@ class Trainer:
             return predictions, self.losses(predictions, batch)
 
     def _check_gradients(self, batch: Batch, losses: Losses) -> None:
-        norm = nan_guard.gradient_norm(self._learned())
+        norm = nan_guard.gradient_norm(self._learned)
         self.gradient_norm = norm / (self.optimizers.pending + 1)
         if not norm < nan_guard.TOO_LARGE:  # NaN is not
-            largest = nan_guard.largest_gradient(self._learned())
+            largest = nan_guard.largest_gradient(self._learned)
             if not largest < nan_guard.TOO_LARGE:
                 self._stop_not_finite(batch, losses)
 
-    def _learned(self) -> Iterator[nn.Parameter]:
-        yield from self.module.parameters()
-        if self.balance is not None:
-            yield from self.balance.parameters()
+    @cached_property
+    def _learned(self) -> list[nn.Parameter]:
+        """All that has gradients; found once, going through a module takes long."""
+        balanced = [] if self.balance is None else [*self.balance.parameters()]
+        return [*self.module.parameters(), *balanced]
 
     def _after_update(self, last: bool) -> bool:
         """All that belongs to an update, in this order; whether to stop."""
