@@ -221,10 +221,10 @@ class Validator:
         self.report.breaks(name)
         return self.rest(entry, model, name)
 
-    def rest(self, found: Tree, model: type[Part], name: str) -> Part:
+    def rest(self, tree: Tree, model: type[Part], name: str) -> Part:
         """The settings of a broken section that can be used, for what follows from them."""
         plain: dict[str, Any] = {}
-        for key, part in found.value.items() if isinstance(found.value, dict) else ():
+        for key, part in tree.value.items() if isinstance(tree.value, dict) else ():
             if part.is_whole():
                 try:
                     model.model_validate({key: part.plain()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,11 +70,7 @@ def load_run(
     info, on = read_info(folder), find_device(device)
     newest = checkpoint.latest(folder / "checkpoints")
     if newest is not None:
-        if newest.recipe != info["recipe"]:
-            raise CheckpointError(
-                Problem("GR808", f"{newest.folder} is of another recipe than {folder}")
-            )
-        check_files(folder, newest.run_files)  # before the recipe is read: it is one of them
+        _check_belongs(newest, folder, info)  # before the recipe is read: it is one of its files
     # Vocabularies that came from files are in the run folder now: the files are not needed.
     fitted = [f"features.{name}.vocab=fit" for name in info.get("vocabulary_files", ())]
     try:
@@ -88,11 +84,7 @@ def load_run(
     except RecipeError as error:
         raise _with_plugins(error, info.get("plugins", ())) from None
     chosen = choose_checkpoint(compiled.recipe, folder, wanted)
-    if chosen.recipe != info["recipe"]:
-        raise CheckpointError(
-            Problem("GR808", f"{chosen.folder} is of another recipe than {folder}")
-        )
-    check_files(folder, chosen.run_files)
+    _check_belongs(chosen, folder, info)
     encoder = Encoder.load(compiled.recipe, folder)
     module = _with_weights(compiled.module(encoder.rows), chosen, purpose)
     return Trained(compiled, module.to(on).eval(), encoder, chosen, on)
@@ -107,6 +99,15 @@ def _with_weights(module: nn.Module, start: Checkpoint, purpose: Purpose) -> nn.
             Problem("GR808", f"{start.folder} does not fit the model: {str(error)[:300]}")
         ) from error
     return module
+
+
+def _check_belongs(saved: Checkpoint, folder: Path, info: Mapping[str, Any]) -> None:
+    """A CheckpointError unless a checkpoint and the files it lists are of this run's recipe."""
+    if saved.recipe != info["recipe"]:
+        raise CheckpointError(
+            Problem("GR808", f"{saved.folder} is of another recipe than {folder}")
+        )
+    check_files(folder, saved.run_files)
 
 
 def _with_plugins(error: RecipeError, plugins: Sequence[str]) -> RecipeError:

@@ -49,14 +49,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
     features.linear_width = _linear_widths(context)
     builder = NodeBuilder(scope, tasks)
 
-    for name in _order(context, scope):
-        spec, size = recipe.graph[name], len(nodes)
-        try:
-            scope.values[name] = builder.add(name, spec, scope, Place(f"graph.{name}", name))
-        except Failed:
-            scope.values[name] = builder.poison(name, spec)
-            while len(nodes) > size:
-                nodes.popitem()
+    _add_nodes(builder, scope)
     _judge_rest(builder, features, scope)
 
     heads = TaskBuilder(builder, scope, relations, library)
@@ -86,6 +79,18 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         seed=recipe.train.seed,
     )
     return Built(graph, tuple(context.problems))
+
+
+def _add_nodes(builder: NodeBuilder, scope: Scope) -> None:
+    """The nodes of the recipe; what reads one that fails is not judged for that."""
+    for name in _order(scope.context, scope):
+        spec, size = scope.context.recipe.graph[name], len(scope.nodes)
+        try:
+            scope.values[name] = builder.add(name, spec, scope, Place(f"graph.{name}", name))
+        except Failed:
+            scope.values[name] = builder.poison(name, spec)
+            while len(scope.nodes) > size:
+                scope.nodes.popitem()
 
 
 def _judge_rest(builder: NodeBuilder, features: Features, scope: Scope) -> None:

@@ -43,6 +43,15 @@ def feature_models() -> Iterable[str]:
     return (model.__name__ for model in FEATURES.values())
 
 
+def _settings(kind: str, declared: Schema) -> Schema:
+    """What a family of this kind may say besides its type and names."""
+    properties = {k: v for k, v in declared.items() if k not in ("name", "type", "columns")}
+    if kind == "sequence":
+        text = "Column of the one base feature, or a map base feature -> column."
+        properties["column"] = {"description": text, "anyOf": [TEXT, mapping(TEXT)]}
+    return properties
+
+
 def features() -> Schema:
     """Families by type; a family without one changes features that are declared already."""
     definitions: Schema = {}
@@ -50,13 +59,8 @@ def features() -> Schema:
     cases = []
     for kind, model in FEATURES.items():
         schema = model.model_json_schema()
-        properties = dict(schema["properties"])
+        properties = _settings(kind, schema["properties"])
         required = [key for key in schema["required"] if (kind, key) != ("id", "vocab")]
-        for word in ("name", "type", "columns"):
-            properties.pop(word, None)
-        if kind == "sequence":
-            text = "Column of the one base feature, or a map base feature -> column."
-            properties["column"] = {"description": text, "anyOf": [TEXT, mapping(TEXT)]}
         every |= properties
         alone = kind in ("cross", "sequence")
         named = {"name": _name()} if alone else {"names": _names()}
