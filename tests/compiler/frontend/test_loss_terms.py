@@ -175,8 +175,6 @@ def test_losses_and_no_task(write_recipe: Write, tmp_path: Path) -> None:
     (problem,) = check_recipe(write_recipe(text), purpose="inference").problems
     assert problem.code == "GR409"
     text = ALONE.replace("losses:\n  nce: {block: info_nce, in: {a: u, b: v}}\n", "tasks: {}\n")
-    assert {p.code for p in check_recipe(write_recipe(text)).problems} == {"GR403"}
-    text = text.replace("  v: {block: mlp, in: item, hidden: [4]}\n", "")
     assert "GR206" in {p.code for p in check_recipe(write_recipe(text)).problems}
 
 
