@@ -154,7 +154,7 @@ def check_recipe(
         findings += damage if graph is not None else []
     if graph is not None:
         graph = passes.run(graph, target, trace, extra_passes)
-        if target.purpose == "inference" and not (graph.outputs or graph.exports):
+        if target.purpose == "inference" and not (graph.outputs or graph.exports or graph.vectors):
             what = "nothing is left to compute: every task is for training alone, or there is none"
             help = "name the nodes to export:  export: {nodes: [user_tower]}"
             findings.append(Problem("GR409", what, path="export.nodes", help=help))

@@ -85,6 +85,13 @@ def _model(recipe: Recipe, graph: Graph) -> Iterator[Problem]:
         if why is not None:
             reason = f"node `{node.name}` ({node.label}) {why}"
             yield Problem("GR901", reason, node.span, f"graph.{node.origin or node.name}", _ONE)
+    if recipe.retrieval is not None:
+        yield _problem(
+            recipe,
+            "retrieval",
+            "the items that rows are compared with are drawn and held by one process",
+            _ONE,
+        )
     for name in recipe.losses:
         yield _problem(
             recipe,

@@ -19,7 +19,7 @@ from graphrec.ground.shapes import Shape
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["Graph", "KernelChoice", "Node", "Output", "topological"]
+__all__ = ["Graph", "KernelChoice", "Node", "Output", "Vectors", "topological"]
 
 
 @dataclass(frozen=True)
@@ -131,6 +131,19 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Vectors:
+    """Of a model for retrieval: the outputs that meet in an inner product.
+
+    `query` [B, D], or [B, K, D] for several interests, is of rows of the data; `item` [B, D] of
+    rows of the file of items. With `cosine` both are divided by their length.
+    """
+
+    query: Ref
+    item: Ref
+    cosine: bool = False
+
+
+@dataclass(frozen=True)
 class Graph:
     """A whole model: nodes in topological order, the tables they read, and the tasks' outputs.
 
@@ -154,6 +167,7 @@ class Graph:
     seed: int = 0
     sides: Mapping[Ref, Side] = field(default_factory=dict)
     scoring: Graph | None = None
+    vectors: Vectors | None = None
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
@@ -214,21 +228,22 @@ class Graph:
         """Names of the nodes that evaluation does without: `trained` and what only they need."""
         if not self.trained:
             return frozenset()
-        ends = [node.name for node in self.nodes if node.is_loss and node.name not in self.trained]
-        ends += [o.ref.node for o in self.outputs if o.ref.node not in self.trained]
-        return frozenset(self.by_name) - self._behind([*ends, *(r.node for r in self.exports)])
+        ends = [Ref(n.name) for n in self.nodes if n.is_loss and n.name not in self.trained]
+        ends += [o.ref for o in self.outputs if o.ref.node not in self.trained]
+        return frozenset(self.by_name) - self.behind([*ends, *self.exports])
 
     def needed(self) -> set[str]:
         """Names of the nodes that some output or loss depends on."""
-        waiting = [output.ref.node for output in self.outputs]
-        waiting.extend(node.name for node in self.nodes if node.is_loss)
-        waiting += [ref.node for ref in self.exports]
-        return self._behind(waiting)
+        ends = [output.ref for output in self.outputs]
+        ends += [Ref(node.name) for node in self.nodes if node.is_loss]
+        ends += self.exports
+        ends += [self.vectors.query, self.vectors.item] if self.vectors else []
+        return self.behind(ends)
 
-    def _behind(self, ends: Iterable[str]) -> set[str]:
-        """Names of these nodes and of all that they need."""
+    def behind(self, ends: Iterable[Ref]) -> set[str]:
+        """Names of the nodes that these outputs depend on, their own included."""
         needed: set[str] = set()
-        waiting = list(ends)
+        waiting = [ref.node for ref in ends]
         while waiting:
             name = waiting.pop()
             if name not in needed:

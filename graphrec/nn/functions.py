@@ -32,6 +32,7 @@ __all__ = [
     "mask",
     "max",
     "mean",
+    "normalize",
     "one_row",
     "relu",
     "power",
@@ -113,6 +114,11 @@ def dot(a: Value, b: Value) -> Value:
 def cos(a: Value, b: Value) -> Value:
     """Cosine over the last axis, which stays as 1; 0 where a vector is 0."""
     return _like(a, F.cosine_similarity(_values(a), _values(b), dim=-1).unsqueeze(-1))
+
+
+def normalize(x: Tensor) -> Tensor:
+    """Divided by its length over the last axis; a vector of nearly no length is made no longer."""
+    return F.normalize(x, dim=-1, eps=1e-6)
 
 
 def sigmoid(x: Value) -> Value:

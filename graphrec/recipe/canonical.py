@@ -44,6 +44,9 @@ def recipe_hash(recipe: Recipe) -> str:
     for term in plain.get("losses", {}).values():
         if term.get("teacher"):
             term["teacher"]["run"] = _relative(term["teacher"]["run"], root)
+    for part in ("from", "hard") if recipe.retrieval is not None else ():
+        candidates = plain["retrieval"]["candidates"]
+        candidates[part] = candidates[part] and _relative(candidates[part], root)
     for feature in plain["features"].values():
         vocab = str(feature.get("vocab", ""))
         if vocab.startswith("file("):
@@ -104,10 +107,13 @@ def _language(recipe: Recipe) -> dict[str, Any]:
     for body in sections.get("blocks", {}).values():
         body.pop("block")
     sections["graph"] = {name: _node(node) for name, node in recipe.graph.items()}
-    sections["tasks"] = {
-        name: {**short["tasks"][name], "loss": short["tasks"][name]["loss"] or "none"}
-        for name in recipe.tasks
-    }
+    if recipe.tasks or recipe.retrieval is None:
+        sections["tasks"] = {
+            name: {**short["tasks"][name], "loss": short["tasks"][name]["loss"] or "none"}
+            for name in recipe.tasks
+        }
+    if recipe.retrieval is not None:
+        sections["retrieval"] = short["retrieval"]
     if recipe.losses:
         sections["losses"] = {name: _term(term) for name, term in short["losses"].items()}
     if recipe.relations:

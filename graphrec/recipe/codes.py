@@ -60,6 +60,7 @@ CODES: Mapping[str, str] = {
     "GR238": "a metric that no task evaluates",
     "GR239": "a schedule that needs the number of updates",
     "GR240": "a label that is also a feature",
+    "GR241": "parts of retrieval that don't go together",
     # names
     "GR301": "nothing has this name",
     "GR302": "no such port or output",
@@ -116,6 +117,7 @@ CODES: Mapping[str, str] = {
     "GR713": "more unseen values or lost rows than allowed",
     "GR714": "the data changed while it was used",
     "GR715": "a quote that swallows rows",
+    "GR716": "items that can't be searched",
     "GR720": "the loss is not finite",
     "GR721": "evaluation data is needed",
     "GR730": "a folder of scores that can't be used",
@@ -137,6 +139,7 @@ CODES: Mapping[str, str] = {
     "GR821": "a format that can't be written here",
     "GR822": "a place where nothing can be exported to",
     "GR823": "a bundle that is not whole",
+    "GR824": "an index that can't be made or read",
     # many processes
     "GR901": "something that many processes can't do",
     "GR902": "a rank that can't join the others",

@@ -33,6 +33,7 @@ from graphrec.recipe.features import (
     IdFeature,
     SequenceFeature,
 )
+from graphrec.recipe.label_spec import LabelSpec
 from graphrec.recipe.measures import Measures
 from graphrec.recipe.nodes import (
     NODE_WORDS,
@@ -43,6 +44,7 @@ from graphrec.recipe.nodes import (
     Parameter,
     Teacher,
 )
+from graphrec.recipe.retrieval import Retrieval
 from graphrec.recipe.search import Range
 from graphrec.recipe.training import Data, Export, Kernels, Train
 
@@ -68,6 +70,7 @@ __all__ = [
     "Recipe",
     "Regularize",
     "Relation",
+    "Retrieval",
     "SequenceFeature",
     "Space",
     "TERM_WORDS",
@@ -123,29 +126,6 @@ Group = FeatureGroup | PairedGroup
 
 
 # ---- tasks ------------------------------------------------------------------------------------
-
-
-def _class_texts(value: Any) -> Any:
-    """Classes as texts, in their order; whole numbers as they are written."""
-    whole = isinstance(value, list | tuple)
-    return tuple(str(v) if type(v) is int else v for v in value) if whole else value
-
-
-class LabelSpec(Model):
-    """A label column, perhaps made binary or transformed."""
-
-    column: str
-    """Column of the data."""
-    above: float | None = None
-    """Binary label: value > above."""
-    below: Annotated[float | None, Later()] = None
-    """Binary label: value < below; with above, between both."""
-    soft: Annotated[bool, Later()] = False
-    """Binary label: any value from 0 to 1, a probability."""
-    classes: Annotated[Texts, BeforeValidator(_class_texts), Later()] = ()
-    """Texts of the classes 0, 1, ...; of a multiclass task they may stand as its classes."""
-    transform: Literal["none", "log1p"] = "none"
-    """Applied to the label."""
 
 
 class Space(Model):
@@ -236,7 +216,9 @@ class Recipe(Model):
     graph: dict[str, NodeSpec | str] = {}
     """Nodes: a mapping is a block, a text an expression."""
     tasks: dict[str, Task] = {}
-    """Tasks by name; there may be none where there are losses."""
+    """Tasks by name; there may be none where there are losses or retrieval."""
+    retrieval: Annotated[Retrieval | None, Later()] = None
+    """Two nodes that meet in an inner product, and the items to search; instead of tasks."""
     losses: Annotated[dict[str, LossTerm], Later()] = {}
     """Further terms of the loss by name, logged under it."""
     relations: Annotated[tuple[Relation, ...], BeforeValidator(as_tuple)] = ()

@@ -17,6 +17,7 @@ from graphrec.recipe.model import (
     NodeSpec,
     PairedGroup,
     Relation,
+    Retrieval,
     SequenceFeature,
     Task,
 )
@@ -234,6 +235,17 @@ def _label(label: LabelSpec, task: Task, path: str) -> Iterator[Problem]:
         yield from _twice(label.classes, f"{path}.classes")
 
 
+def _retrieval(retrieval: Retrieval, path: str) -> Iterator[Problem]:
+    """The label says whether an item was wanted: it is binary."""
+    if retrieval.label is None:
+        return
+    task = Task(label=retrieval.label, logit="", loss={}, metrics=())
+    yield from _label(retrieval.label, task, f"{path}.label")
+    if retrieval.label.transform != "none":
+        what = "`transform` is for regression; an item was wanted or not"
+        yield _clash(f"{path}.label.transform", what)
+
+
 def _relation(relation: Relation, path: str) -> Iterator[Problem]:
     if relation.via != "mlp":
         for word in ("hidden", "activation", "norm", "dropout", "bias"):
@@ -348,6 +360,7 @@ CHECKS: Mapping[type, Callable[[Any, str], Iterator[Problem]]] = {
     Task: _task,
     LossTerm: _term,
     Relation: _relation,
+    Retrieval: _retrieval,
     Train: _train,
     Data: _data,
 }

@@ -11,9 +11,11 @@ from graphrec.recipe.tree import INVALID, Tree, shown
 
 __all__ = [
     "BY_KIND",
+    "located_items",
     "open_data",
     "open_group",
     "open_loss_term",
+    "open_retrieval",
     "open_task",
     "open_train",
     "settled_loss_term",
@@ -94,6 +96,25 @@ def settled_loss_term(tree: Tree) -> Tree:
         return _change(teacher, "run", absolute) if isinstance(teacher.value, dict) else teacher
 
     return _change(tree, "teacher", inside) if isinstance(tree.value, dict) else tree
+
+
+def open_retrieval(tree: Tree) -> Tree:
+    """`label: like`, `loss: sampled_softmax` and `seen: liked` in their long forms."""
+    for key, form in (("label", _named("column")), ("loss", _loss), ("seen", _listed)):
+        tree = _change(tree, key, form)
+    return tree
+
+
+def located_items(tree: Tree) -> Tree:
+    """Files of items and of hard negatives, absolute as those of `data` are."""
+
+    def absolute(path: Tree) -> Tree:
+        return path.holding(located(path.value, path.span)) if isinstance(path.value, str) else path
+
+    def of_candidates(part: Tree) -> Tree:
+        return _change(_change(part, "from", absolute), "hard", absolute)
+
+    return _change(tree, "candidates", of_candidates)
 
 
 def _loss(tree: Tree) -> Tree:

@@ -23,6 +23,7 @@ from graphrec.recipe.model import (
     PairedGroup,
     Recipe,
     Relation,
+    Retrieval,
     Task,
 )
 from graphrec.recipe.model_checks import CHECKS
@@ -61,6 +62,7 @@ class Validator:
             blocks=self.parts("blocks", self.composite),
             graph=self.parts("graph", self.node, by_name=False),
             tasks=self.parts("tasks", self.task),
+            retrieval=self.retrieval(),
             losses=self.parts("losses", self.loss_term),
             relations=tuple(self.relations()),
             kernels=self.section("kernels", Kernels),
@@ -197,6 +199,20 @@ class Validator:
         if "block" not in plain:
             return self.model(LossTerm, plain, path, hidden=("params",))
         return self.attempt(lambda: term_of(plain), LossTerm, path, hidden=("params",))
+
+    def retrieval(self) -> Retrieval | None:
+        tree = self.tree.at("retrieval")
+        if tree is None:
+            return None
+        retrieval = None
+        if tree.value is not INVALID and self.is_map(
+            tree, "retrieval", "a map with query and item"
+        ):
+            retrieval = self.model(Retrieval, tree.plain(), "retrieval")
+        if retrieval is None or not tree.is_whole():
+            self.report.breaks("retrieval")
+            return None
+        return retrieval
 
     def relations(self) -> Iterator[Relation]:
         entries = self.tree.at("relations")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from graphrec.compiler.pipeline import Compiled
-from graphrec.data import DataSet, Encoder, Loader, open_data
+from graphrec.data import DataSet, Encoder, Items, Loader, Negatives, open_data
 from graphrec.ground.errors import (
     CheckpointError,
     DataError,
@@ -54,7 +54,7 @@ class OneProcess:
 
     def fit(self, recipe: Recipe, data: DataSet) -> Encoder:
         """What the training rows teach."""
-        return Encoder.fit(recipe, data.train)
+        return Encoder.fit(recipe, data.train, data.items)
 
     def trainer(
         self,
@@ -195,7 +195,11 @@ def _trainer(
 ) -> Trainer:
     recipe = compiled.recipe
     seed, batch = recipe.train.seed, recipe.train.batch
-    loader = Loader(recipe, encoder, data.train, batch, shuffle=True, seed=seed)
+    items = None if data.items is None else Items(encoder, data.items)
+    negatives = None if items is None else Negatives(encoder, items, data.train, seed)
+    loader = Loader(
+        recipe, encoder, data.train, batch, shuffle=True, seed=seed, negatives=negatives
+    )
     evaluated = None
     if data.eval is not None:
         evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
@@ -206,7 +210,7 @@ def _trainer(
     # Weights have seeds of their own; this one is for dropout.
     torch.manual_seed(seed)
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
-    trainer = Trainer(*parts, recipe_hash(recipe), device, balance)
+    trainer = Trainer(*parts, recipe_hash(recipe), device, balance, items)
     trainer.saver.run_files = run_files(run.folder)
     trainer.losses.teachers = load_teachers(recipe, encoder, device)
     return trainer

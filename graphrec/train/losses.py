@@ -22,6 +22,7 @@ from graphrec.recipe.loss_table import Loss
 from graphrec.recipe.model import Recipe, Task
 from graphrec.recipe.tasks import form_of, is_lognormal, loss_parameters, suffix
 from graphrec.train.loss_rows import bce
+from graphrec.train.retrieval_loss import PART, retrieval_loss
 from graphrec.train.whole_rows import every_row_counts, mean_bce
 
 __all__ = ["Losses", "TaskLosses", "compute", "group_numbers", "is_computed", "score"]
@@ -53,7 +54,7 @@ class TaskLosses:
             _TaskLoss(recipe, name) for name, task in sorted(recipe.tasks.items()) if task.loss
         ]
 
-        self._terms = recipe.losses
+        self._terms, self._retrieval = recipe.losses, recipe.retrieval
         self.teachers: Mapping[str, Callable[[Mapping[str, Tensor], Batch], Tensor]] = {}
         """Terms that trained runs give, by name; the trainer has them, evaluation has none."""
         self.step: int | None = None
@@ -88,6 +89,8 @@ class TaskLosses:
                 parts[key] = value * self._factor(key.removesuffix(PENALTY))
         for name, teacher in self.teachers.items():
             parts[name + PENALTY] = teacher(predictions, batch) * self._factor(name)
+        if self._retrieval is not None and batch.compared is not None:
+            parts[PART], mass[PART] = retrieval_loss(self._retrieval, predictions, batch)
         total = torch.stack(list(parts.values())).sum() if parts else torch.zeros(())
         return Losses(total, parts, mass, missing)
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphrec.data import Loader
+from graphrec.data import Items, Loader
 from graphrec.graph import Graph
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe
@@ -57,6 +57,7 @@ class Trainer:
         recipe_hash: str,
         device: torch.device,
         balance: Balance | None = None,
+        items: Items | None = None,
     ) -> None:
         self.recipe, self.graph, self.module = recipe, graph, module
         self.optimizers, self.loader, self.eval_loader = optimizers, loader, eval_loader
@@ -66,7 +67,7 @@ class Trainer:
         self.forward = torch.compile(module) if recipe.train.compile else module
         self.losses, self.balance = TaskLosses(recipe), balance
         self.window = Window(recipe, self.losses)
-        self.evaluator = Evaluator(recipe, device)
+        self.evaluator = Evaluator(recipe, device, items)
         self.position = Position()
         self.reachable: Mapping[str, Mapping[str, float]] = {}
         self._bf16 = recipe.train.precision == "bf16"
@@ -94,7 +95,9 @@ class Trainer:
 
     def _look_for_shared_rows(self) -> None:
         """Begin to compare the training rows with the first evaluation rows, in a first epoch."""
-        if self.eval_loader is not None and self.position.epoch == 0:
+        # a retriever may well see a query again: its items tell rows apart
+        rows_tell = self.recipe.retrieval is None
+        if self.eval_loader is not None and self.position.epoch == 0 and rows_tell:
             with closing(self.eval_loader.epoch(0)) as batches:
                 first = next(batches, None)
             self.shared_rows = None if first is None else SharedRows(first)

@@ -18,7 +18,7 @@ from graphrec.graph import Broadcast, Concat, Dropped, Graph, Group, Node, Ref, 
 from graphrec.ground.shapes import B, Dim, Shape
 from graphrec.recipe.expressions import Expression
 
-__all__ = ["forward", "score"]
+__all__ = ["body", "forward", "score", "stores_read"]
 
 _OF_SCORE: dict[tuple[str, Dim], str] = {
     ("embeddings", 1): "request_embedded",
@@ -40,7 +40,7 @@ def forward(state: State) -> None:
         state.statement("first", Call("self.first_order", [Raw("batch.features")], like))
     late = graph.training_only
     ports: set[Ref] = set()
-    _body(state, graph, Batches(), ports, [node for node in graph.nodes if node.name not in late])
+    body(state, graph, Batches(), ports)
     if not late:
         results(state, graph)
         return
@@ -49,8 +49,7 @@ def forward(state: State) -> None:
     results(state, graph, late=late, target=kept)
     state.writer.line("if self.training:", 8)
     state.indent = 12
-    only = [node for node in graph.nodes if node.name in late]
-    _body(state, graph, Batches(), ports, only, ends=False)
+    body(state, graph, Batches(), ports, late=True)
     later_results(state, graph, late, kept)
     state.indent = 8
     state.writer.line(f"return {kept}", 8)
@@ -70,7 +69,7 @@ def score(state: State) -> str:
     writer.line('"""The predictions of `forward` for the B candidates of one request."""', 8)
     if any(isinstance(node.op, Broadcast) for node in graph.nodes):
         state.statement("rows", Raw("candidates.num_rows"))
-    reads = set(_reads(graph))
+    reads = set(stores_read(graph))
     for rows, features in (
         (1, state.function("one_row", Raw("request"))),
         (B, Raw("candidates.features")),
@@ -82,12 +81,12 @@ def score(state: State) -> str:
                 call = Call(f"self.{store}", [features], {"partial": True, **like})
                 state.statement(variable, call)
                 like = {"like": Raw(variable)}
-    _body(state, graph, Batches(_OF_SCORE, whole=False), set(), graph.nodes)
+    body(state, graph, Batches(_OF_SCORE, whole=False))
     results(state, graph)
     return name
 
 
-def _reads(graph: Graph) -> Iterator[tuple[str, Dim]]:
+def stores_read(graph: Graph) -> Iterator[tuple[str, Dim]]:
     """Collections that groups read, and whether for the request (1) or the candidates (B)."""
     for node in graph.nodes:
         if isinstance(node.op, Group):
@@ -95,16 +94,20 @@ def _reads(graph: Graph) -> Iterator[tuple[str, Dim]]:
                 yield store_of(port), shape.dims[0]
 
 
-def _body(
+def body(
     state: State,
     graph: Graph,
     batches: Batches,
-    ports: set[Ref],
-    nodes: Iterable[Node],
-    ends: bool = True,
+    ports: set[Ref] | None = None,
+    late: bool = False,
 ) -> None:
-    """The statements of these nodes; `ports` are those of groups that were read, `ends` whether
-    those that predictions are made of directly are read too."""
+    """The statements of a graph's nodes, without those of training alone, or `late` these.
+
+    `ports` are those of groups that were read already.
+    """
+    ports = set() if ports is None else ports
+    only = graph.training_only
+    nodes = [node for node in graph.nodes if (node.name in only) == late]
     reserve(state, graph)
     for node in nodes:
         if isinstance(node.op, Group):
@@ -125,10 +128,9 @@ def _body(
         else:
             value = _value(state, graph, node)
             state.statement(_targets(state, graph, node), value, _comment(node), node.name)
-    if ends:
-        late = graph.training_only
+    if not late:
         roots = [*(output.ref for output in graph.outputs), *graph.exports]
-        _read_groups(state, graph, [r for r in roots if r.node not in late], ports, batches)
+        _read_groups(state, graph, [r for r in roots if r.node not in only], ports, batches)
 
 
 def _read_by(graph: Graph, node: Node) -> Iterator[Ref]:

@@ -13,12 +13,14 @@ from graphrec.compiler.layer_args import layer
 from graphrec.graph import Graph, Group, Ref
 from graphrec.ground.errors import Span
 
-__all__ = ["NN", "State", "dropout", "place"]
+__all__ = ["METHODS", "NN", "State", "dropout", "place"]
 
 NN = "graphrec.nn"
 _FIXED = frozenset({"AutoDis", "Batch", "Dense", "Embeddings", "F", "FIT", "Lookup", "Mapping"})
 _FIXED |= {"Split", "Table", "Tensor"}
 _CONSTANTS = frozenset({"COLUMNS", "FIRST_ORDER", "FIT"})
+METHODS = {"query": "encode_query", "item": "encode_item"}
+"""Methods of a model for retrieval, by what they give a vector for."""
 _INLINE = 2
 """More names than these are a constant: two read as easily in their place."""
 
@@ -41,6 +43,8 @@ class State:
         self.indent = 8
         self.attributes.take("embeddings")
         self.attributes.take("first_order")
+        for method in METHODS.values() if graph.vectors else ():
+            self.attributes.take(method)
         self.class_name = class_name(graph.name)
         layers = {layer(node)[1] for node in graph.nodes if isinstance(node.op, Block)}
         if self.class_name in layers | _FIXED:

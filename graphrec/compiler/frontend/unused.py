@@ -117,6 +117,11 @@ def _live(context: Context, features: Features, reads: Reads, words: set[str]) -
     waiting = [*recipe.export.nodes, *(w for w in words if w in recipe.graph or w in groups)]
     for task in recipe.tasks.values():
         waiting.extend([(task.inputs or "").partition(".")[0], *reads(task.logit or "")])
+    if recipe.retrieval is not None:
+        ends = (recipe.retrieval.query, recipe.retrieval.item)
+        waiting.extend(text.partition(".")[0] for text in ends)
+        # what is seen may be read by nothing else
+        waiting.extend(name for name in recipe.retrieval.seen if name in recipe.features)
     for term in recipe.losses.values():
         # `light.logit` is of a task, unless a node has the name.
         names = list(reads(term.node))

@@ -70,7 +70,10 @@ def _rebuilt(graph: Graph, kept: dict[str, str]) -> Graph:
         node = replace(node, inputs=inputs, outputs=outputs, parents=parents, shares=shares)
         nodes.append(node)
     ends = tuple(replace(output, ref=moved(output.ref)) for output in graph.outputs)
-    return replace(graph, outputs=ends).with_nodes(nodes)
+    vectors = graph.vectors
+    if vectors is not None:
+        vectors = replace(vectors, query=moved(vectors.query), item=moved(vectors.item))
+    return replace(graph, outputs=ends, vectors=vectors).with_nodes(nodes)
 
 
 def _key(node: Node, kept: dict[str, str], target: Target) -> Hashable | None:

@@ -8,6 +8,7 @@ from graphrec.recipe.calls import Call
 from graphrec.recipe.loss_table import Form, Loss
 from graphrec.recipe.metric_table import Decay, Metric
 from graphrec.recipe.model import Recipe, Task
+from graphrec.recipe.retrieval import RETRIEVAL
 
 __all__ = [
     "INSIDE",
@@ -134,6 +135,10 @@ def selection(recipe: Recipe, wanted: str) -> tuple[list[str], bool]:
     names = [
         (key(task, call), call) for task, spec in recipe.tasks.items() for call in spec.metrics
     ]
+    if recipe.retrieval is not None:
+        known = {key(RETRIEVAL, call): str(call) for call in recipe.retrieval.metrics}
+        ends = [k for k, call in known.items() if wanted in (k, call)]
+        return ends or [k for k in ("loss", key(RETRIEVAL, "loss")) if wanted == k], bool(ends)
     chosen = [(k, call) for k, call in names if wanted in (k, str(call))]
     chosen += [
         (key(task, call) + INSIDE, call)

@@ -306,6 +306,16 @@ SHOWN = {
         f"features.{kind}.side": "whose property it is; only ids of synthetic rows differ by it"
         for kind in ("bucket", "cross", "dense", "sequence")
     },
+    **{
+        f"retrieval.{leaf}": "instead of tasks: tests/train/retrieval/test_settings.py"
+        for leaf in (
+            *("query", "item", "similarity", "seen", "metrics", "label.column", "label.above"),
+            *("label.below", "label.soft", "label.classes", "label.transform"),
+            *("candidates.from", "candidates.key", "candidates.sample", "candidates.by"),
+            *("candidates.in_batch", "candidates.hard", "candidates.hard_by"),
+            *("candidates.hard_sample", "loss.temperature", "loss.logq", "loss.power"),
+        )
+    },
     "train.save.minutes": "by the clock, while training goes on: tests/reliability/test_saving.py",
     **{
         f"losses.teacher.{word}": "needs a trained run: tests/train/test_teachers.py"
