@@ -89,6 +89,8 @@ def _training(recipe: Recipe) -> Iterator[Problem]:
 def _model(recipe: Recipe, graph: Graph) -> Iterator[Problem]:
     for node in graph.nodes:
         why = _BATCHWISE.get(node.label)
+        if why is None and node.is_loss and node.role != "loss":
+            why = "is a mean over the rows that one process has"
         if isinstance(node.op, Group) and node.op.regularize:
             why = "has variational dropout, which divides by the rows that one process has"
         if why is not None:
@@ -109,13 +111,14 @@ def _model(recipe: Recipe, graph: Graph) -> Iterator[Problem]:
             _ONE,
         )
     for name, task in sorted(recipe.tasks.items()):
-        if "jrc" in task.loss:
-            yield _problem(
-                recipe,
-                f"tasks.{name}.loss",
-                "jrc compares the rows of a session, which other ranks may hold",
-                f"{_ONE}, or use bce",
-            )
+        for loss in task.loss:
+            if recipe.measures.losses[loss].group:
+                yield _problem(
+                    recipe,
+                    f"tasks.{name}.loss",
+                    f"{loss} compares the rows of a session, which other ranks may hold",
+                    f"{_ONE}, or use a loss of single rows",
+                )
     for table in (*graph.tables, *graph.first_order_tables):
         if table.dtype != "fp32" and table.trainable:
             yield _problem(
