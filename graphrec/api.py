@@ -239,9 +239,9 @@ def load(
     blocks = load_library(plugins) if library is None else library
     root = None if allow_root is None else os.fspath(allow_root)
     text = os.fspath(path)
-    found = text if "\n" in text else find_recipe(text)
+    recipe = text if "\n" in text else find_recipe(text)
     allowed = tuple(allow_env)
-    return Model(found, tuple(overrides), blocks, root, plugins, tuple(passes), allowed)
+    return Model(recipe, tuple(overrides), blocks, root, plugins, tuple(passes), allowed)
 
 
 def fit(

@@ -8,11 +8,13 @@ for batch in loader.epoch(0): ...
 
 from graphrec.data.chunk import NULL_KEY
 from graphrec.data.counts import Counts
-from graphrec.data.dataset import DataSet, open_data, open_files
+from graphrec.data.dataset import DataSet, open_data, open_files, open_items
 from graphrec.data.encoder import Encoder
 from graphrec.data.files import fingerprint
+from graphrec.data.items import Items
 from graphrec.data.loader import Loader
 from graphrec.data.loops import batches, fitted, source_of
+from graphrec.data.negatives import Negatives
 from graphrec.data.remarks import Remark, data_remarks
 from graphrec.data.source import Source
 from graphrec.data.tables import NoSource, Rows, as_table
@@ -22,8 +24,10 @@ __all__ = [
     "Counts",
     "DataSet",
     "Encoder",
+    "Items",
     "Loader",
     "Remark",
+    "Negatives",
     "NoSource",
     "Rows",
     "Source",
@@ -34,5 +38,6 @@ __all__ = [
     "fitted",
     "open_data",
     "open_files",
+    "open_items",
     "source_of",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from graphrec.data.forms import settled_table
 from graphrec.data.hashing import combine, hash_integers, hash_texts
 from graphrec.data.learned import Learned, load, save
 from graphrec.data.lists import Lists, ids_of_steps, rows_of_steps, steps_of, values_of
-from graphrec.data.plan import Cross, Field, plan
+from graphrec.data.plan import Cross, Field, Plan, item_plan, plan, row_plan
 from graphrec.data.source import Raw, Source
 from graphrec.data.spelling import canonical_text
 from graphrec.data.tables import Rows, TableSource, as_table
@@ -47,33 +48,34 @@ class Encoder:
 
     def __init__(self, recipe: Recipe, learned: Learned) -> None:
         self.recipe = recipe
-        self.plan = plan(recipe)
+        self.plan, self._whole = row_plan(recipe), plan(recipe)
         self.learned = learned
         self.vocabularies: dict[str, Vocabulary] = {}
         self.rows: dict[str, int] = {}
-        for field in self.plan.fields:
+        for field in self._whole.fields:
             if field.table and field.table not in self.rows:
                 self._add_table(field)
-        for cross in self.plan.crosses:
+        for cross in self._whole.crosses:
             self.rows.setdefault(cross.table, cross.rows + 1)
         self._maps = {
-            f.key: self._map(f) for f in self.plan.fields if isinstance(f.feature, IdFeature)
+            f.key: self._map(f) for f in self._whole.fields if isinstance(f.feature, IdFeature)
         }
         self._parts = {
             part.key: ValueMap(hash_texts, hash_integers, _default_hash(part))
-            for cross in self.plan.crosses
+            for cross in self._whole.crosses
             for part in cross.parts
         }
         self._targets = Targets(self.plan)
         self._served = False
 
     @classmethod
-    def fit(cls, recipe: Recipe, source: Source) -> Encoder:
+    def fit(cls, recipe: Recipe, source: Source, items: Source | None = None) -> Encoder:
         """Learn vocabularies, statistics and quantiles in one pass over the training data.
 
-        Nothing is read where nothing is to be learned. Raises DataError.
+        Nothing is read where nothing is to be learned; of a retriever the `items` teach, too.
+        Raises DataError.
         """
-        return cls(recipe, learn(recipe, source))
+        return cls(recipe, learn(recipe, source, items))
 
     @classmethod
     def load(cls, recipe: Recipe, folder: Path) -> Encoder:
@@ -90,13 +92,25 @@ class Encoder:
         Where rows are `served` a bad cell is an error, whatever `data.bad_rows` says: no row is
         left out.
         """
-        part = copy(self)
+        part = self.for_plan(self._whole.only(keys))
         if served:
             strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
             part.recipe = self.recipe.model_copy(update={"data": strict})
         part._served = served
-        part.plan = self.plan.only(keys)
-        part._targets = Targets(part.plan)
+        return part
+
+    def of_items(self) -> Encoder:
+        """The same for rows of the file of items: their features, and their key beside them."""
+        return self.for_plan(item_plan(self.recipe))
+
+    def targets_only(self) -> Encoder:
+        """The same for keys and labels alone, without any feature."""
+        return self.for_plan(replace(self.plan, fields=(), crosses=()))
+
+    def for_plan(self, plan: Plan) -> Encoder:
+        """The same for rows of another plan."""
+        part = copy(self)
+        part.plan, part._targets = plan, Targets(plan)
         return part
 
     def encode(self, rows: Rows, *, labels: bool = True) -> Batch:

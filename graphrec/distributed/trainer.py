@@ -122,7 +122,7 @@ class RankTrainer(Trainer):
         """Everything that belongs to an update but the tables, which have had theirs."""
         losses = self._whole()
         total = float(losses.total)
-        largest = nan_guard.largest_gradient(self._learned())
+        largest = nan_guard.largest_gradient(self._learned)
         if not math.isfinite(total) or not largest < nan_guard.TOO_LARGE:
             self._stop_here_or_there()
         if self.ranks.first:

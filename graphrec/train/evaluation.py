@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graphrec.data.items import Items
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
+from graphrec.recipe.retrieval import RETRIEVAL
 from graphrec.recipe.tasks import (
     INSIDE,
     form_of,
@@ -24,9 +26,10 @@ from graphrec.recipe.tasks import (
     suffix,
 )
 from graphrec.train.checkpoint import Position
-from graphrec.train.losses import TaskLosses, score
+from graphrec.train.losses import TaskLosses, is_computed, score
 from graphrec.train.metrics import make_metric
 from graphrec.train.ranking import ranking_scores
+from graphrec.train.retrieval_scores import RetrievalScores
 
 __all__ = ["Calibration", "Evaluator", "LabelledRows", "LossMeans", "eval_record"]
 
@@ -39,8 +42,8 @@ _TOTAL = "balanced total"
 class Evaluator:
     """Evaluates a module on batches; `calibration` belongs to the last pass, by binary task."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(self, recipe: Recipe, device: torch.device, items: Items | None = None) -> None:
+        self.recipe, self.device, self.items = recipe, device, items
         self.losses = TaskLosses(recipe)
         self.calibration: dict[str, Calibration] = {}
 
@@ -58,15 +61,19 @@ class Evaluator:
         module.eval()
         try:
             with torch.no_grad():
+                found = self._retrieval(module)
                 for batch in batches:
                     if stop():
                         return None
                     batch = batch.to(self.device)
+                    rows += batch.num_rows
+                    if found is not None:
+                        found.add(module.encode_query(batch), batch)  # type: ignore[operator]
+                        continue
                     predictions = forward(batch)
                     means.add(self.losses(predictions, batch))
                     for task in scores:
                         task.add(predictions, batch)
-                    rows += batch.num_rows
         finally:
             module.train(training)
         self.calibration = {task.name: task.calibration for task in scores if task.calibration}
@@ -74,7 +81,17 @@ class Evaluator:
         record: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), **means.values()}
         for task in scores:
             record.update(task.values())
+        if found is not None:
+            record.update(found.values())
+            record["loss"] = record[key(RETRIEVAL, "loss")]
         return record
+
+    def _retrieval(self, module: nn.Module) -> RetrievalScores | None:
+        """What measures a retriever: its items are encoded once, before the rows."""
+        if self.recipe.retrieval is None:
+            return None
+        assert self.items is not None, "who evaluates a retriever has its items"
+        return RetrievalScores(self.recipe.retrieval, self.items, module, self.device)
 
 
 def eval_record(measured: Mapping[str, Any], position: Position, waited: float) -> dict[str, Any]:
@@ -98,24 +115,27 @@ class LossMeans:
 
     def __init__(self, losses: TaskLosses) -> None:
         self.keys = losses.keys()
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, tuple[float, float]] = {}
 
     def add(self, loss: Any) -> None:
         """Add one batch's `Losses`."""
+        # Numbers of Python: a tensor's operation takes longer than all of them.
         for name, value in loss.parts.items():
-            mass = loss.mass.get(name, torch.ones((), device=value.device))
-            pair = torch.stack([value.detach().double() * mass, mass.double()])
-            self.sums[name] = self.sums[name] + pair if name in self.sums else pair
+            mass = float(loss.mass[name]) if name in loss.mass else 1.0
+            self._add(name, float(value.detach()) * mass, mass)
         if loss.balanced:
-            pair = torch.stack([loss.total.detach().double(), torch.ones_like(loss.total).double()])
-            self.sums[_TOTAL] = self.sums[_TOTAL] + pair if _TOTAL in self.sums else pair
+            self._add(_TOTAL, float(loss.total.detach()), 1.0)
+
+    def _add(self, name: str, total: float, mass: float) -> None:
+        before = self.sums.get(name, (0.0, 0.0))
+        self.sums[name] = before[0] + total, before[1] + mass
 
     def values(self) -> dict[str, float | None]:
         """`loss` is the total; a task's own, its terms where it has several; then the others.
 
         A loss without any row that counts is None; the total is the sum of those that there are.
         """
-        means = {n: float(s[0] / s[1]) for n, s in self.sums.items() if float(s[1]) > 0}
+        means = {n: total / mass for n, (total, mass) in self.sums.items() if mass > 0}
         of_tasks = {part for parts in self.keys.values() for part in parts.values()}
         balanced = means.pop(_TOTAL, None)
         total = sum(means.values()) if balanced is None else balanced
@@ -179,6 +199,9 @@ class _TaskScores:
 
     def add(self, predictions: Mapping[str, Tensor], batch: Batch) -> None:
         if not self.metrics and self.calibration is None:
+            return
+        key = "y" if form_of(self.recipe, self.name) == "regression" else "probs"
+        if not is_computed(self.task, key + suffix(self.recipe, self.name), predictions):
             return
         rows = LabelledRows(self.recipe, self.name, predictions, batch, inside=self.inside)
         if not len(rows.label):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from graphrec.graph import Graph
 from graphrec.ground.errors import DataError, Problem
 from graphrec.nn.batch import Batch, Jagged
+from graphrec.nn.native.norm import norm_kernel
 from graphrec.train.losses import Losses
 from graphrec.train.tensors import write_tensors
 
@@ -31,6 +32,10 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
     In float32 the squares of finite numbers may be infinite: then they are summed in float64.
     """
     values = _gradient_values(parameters)
+    kernel = norm_kernel()
+    in_one_pass = None if kernel is None else kernel.norm(values)
+    if in_one_pass is not None:
+        return in_one_pass
     norm = float(nn.utils.get_total_norm(values)) if values else 0.0
     if math.isfinite(norm):
         return norm

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphrec.data import Remark
 from graphrec.ground.text import write_text
+from graphrec.recipe.retrieval import RETRIEVAL
 from graphrec.recipe.tasks import key
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.curves import run_curves
@@ -78,10 +79,20 @@ def _metrics(trainer: Trainer, best: Checkpoint | None) -> Iterator[Part]:
             cells = [number(r.get(key(task, metric) + ending)) for r in records.values()]
             limit = [number(reachable.get(task + ending, {}).get(metric))] if reachable else []
             rows.append([label, metric, *cells, *limit])
+    for call in trainer.recipe.retrieval.metrics if trainer.recipe.retrieval else ():
+        cells = [number(r.get(key(RETRIEVAL, call))) for r in records.values()]
+        rows.append([RETRIEVAL, str(call), *cells])
     yield Table([*head, *(["best reachable"] if reachable else [])], rows)
     evals = [r for r in trainer.run_folder.records if r.get("kind") == "eval"]
     if len(evals) > 1:
-        names = ["loss", *(n for n in evals[-1] if n.endswith((".auc", ".logloss")))]
+        names = [
+            "loss",
+            *(
+                n
+                for n in evals[-1]
+                if n.endswith((".auc", ".logloss")) or n.startswith(f"{RETRIEVAL}.")
+            ),
+        ]
         yield "Course of the evaluations:"
         lines = [
             [str(r["step"]), str(r["epoch"]), *(number(r.get(n)) for n in names)] for r in evals

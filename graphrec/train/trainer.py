@@ -11,12 +11,13 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from graphrec.data import Loader
+from graphrec.data import Items, Loader
 from graphrec.graph import Graph
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe
@@ -27,6 +28,7 @@ from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.losses import Losses, TaskLosses
 from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, number, score_table, status
+from graphrec.train.recompute import recompute_nodes
 from graphrec.train.run import Run
 from graphrec.train.saving import Saver, State
 from graphrec.train.shared_rows import SharedRows
@@ -56,16 +58,19 @@ class Trainer:
         recipe_hash: str,
         device: torch.device,
         balance: Balance | None = None,
+        items: Items | None = None,
     ) -> None:
         self.recipe, self.graph, self.module = recipe, graph, module
         self.optimizers, self.loader, self.eval_loader = optimizers, loader, eval_loader
         self.run_folder, self.device = run, device
         save = recipe.train.save
         self.saver = Saver(run.checkpoints, recipe_hash, save.keep, save.minutes)
+        if recipe.train.memory == "low":
+            recompute_nodes(module)
         self.forward = torch.compile(module) if recipe.train.compile else module
         self.losses, self.balance = TaskLosses(recipe), balance
         self.window = Window(recipe, self.losses)
-        self.evaluator = Evaluator(recipe, device)
+        self.evaluator = Evaluator(recipe, device, items)
         self.position = Position()
         self.reachable: Mapping[str, Mapping[str, float]] = {}
         self._bf16 = recipe.train.precision == "bf16"
@@ -93,7 +98,9 @@ class Trainer:
 
     def _look_for_shared_rows(self) -> None:
         """Begin to compare the training rows with the first evaluation rows, in a first epoch."""
-        if self.eval_loader is not None and self.position.epoch == 0:
+        # a retriever may well see a query again: its items tell rows apart
+        rows_tell = self.recipe.retrieval is None
+        if self.eval_loader is not None and self.position.epoch == 0 and rows_tell:
             with closing(self.eval_loader.epoch(0)) as batches:
                 first = next(batches, None)
             self.shared_rows = None if first is None else SharedRows(first)
@@ -147,17 +154,18 @@ class Trainer:
             return predictions, self.losses(predictions, batch)
 
     def _check_gradients(self, batch: Batch, losses: Losses) -> None:
-        norm = nan_guard.gradient_norm(self._learned())
+        norm = nan_guard.gradient_norm(self._learned)
         self.gradient_norm = norm / (self.optimizers.pending + 1)
         if not norm < nan_guard.TOO_LARGE:  # NaN is not
-            largest = nan_guard.largest_gradient(self._learned())
+            largest = nan_guard.largest_gradient(self._learned)
             if not largest < nan_guard.TOO_LARGE:
                 self._stop_not_finite(batch, losses)
 
-    def _learned(self) -> Iterator[nn.Parameter]:
-        yield from self.module.parameters()
-        if self.balance is not None:
-            yield from self.balance.parameters()
+    @cached_property
+    def _learned(self) -> list[nn.Parameter]:
+        """All that has gradients; found once, going through a module takes long."""
+        balanced = [] if self.balance is None else [*self.balance.parameters()]
+        return [*self.module.parameters(), *balanced]
 
     def _after_update(self, last: bool) -> bool:
         """All that belongs to an update, in this order; whether to stop."""

@@ -85,7 +85,8 @@ class Window:
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
-        state = {f"means/{name}": value for name, value in self.means.sums.items()}
+        sums = self.means.sums.items()
+        state = {f"means/{n}": torch.tensor(pair, dtype=torch.float64) for n, pair in sums}
         state["running"] = torch.tensor([self._running, self._mass], dtype=torch.float64)
         for name, (*_, metric) in self.decayed.items():
             state.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
@@ -96,7 +97,7 @@ class Window:
         running = state["running"].reshape(-1).tolist()  # format 1 had the value alone
         self._running, self._mass = running if len(running) == 2 else (running[0], 1.0)
         self.means.sums = {
-            name.removeprefix("means/"): value
+            name.removeprefix("means/"): (float(value[0]), float(value[1]))
             for name, value in state.items()
             if name.startswith("means/")
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import torch
 import triton.language as tl
@@ -11,6 +12,7 @@ from torch import Tensor
 
 __all__ = [
     "accumulator",
+    "gemm_settings",
     "interpreted",
     "precision",
     "unit",
@@ -53,3 +55,13 @@ def vendor_gemm(x: Tensor) -> bool:
     there it is far ahead of what a fused epilogue could save.
     """
     return not interpreted() and x.dtype == torch.float32 and precision() == "ieee"
+
+
+def gemm_settings(x: Tensor, tile: tuple[Any, ...]) -> dict[str, Any]:
+    """What every product of tiles is compiled for: rows or steps, columns, depth, warps, stages."""
+    rows, columns, depth, warps, stages, *_ = tile
+    return {
+        **{"ACC": accumulator(x), "PRECISION": precision()},
+        **{"BM": rows, "BN": columns, "BK": depth},
+        **{"num_warps": warps, "num_stages": stages},
+    }
