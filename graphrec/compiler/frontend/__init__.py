@@ -13,8 +13,10 @@ from graphrec.compiler.frontend.feature_columns import Features
 from graphrec.compiler.frontend.heads import TaskBuilder
 from graphrec.compiler.frontend.loss_terms import add_loss_terms
 from graphrec.compiler.frontend.modifiers import NodeBuilder
+from graphrec.compiler.frontend.retrieval_ends import check_sides, retrieval_ends
 from graphrec.compiler.frontend.scope import Scope
 from graphrec.compiler.frontend.task_relations import classes_of, probability_names, relation_map
+from graphrec.compiler.frontend.training_nodes import judge_training
 from graphrec.compiler.frontend.unused import report_unused
 from graphrec.graph import Graph, Node, Output, Ref, find_cycle, topological
 from graphrec.ground.errors import Problem, suggestion
@@ -59,7 +61,9 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         except Failed:
             continue
     add_loss_terms(heads, scope)
+    vectors = retrieval_ends(scope)
     exports = (*_exports(context, scope), *heads.own_logits)
+    judge_training(context, nodes, outputs, exports)
 
     sources = _sources(features, ports)
     report_unused(context, features, reads)
@@ -75,8 +79,10 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         title=recipe.origin.title if recipe.origin else recipe.name,
         description=recipe.description,
         seed=recipe.train.seed,
+        vectors=vectors,
     )
-    return Built(graph, tuple(context.problems))
+    mixed = check_sides(graph, recipe)
+    return Built(None if mixed else graph, (*context.problems, *mixed))
 
 
 def _add_nodes(builder: NodeBuilder, scope: Scope) -> None:

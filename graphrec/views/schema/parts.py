@@ -16,6 +16,7 @@ __all__ = [
     "group",
     "loss_term",
     "relation",
+    "retrieval",
     "tasks",
     "training",
 ]
@@ -146,6 +147,21 @@ def tasks(definitions: Schema) -> None:
         properties[key] = described(properties[key], {"anyOf": forms})
     task.pop("required", None)
     space["required"] = ["label"]
+
+
+def retrieval(definitions: Schema) -> None:
+    """Label, loss and histories in their short forms; what a recipe extends may say the rest."""
+    whole = definitions["Retrieval"]
+    properties = whole["properties"]
+    settings = mapping({"$ref": "#/$defs/SampledSoftmax"})
+    for key, forms in (
+        ("label", [TEXT, {"$ref": "#/$defs/LabelSpec"}]),
+        ("loss", [{"enum": ["sampled_softmax"]}, settings]),
+        ("seen", [TEXT, TEXTS]),
+    ):
+        properties[key] = described(properties[key], {"anyOf": forms})
+    for name in ("Retrieval", "Candidates"):
+        definitions[name].pop("required", None)
 
 
 def training(definitions: Schema) -> None:
