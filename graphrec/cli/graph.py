@@ -17,8 +17,8 @@ from graphrec.cli.console import Console
 from graphrec.ground.text import write_text
 
 if TYPE_CHECKING:
+    from graphrec.api import Graph
     from graphrec.compiler.pipeline import Compiled
-    from graphrec.graph import Graph
 
 __all__ = ["COMMANDS"]
 

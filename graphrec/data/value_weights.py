@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from graphrec.data.cells import at_row, cell, narrowed, numbers_of
+from graphrec.data.cells import at_row, cast_down, cell, numbers_of
 from graphrec.data.chunk import Array
 from graphrec.data.faults import Faults
 from graphrec.data.lists import Lists, given_values, lists_of
@@ -19,7 +19,7 @@ def weights_of(field: Field, array: Any, lists: Lists, table: Any, faults: Fault
     """Weights of the values of a pooled feature [T]."""
     if field.inside:
         report = at_row(faults, array, lists.offsets, field.column)
-        return narrowed(numbers_of(lists.weights, 1.0, field.column, report), report)
+        return cast_down(numbers_of(lists.weights, 1.0, field.column, report), report)
     if field.weights is None:
         return None
     column, given = field.weights, table.column(field.weights)
@@ -34,4 +34,4 @@ def weights_of(field: Field, array: Any, lists: Lists, table: Any, faults: Fault
     if len(every.values) != len(lists.values):
         weights = weights.only(given_values(field, every))
     report = at_row(faults, given, weights.offsets, column)
-    return narrowed(numbers_of(weights.values, 1.0, column, report), report)
+    return cast_down(numbers_of(weights.values, 1.0, column, report), report)
