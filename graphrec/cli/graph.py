@@ -17,7 +17,7 @@ from graphrec.cli.console import Console
 from graphrec.ground.text import write_text
 
 if TYPE_CHECKING:
-    from graphrec.api import Graph
+    from graphrec.graph import Graph
     from graphrec.compiler.pipeline import Compiled
 
 __all__ = ["COMMANDS"]
