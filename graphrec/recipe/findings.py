@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from graphrec.ground.errors import Problem, Span, nearest, suggestion
 from graphrec.recipe.model import Origin
+from graphrec.recipe.scalars import Refused, resolve
 from graphrec.recipe.tree import Invalid, shown
 
 __all__ = ["from_pydantic"]
 
+_NUMERIC = frozenset({"an integer", "a number"})
 _EXPECTED = {
     "int_type": "an integer",
     "int_parsing": "an integer",
@@ -120,6 +122,8 @@ class _Reader:
             help = f"did you mean `{near}`?" if near else ""
         elif given in ("True", "False", "yes", "no", "on", "off") and "true or false" in options:
             help = "only `true` and `false` are booleans"
+        elif isinstance(given, str) and _is_number(given) and _NUMERIC & {*options}:
+            help = "without quotes it is a number"
         elif isinstance(given, int | float | bool) and "a text" in options:
             help = "put quotes around it to make it a text"
         message = f"expected {' or '.join(options)}, got {shown(given)}"
@@ -138,6 +142,14 @@ class _Reader:
         known = self.known if parent == self.path else _known_below(self.docs, parent, self.path)
         message = f"{self.what} has no parameter `{name}`" if self.what else f"unknown key `{name}`"
         return Problem("GR201", message, place, path, suggestion(name, known, 20))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        value = resolve(text)
+    except Refused:
+        return False
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _join(path: str, step: object) -> str:

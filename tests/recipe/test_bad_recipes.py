@@ -147,7 +147,7 @@ SLIPS = [
     ("batch: 64", "bacth: 64", "GR201", 26, "did you mean `batch`?"),
     ("batch: 64", "batch: 64.5", "GR202", 26, "expected an integer, got 64.5"),
     ("batch: 64", "batch: true", "GR202", 26, "expected an integer, got true"),
-    ("batch: 64", "lr: fast", "GR202", 26, "expected a map, got text `fast`"),
+    ("batch: 64", "lr: fast", "GR202", 26, "expected a number, got text `fast`"),
     ("batch: 64", "schedule: cosin", "GR202", 26, "did you mean `cosine`?"),
     ("batch: 64", "schedule: {steps: {gamma: .5}}", "GR206", 26, "`at` is required"),
     ("batch: 64", "schedule: {cosine: {gamma: .5}}", "GR205", 26, "cosine has no `gamma`"),
