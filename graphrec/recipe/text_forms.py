@@ -160,11 +160,8 @@ def open_train(tree: Tree, report: Report) -> Tree:
 
 
 def _rates(tree: Tree) -> Tree:
-    """One number is the dense rate; that of tables follows from their optimizer.
-
-    A text is taken for a number too, so that what is said of it speaks of numbers.
-    """
-    if isinstance(tree.value, bool) or not isinstance(tree.value, int | float | str):
+    """One number is the dense rate; that of tables follows from their optimizer."""
+    if isinstance(tree.value, bool) or not isinstance(tree.value, int | float):
         return tree
     return tree.holding({"dense": tree})
 

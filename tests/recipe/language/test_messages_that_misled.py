@@ -22,8 +22,8 @@ train: {batch: 64, lr: 1e-3}
 @pytest.mark.parametrize(
     ("old", "new", "message", "help"),
     [
-        ("lr: 1e-3", 'lr: "0.001"', "expected a number", "without quotes it is a number"),
-        ("batch: 64", 'batch: "64"', "expected an integer", "without quotes it is a number"),
+        ("lr: 1e-3", 'lr: "0.001"', "expected a number", "without quotes: 0.001"),
+        ("batch: 64", 'batch: "64"', "expected an integer", "without quotes: 64"),
         ("batch: 64", "batch: many", "expected an integer", ""),
         ("type: dense", "type: seq", "expected one of", "did you mean `sequence`?"),
         ("user: 10", "user: 1k", "expected an integer, hash(N), file(path)", ""),
