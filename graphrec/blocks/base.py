@@ -38,7 +38,7 @@ __all__ = ["RESERVED", "Block", "Kernel", "Name", "Names", "Port", "TaskNames", 
 
 RESERVED = frozenset(
     {"block", "in", "each", "parallel", "join", "repeat", "carry", "tied", "share"}
-    | {"residual", "enabled", "kernel", "was", "note"}
+    | {"residual", "enabled", "kernel", "was", "note", "when"}
 )
 """Words of a node that are not parameters of its block."""
 

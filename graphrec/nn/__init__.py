@@ -14,6 +14,7 @@ from graphrec.nn.capsules import Interests
 from graphrec.nn.contrast import InfoNCE
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.discretize import AutoDiscretization
+from graphrec.nn.distill import Hint, OrderCalibrated, Similarity
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.embedding_outputs import EmbeddingOutputs
 from graphrec.nn.gating import EPNet, MaskBlock, MaskNet, PPNet
@@ -50,19 +51,14 @@ from graphrec.nn.split import Split
 from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table, first_order
 
 __all__ = [
-    "AUGRU",
-    "BatchNormalization",
-    "DropoutLayer",
-    "GRU",
-    "LayerNormalization",
-    "Logarithmic",
-    "HSTU",
     "AITM",
+    "AUGRU",
     "AttentionScores",
     "AutoDis",
+    "AutoDiscretization",
     "Batch",
     "BatchNorm",
-    "AutoDiscretization",
+    "BatchNormalization",
     "Bilinear",
     "CGC",
     "CIN",
@@ -74,21 +70,28 @@ __all__ = [
     "Dice",
     "DotAttention",
     "DotInteraction",
+    "DropoutLayer",
     "EPNet",
+    "EmbeddingOutputs",
     "Embeddings",
     "FIT",
     "FM",
     "FusionTower",
+    "GRU",
+    "HSTU",
+    "Hint",
     "InfoNCE",
     "Jagged",
+    "LayerNormalization",
     "Linear",
-    "EmbeddingOutputs",
+    "Logarithmic",
     "Lookup",
     "MLP",
     "MMoE",
     "MaskBlock",
     "MaskNet",
     "MultiWindowDIN",
+    "OrderCalibrated",
     "PLE",
     "PPNet",
     "Interests",
@@ -96,6 +99,7 @@ __all__ = [
     "RelationMLP",
     "SENet",
     "SelfAttention",
+    "Similarity",
     "Split",
     "Table",
     "VariationalDropout",

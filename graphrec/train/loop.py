@@ -37,6 +37,7 @@ from graphrec.train.run_files import run_files
 from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
+from graphrec.train.teachers import load_teachers
 from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.trainer import Trainer
 from graphrec.train.watched import best_checkpoint
@@ -211,6 +212,7 @@ def _trainer(
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
     trainer = Trainer(*parts, recipe_hash(recipe), device, balance, items)
     trainer.saver.run_files = run_files(run.folder)
+    trainer.losses.teachers = load_teachers(recipe, encoder, device)
     return trainer
 
 
@@ -252,9 +254,10 @@ def _start_line(trainer: Trainer, data: DataSet) -> str:
     rows = f"{loader.num_rows:,} rows" if loader.num_rows is not None else "rows"
     steps = f"{recipe.train.steps:,} steps" if recipe.train.steps else ""
     epochs = f"{recipe.train.epochs or 1} x " if not steps else ""
-    tasks = ", ".join(recipe.tasks)
+    learned = ", ".join(recipe.tasks or recipe.losses)
+    name = f"{recipe.name} ({learned})" if learned else recipe.name
     return (
-        f"train {recipe.name} ({tasks}) on {epochs}{rows}{' for ' + steps if steps else ''} "
+        f"train {name} on {epochs}{rows}{' for ' + steps if steps else ''} "
         f"of {data.train.name}, batch {recipe.train.batch:,}\n"
         f"{_parameters(trainer.module):,} parameters on {trainer.device.type}, "
         f"{torch.get_num_threads()} threads, {recipe.train.precision}; run folder "

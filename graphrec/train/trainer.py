@@ -28,6 +28,7 @@ from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.losses import Losses, TaskLosses
 from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, number, score_table, status
+from graphrec.train.recompute import recompute_nodes
 from graphrec.train.run import Run
 from graphrec.train.saving import Saver, State
 from graphrec.train.shared_rows import SharedRows
@@ -64,6 +65,8 @@ class Trainer:
         self.run_folder, self.device = run, device
         save = recipe.train.save
         self.saver = Saver(run.checkpoints, recipe_hash, save.keep, save.minutes)
+        if recipe.train.memory == "low":
+            recompute_nodes(module)
         self.forward = torch.compile(module) if recipe.train.compile else module
         self.losses, self.balance = TaskLosses(recipe), balance
         self.window = Window(recipe, self.losses)

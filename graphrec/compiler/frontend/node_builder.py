@@ -124,6 +124,7 @@ class PlainNodes(ExpressionBuilder, ABC):
                 origin=place.origin,
                 shares=self._shared(name, block, spec, place) if spec and spec.share else None,
                 note=spec.note if spec else None,
+                for_training=spec is not None and spec.when == "train",
             ),
             place,
         )
@@ -209,6 +210,8 @@ class PlainNodes(ExpressionBuilder, ABC):
                 if isinstance(body, NodeSpec) and (body.share or spec.share):
                     whose = f"{name}.{body.share}" if body.share else f"{spec.share}.{part}"
                     body = body.model_copy(update={"share": whose})
+                if isinstance(body, NodeSpec) and spec.when == "train":
+                    body = body.model_copy(update={"when": "train"})
                 inner.values[part] = self.add(f"{name}.{part}", body, inner, there)
             return inner.resolve(block.output, place.path)
         finally:
