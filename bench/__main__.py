@@ -31,6 +31,7 @@ GOALS = {
     "bench.goals.growth": ("P8",),
     "bench.goals.starting": ("P9", "P10"),
     "bench.goals.memory": ("P11",),
+    "bench.goals.ranks": ("P12",),
 }
 SCRIPTS = ("bench.inference", "bench.candidates")
 """Comparisons with a command line of their own; `goal_rows(options)` makes them rows here."""
