@@ -1,4 +1,4 @@
-"""P12: two ranks of one thread each, against torchrec by hand, and against one process of two.
+"""P14: two ranks of one thread each, against torchrec by hand, and against one process of two.
 
 The jobs run one after the other in turns, each to its end; speeds are of the later windows of each,
 so that nobody pays for starting. Ours reads a Parquet file; by hand the batches lie in memory.
@@ -66,16 +66,16 @@ def _rows_of(size: int, jobs: dict[str, list[Job]]) -> list[Row]:
     )
     return [
         Row(
-            "P12", f"{work}: rows/s over torchrec by hand",
+            "P14", f"{work}: rows/s over torchrec by hand",
             round(speed["ours"] / speed["hand"], 3), "x", 1.2, how=by_hand,
         ),
         Row(
-            "P12", f"{work}: largest process over that by hand",
+            "P14", f"{work}: largest process over that by hand",
             round(peak["ours"] / peak["hand"], 3), "x", 1.1, True,
             f"{peak['ours']:,.0f} against {peak['hand']:,.0f} MiB",
         ),
         Row(
-            "P12", f"{work}: rows/s over one process of two threads",
+            "P14", f"{work}: rows/s over one process of two threads",
             round(speed["ours"] / speed["one"], 3), "x", how=by_one,
         ),
     ]  # fmt: skip

@@ -154,6 +154,10 @@ def check_recipe(
         findings += damage if graph is not None else []
     if graph is not None:
         graph = passes.run(graph, target, trace, extra_passes)
+        if target.purpose == "inference" and not (graph.outputs or graph.exports or graph.vectors):
+            what = "nothing is left to compute: every task is for training alone, or there is none"
+            help = "name the nodes to export:  export: {nodes: [user_tower]}"
+            findings.append(Problem("GR409", what, path="export.nodes", help=help))
         findings += check_memory(graph, recipe, max_memory)
         unknown = any(p.code == "GR604" for p in findings)
         findings += [p for p in _kernel_findings(recipe, graph) if not unknown]

@@ -13,6 +13,7 @@ from graphrec.nn.batch import Batch, Jagged
 from graphrec.nn.contrast import InfoNCE
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.discretize import AutoDiscretization
+from graphrec.nn.distill import Hint, OrderCalibrated, Similarity
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.embedding_outputs import EmbeddingOutputs
 from graphrec.nn.gating import EPNet, MaskBlock, MaskNet, PPNet
@@ -49,19 +50,14 @@ from graphrec.nn.split import Split
 from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table, first_order
 
 __all__ = [
-    "AUGRU",
-    "BatchNormalization",
-    "DropoutLayer",
-    "GRU",
-    "LayerNormalization",
-    "Logarithmic",
-    "HSTU",
     "AITM",
+    "AUGRU",
     "AttentionScores",
     "AutoDis",
+    "AutoDiscretization",
     "Batch",
     "BatchNorm",
-    "AutoDiscretization",
+    "BatchNormalization",
     "Bilinear",
     "CGC",
     "CIN",
@@ -73,27 +69,35 @@ __all__ = [
     "Dice",
     "DotAttention",
     "DotInteraction",
+    "DropoutLayer",
     "EPNet",
+    "EmbeddingOutputs",
     "Embeddings",
     "FIT",
     "FM",
     "FusionTower",
+    "GRU",
+    "HSTU",
+    "Hint",
     "InfoNCE",
     "Jagged",
+    "LayerNormalization",
     "Linear",
-    "EmbeddingOutputs",
+    "Logarithmic",
     "Lookup",
     "MLP",
     "MMoE",
     "MaskBlock",
     "MaskNet",
     "MultiWindowDIN",
+    "OrderCalibrated",
     "PLE",
     "PPNet",
     "Pooling",
     "RelationMLP",
     "SENet",
     "SelfAttention",
+    "Similarity",
     "Split",
     "Table",
     "VariationalDropout",

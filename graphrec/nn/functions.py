@@ -28,6 +28,7 @@ __all__ = [
     "detach",
     "dot",
     "log1p",
+    "lognormal_mean",
     "mask",
     "max",
     "mean",
@@ -55,6 +56,17 @@ def _values(x: Value) -> Tensor:
 
 def _like(x: Value, values: Tensor) -> Value:
     return x.replace(values) if isinstance(x, Jagged) else values
+
+
+def lognormal_mean(x: Tensor) -> Tensor:
+    """Mean [B] of the zero-inflated lognormals whose three numbers are x [B, 3].
+
+    They are the logit of a value above 0, the mean of the logarithm and, through softplus, its
+    deviation. Wang et al., A Deep Probabilistic Model for Customer Lifetime Value Prediction, 2019.
+    """
+    x = x.float()
+    deviation = F.softplus(x[:, 2])
+    return torch.sigmoid(x[:, 0]) * torch.exp(x[:, 1] + 0.5 * deviation * deviation)
 
 
 def concat(*xs: Value) -> Value:

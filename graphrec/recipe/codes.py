@@ -84,6 +84,9 @@ CODES: Mapping[str, str] = {
     "GR405": "a group, feature or composite that nothing reads",
     "GR406": "a task that can't be related",
     "GR407": "a graph that is too large",
+    "GR408": "something of training alone that is wanted always",
+    "GR409": "a model that computes nothing in inference",
+    "GR410": "there is nothing to train",
     # shapes
     "GR501": "inputs that a block can't use",
     "GR502": "fields of different widths",
@@ -131,6 +134,7 @@ CODES: Mapping[str, str] = {
     "GR808": "a checkpoint that does not fit",
     "GR809": "a run folder whose files do not belong together",
     "GR810": "a tensor that no checkpoint can hold",
+    "GR811": "a teacher that can't teach this recipe",
     # files for other programs
     "GR820": "an exported model that differs from its run",
     "GR821": "a format that can't be written here",

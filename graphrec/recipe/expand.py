@@ -17,6 +17,7 @@ from graphrec.recipe.text_forms import (
     open_retrieval,
     open_task,
     open_train,
+    settled_loss_term,
     with_task_defaults,
 )
 from graphrec.recipe.tree import INVALID, Tree, shown
@@ -70,6 +71,7 @@ def completed(tree: Tree, report: Report) -> Tree:
             {name: _feature(name, f, defaults, report) for name, f in features.value.items()}
         )
     _each(value, "tasks", with_task_defaults)
+    _each(value, "losses", settled_loss_term)
     if "relations" in value:
         value["relations"] = expand_relations(value["relations"], report)
     if "data" in value and isinstance(value["data"].value, dict):

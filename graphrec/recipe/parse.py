@@ -208,8 +208,8 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
         near = nearest(key, KEYS) or key  # what was meant is missing now
         report(_unknown_key(key, tree.value[key]), key, near)
     top = Span(path, 1, 1)
-    # retrieval may stand in the place of tasks
-    rest = () if "retrieval" in tree.value else ("tasks",)
+    # retrieval or losses may stand in the place of tasks
+    rest = () if {"retrieval", "losses"} & tree.value.keys() else ("tasks",)
     for key in ("graphrec", "features", "graph", *rest):
         if key not in tree.value:
             report.breaks(key)
@@ -218,12 +218,11 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
             ):
                 report(Problem("GR206", f"`{key}` is required", top, key, _WHY[key]))
     version = tree.at("graphrec")
-    if version is not None and version.value is not INVALID and version.value != _VERSION:
+    # True and 1.0 equal 1 to Python, and are no version.
+    right = version is None or (type(version.value) is int and version.value == _VERSION)
+    if version is not None and version.value is not INVALID and not right:
         what = f"this graphrec reads version {_VERSION} of the language, got {shown(version.value)}"
         report(Problem("GR202", what, version.span, "graphrec", f"graphrec: {_VERSION}"))
-    tasks = tree.at("tasks")
-    if tasks is not None and tasks.value == {}:
-        report(Problem("GR206", "a recipe has one task or more", tasks.key, "tasks"))
 
 
 _WHY = {

@@ -18,6 +18,7 @@ __all__ = [
     "open_retrieval",
     "open_task",
     "open_train",
+    "settled_loss_term",
     "with_task_defaults",
 ]
 
@@ -78,8 +79,23 @@ def _class_texts(tree: Tree) -> Tree:
 
 
 def open_loss_term(tree: Tree) -> Tree:
-    """`hint: sum(a * b)` -> `{value: sum(a * b)}`."""
-    return tree.holding({"value": tree}) if isinstance(tree.value, str) else tree
+    """`hint: sum(a * b)` -> `{value: sum(a * b)}`; `teacher: runs/big` -> `{run: ...}`."""
+    if isinstance(tree.value, str):
+        return tree.holding({"value": tree})
+    return _change(tree, "teacher", _named("run")) if isinstance(tree.value, dict) else tree
+
+
+def settled_loss_term(tree: Tree) -> Tree:
+    """The teacher's folder as an absolute path: a relative one starts from its own file's."""
+
+    def absolute(run: Tree) -> Tree:
+        is_text = isinstance(run.value, str)
+        return run.holding(located(run.value, run.span)) if is_text else run
+
+    def inside(teacher: Tree) -> Tree:
+        return _change(teacher, "run", absolute) if isinstance(teacher.value, dict) else teacher
+
+    return _change(tree, "teacher", inside) if isinstance(tree.value, dict) else tree
 
 
 def open_retrieval(tree: Tree) -> Tree:

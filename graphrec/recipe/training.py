@@ -237,6 +237,8 @@ class Train(Model):
     """Seed of weights, shuffling and dropout."""
     compile: bool = False
     """Run the module through torch.compile."""
+    memory: Annotated[Literal["normal", "low"], Unhashed()] = "normal"
+    """low: nodes keep only inputs and are computed again in the backward pass; equal numbers."""
     device: Annotated[Device, Unhashed()] = "auto"
     """auto (CUDA where there is some), cpu or cuda: where to train, what kernels are chosen for."""
     dir: str | None = None

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from graphrec.ground.errors import Problem
-from graphrec.recipe.composites import check_composite, node_of, sample
+from graphrec.recipe.composites import check_composite, node_of, sample, term_of
 from graphrec.recipe.findings import from_pydantic
 from graphrec.recipe.model import (
     FEATURES,
@@ -193,9 +193,12 @@ class Validator:
         if why is not None:
             self.report(Problem("GR320", f"`{name[:60]}`: {why}", tree.key, path))
             return None
-        if not self.is_map(tree, path, "an expression, or a map with `value`"):
+        if not self.is_map(tree, path, "an expression, or a map with `value` or `block`"):
             return None
-        return self.model(LossTerm, tree.plain(), path)
+        plain = tree.plain()
+        if "block" not in plain:
+            return self.model(LossTerm, plain, path, hidden=("params",))
+        return self.attempt(lambda: term_of(plain), LossTerm, path, hidden=("params",))
 
     def retrieval(self) -> Retrieval | None:
         tree = self.tree.at("retrieval")

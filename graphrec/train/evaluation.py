@@ -26,7 +26,7 @@ from graphrec.recipe.tasks import (
     suffix,
 )
 from graphrec.train.checkpoint import Position
-from graphrec.train.losses import TaskLosses, score
+from graphrec.train.losses import TaskLosses, is_computed, score
 from graphrec.train.metrics import make_metric
 from graphrec.train.ranking import ranking_scores
 from graphrec.train.retrieval_scores import RetrievalScores
@@ -199,6 +199,9 @@ class _TaskScores:
 
     def add(self, predictions: Mapping[str, Tensor], batch: Batch) -> None:
         if not self.metrics and self.calibration is None:
+            return
+        key = "y" if form_of(self.recipe, self.name) == "regression" else "probs"
+        if not is_computed(self.task, key + suffix(self.recipe, self.name), predictions):
             return
         rows = LabelledRows(self.recipe, self.name, predictions, batch, inside=self.inside)
         if not len(rows.label):

@@ -48,7 +48,7 @@ class Example:
         windows = () if self.params.get("keep") else self.params.get("windows", ())
         lengths = [min(n, sum(windows) or n) for n in conformance.LENGTHS]
         # These stop a gradient on purpose.
-        stops = self.block in ("epnet", "ppnet")
+        stops = self.block in ("epnet", "ppnet", "hint", "similarity")
         return conformance.Example(block, tuple(self.inputs), tuple(lengths), stops)
 
 
@@ -122,6 +122,14 @@ EXAMPLES = (
     Example("hstu", [steps(4)], {"head_width": 2, "max_len": 4, "pool": "none"}, "steps"),
     Example("info_nce", [vector(5), vector(5)]),
     Example("info_nce", [vector(5), vector(5)], {"temperature": 0.5, "weight": 2.0}, "weighted"),
+    Example("hint", [vector(3), vector(3)]),
+    Example(
+        "hint", [vector(3), vector(3), vector(1)], {"kind": "soft", "temperature": 2.0}, "soft"
+    ),
+    Example("hint", [vector(1), vector(1)], {"kind": "soft"}, "one_logit"),
+    Example("similarity", [vector(3), vector(3)]),
+    Example("similarity", [vector(3), vector(3), vector(1)], {"kind": "euclid"}, "euclid"),
+    Example("order_calibrated", [vector(1), vector(1), vector(1)]),
     Example("linear", [vector(5)], {"out": 3}),
     Example("linear", [steps(5)], {"out": 3, "bias": False}, "steps"),
     Example("mask_block", [vector(5), vector(3)], {"hidden": 4}),

@@ -40,6 +40,7 @@ class State:
         }
         self.fitted = any(t.rows is None for t in (*graph.tables, *graph.first_order_tables))
         self.uses_functions = False
+        self.indent = 8
         self.attributes.take("embeddings")
         self.attributes.take("first_order")
         for method in METHODS.values() if graph.vectors else ():
@@ -82,11 +83,11 @@ class State:
     def statement(self, target: str, value: Any, comment: str = "", owner: str = "") -> None:
         """A line of a method."""
         self.uses_functions |= f"{FUNCTIONS}." in literal(value)
-        self.writer.assign(target, value, 8, comment, owner)
+        self.writer.assign(target, value, self.indent, comment, owner)
 
     def fits(self, target: str, value: Any, comment: str = "") -> bool:
         """Whether such a statement is laid out as ruff would, without a sum over several lines."""
-        return self.writer.fits(target, value, 8, comment)
+        return self.writer.fits(target, value, self.indent, comment)
 
     def function(self, name: str, *args: Any) -> Call:
         """A call of one of graphrec's functions."""

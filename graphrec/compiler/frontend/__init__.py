@@ -16,6 +16,7 @@ from graphrec.compiler.frontend.modifiers import NodeBuilder
 from graphrec.compiler.frontend.retrieval_ends import check_sides, retrieval_ends
 from graphrec.compiler.frontend.scope import Scope
 from graphrec.compiler.frontend.task_relations import classes_of, probability_names, relation_map
+from graphrec.compiler.frontend.training_nodes import judge_training
 from graphrec.compiler.frontend.unused import report_unused
 from graphrec.graph import Graph, Node, Output, Ref, find_cycle, topological
 from graphrec.ground.errors import Problem, suggestion
@@ -62,6 +63,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
     add_loss_terms(heads, scope)
     vectors = retrieval_ends(scope)
     exports = (*_exports(context, scope), *heads.own_logits)
+    judge_training(context, nodes, outputs, exports)
 
     sources = _sources(features, ports)
     report_unused(context, features, reads)

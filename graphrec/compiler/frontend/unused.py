@@ -124,8 +124,8 @@ def _live(context: Context, features: Features, reads: Reads, words: set[str]) -
         waiting.extend(name for name in recipe.retrieval.seen if name in recipe.features)
     for term in recipe.losses.values():
         # `light.logit` is of a task, unless a node has the name.
-        waiting.extend(name for name in reads(term.value) if name not in recipe.tasks)
-        waiting.extend(name for name in reads(term.value) if name in recipe.graph)
+        names = list(reads(term.node))
+        waiting.extend(name for name in names if name not in recipe.tasks or name in recipe.graph)
     waiting.extend(name for name, spec in recipe.graph.items() if _adds_loss(context, spec))
     return _reached(context, features, reads, waiting)
 

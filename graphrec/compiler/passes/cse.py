@@ -29,7 +29,9 @@ def cse(graph: Graph, target: Target) -> Graph:
     families: dict[Hashable, list[str]] = {}
     for node in graph.nodes:
         key = _key(node, kept, target)
-        family = families.setdefault(key, []) if key is not None else []
+        # What evaluation does without must not be the one that it reads.
+        late = node.name in graph.trained
+        family = families.setdefault((late, key), []) if key is not None else []
         family.append(node.name)
         # for now the first, so that readers further on compare equal; which one stays comes below
         kept[node.name] = family[0]
