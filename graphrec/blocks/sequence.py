@@ -256,6 +256,9 @@ class MultiWindowDin(_Scored):
             )
         return Shape((B, (len(self.windows) + 1) * width))
 
+    def longest(self) -> int | None:
+        return sum(self.windows) if self.keep is None else None
+
     def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
         return {**super().args(query, keys, mask), **self.chosen("windows", "keep")}
 
