@@ -302,7 +302,7 @@ def test_built_in_blocks_by_name(capsys) -> None:
     ("words", "code", "said"),
     [
         (["nothing_of:Mine"], "GR305", "can't be imported"),
-        (["graphrec.nn:MLP"], "GR305", "not a Block class"),
+        (["graphrec.nn:MLP"], "GR305", "no Block, Loss or Metric class"),
         (["mpl"], "GR305", "no block, loss or metric `mpl`"),
         (["mlp"], "GR202", "needs hidden"),
         (["linear", "--param", "ouut=3"], "GR202", "ouut"),
