@@ -26,6 +26,7 @@ from graphrec.nn.interaction import (
     Cross,
     CrossV2,
     DotInteraction,
+    Regulation,
     SENet,
     WuKong,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "PPNet",
     "Pooling",
     "RelationMLP",
+    "Regulation",
     "SENet",
     "SelfAttention",
     "Similarity",

@@ -261,6 +261,8 @@ def _train(train: Train, path: str) -> Iterator[Problem]:
         yield _clash(f"{path}.steps", "`epochs` and `steps`: say one of them")
     yield from _optim(train.optim, f"{path}.optim")
     yield from _schedule(train.schedule, f"{path}.schedule")
+    if train.table_schedule is not None:
+        yield from _schedule(train.table_schedule, f"{path}.table_schedule")
     yield from _balance(train.balance, f"{path}.balance")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from graphrec.ground.errors import Problem, RecipeError
 from graphrec.importers.tzrec.builder import Builder
+from graphrec.importers.tzrec.distillation import DISTILLED, rocket_launching
 from graphrec.importers.tzrec.feature_configs import Features, read_features
 from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.feature_groups import Groups, named
@@ -59,7 +60,11 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     parts = Parts(model, groups, builder, model_config.integer("num_class", 1) or 1)
     labels = data.texts("label_fields") if data is not None else []
     weights = data.texts("sample_weight_fields") if data is not None else []
-    if kind in MULTITASK_MODELS:
+    losses: dict[str, Any] = {}
+    if kind == DISTILLED:
+        label, weight = labels[0] if labels else "label", weights[0] if weights else None
+        tasks, losses = rocket_launching(parts, model_config, label, weight)
+    elif kind in MULTITASK_MODELS:
         tasks = _several(parts, kind, labels)
     else:
         tasks = _single(parts, kind, model_config, labels, weights)
@@ -79,6 +84,7 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     recipe["groups"] = named(explicit, names)
     recipe["graph"] = named(builder.nodes, names)
     recipe["tasks"] = named(tasks, names)
+    recipe["losses"] = named(losses, names)
     recipe["relations"] = [
         {f"{' + '.join(parents)} -> {child}": settings}
         if settings
@@ -93,7 +99,7 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
 
 def _kind(model_config: Section) -> str:
     """The name of the model's message."""
-    known = {**MULTITASK_MODELS, **RANK_MODELS}
+    known = {*MULTITASK_MODELS, *RANK_MODELS, DISTILLED}
     models = [name for name in model_config.names() if name in known]
     if len(models) == 1:
         return models[0]

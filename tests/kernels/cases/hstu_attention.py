@@ -52,7 +52,8 @@ def both(
     name = f"{heads}x{head}{with_value} {kind(dtype)}{' ieee' if ieee else ''}"
     name += " biased" if biased else ""
     due = ("vectors", "copies")
-    yield Case(f"forward {name}", not ieee, ahead, due=due if ieee else (*due, "wgmma"))
+    large = not ieee and (dtype == torch.float32 or max(head, value or 0) <= 64)  # 64 rows a tile
+    yield Case(f"forward {name}", not ieee, ahead, due=(*due, "wgmma") if large else due)
     yield Case(f"backward {name}", not ieee, back, launches=2, due=due)
 
 
