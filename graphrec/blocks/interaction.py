@@ -174,13 +174,15 @@ class Regulation(Settings):
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Regulation"}
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """What the gates are divided by before their softmax: the lower, the fewer fields count."""
+    keep_scale: bool = False
+    """Multiply shares by the number of fields: equal ones change nothing. The paper does not."""
 
     def infer(self, fields: Shape) -> Shape:
         expect_fields(fields)
         return fields
 
     def args(self, fields: Shape) -> dict[str, Any]:
-        return {"num_fields": fields.steps, **self.chosen("temperature")}
+        return {"num_fields": fields.steps, **self.chosen("temperature", "keep_scale")}
 
     def parameters(self, fields: Shape) -> int:
         return expect_fields(fields)[0]

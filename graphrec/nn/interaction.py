@@ -204,14 +204,14 @@ class SENet(nn.Module):
 class Regulation(nn.Module):
     """Fields weighed by learnt shares: [B, N, D], field n times softmax(g / temperature)_n.
 
-    `gate` [N] begins at 1: all fields count alike. The regulation module of EDCN (Chen et al.,
+    `gate` [N] begins at 1: all fields count alike. With `keep_scale` shares are multiplied by N. The regulation module of EDCN (Chen et al.,
     Enhancing Explicit and Implicit Feature Interactions via Information Sharing, KDD 2021), where
     each of the two networks has its own.
     """
 
-    def __init__(self, num_fields: int, temperature: float = 1.0) -> None:
+    def __init__(self, num_fields: int, temperature: float = 1.0, keep_scale: bool = False) -> None:
         super().__init__()
-        self.temperature = temperature
+        self.temperature, self.scale = temperature, num_fields if keep_scale else 1
         self.gate = nn.Parameter(torch.empty(num_fields))
         self.reset_parameters()
 
@@ -220,7 +220,7 @@ class Regulation(nn.Module):
         nn.init.ones_(self.gate)
 
     def forward(self, fields: Tensor) -> Tensor:
-        share = torch.softmax(self.gate / self.temperature, 0)
+        share = torch.softmax(self.gate / self.temperature, 0) * self.scale
         return fields * share.to(fields.dtype).unsqueeze(-1)
 
 

@@ -24,14 +24,14 @@ TILES: dict[tuple[str, str, int], PairTile] = {
     ("queries", "half", 64): PairTile(32, 16, 4, 2),
     ("queries", "half", 128): PairTile(32, 16, 8, 2),
     ("queries", "tf32", 64): PairTile(32, 32, 8, 2),
-    ("queries", "tf32", 128): PairTile(16, 16, 4, 2),
+    ("queries", "tf32", 128): PairTile(16, 32, 8, 2),
     ("queries", "ieee", 64): PairTile(16, 16, 4, 2),
-    ("queries", "ieee", 128): PairTile(16, 16, 8, 2),
+    ("queries", "ieee", 128): PairTile(16, 16, 8, 1),
     ("keys", "half", 64): PairTile(32, 16, 4, 2),
     ("keys", "half", 128): PairTile(32, 16, 4, 2),
     ("keys", "tf32", 64): PairTile(32, 16, 8, 2),
     ("keys", "tf32", 128): PairTile(16, 16, 4, 2),
-    ("keys", "ieee", 64): PairTile(16, 16, 4, 2),
+    ("keys", "ieee", 64): PairTile(16, 16, 8, 2),
     ("keys", "ieee", 128): PairTile(16, 16, 8, 2),
 }
 _SMALL = PairTile(16, 16, 4, 1)
