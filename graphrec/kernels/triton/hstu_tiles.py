@@ -31,7 +31,7 @@ TILES: dict[tuple[str, str, int], PairTile] = {
     ("keys", "half", 128): PairTile(32, 16, 4, 2),
     ("keys", "tf32", 64): PairTile(32, 16, 8, 2),
     ("keys", "tf32", 128): PairTile(16, 16, 4, 2),
-    ("keys", "ieee", 64): PairTile(16, 16, 8, 2),
+    ("keys", "ieee", 64): PairTile(16, 16, 8, 1),
     ("keys", "ieee", 128): PairTile(16, 16, 8, 2),
 }
 _SMALL = PairTile(16, 16, 4, 1)
