@@ -19,12 +19,12 @@ _ONE = "train this recipe on one process"
 
 def refuse(recipe: Recipe, graph: Graph, device: str) -> None:
     """RecipeError (GR901) with everything that ranks on this kind of device can't do."""
-    problems = [*_training(recipe, device), *_model(recipe, graph)]
+    problems = [*_tables(recipe, device), *_training(recipe), *_model(recipe, graph)]
     if problems:
         raise RecipeError(problems)
 
 
-def _training(recipe: Recipe, device: str) -> Iterator[Problem]:
+def _tables(recipe: Recipe, device: str) -> Iterator[Problem]:
     train = recipe.train
     sparse = train.optim.sparse
     if sparse.name == "adam" and device == "cpu":
@@ -42,6 +42,19 @@ def _training(recipe: Recipe, device: str) -> Iterator[Problem]:
             "weight decay on tables is not the same rule in the fused optimizers",
             "take weight_decay away from the tables' optimizer",
         )
+    if sparse.name == "rowwise_adagrad":
+        for table in sorted(t for t, way in train.shard.items() if way == "column_wise"):
+            yield _problem(
+                recipe,
+                f"train.shard.{table}",
+                "column_wise and rowwise_adagrad: every part would have an accumulator of its own, "
+                "which is another algorithm",
+                "shard it row_wise, or use adagrad for the tables",
+            )
+
+
+def _training(recipe: Recipe) -> Iterator[Problem]:
+    train = recipe.train
     if train.accumulate > 1:
         yield _problem(
             recipe,
@@ -64,15 +77,13 @@ def _training(recipe: Recipe, device: str) -> Iterator[Problem]:
             "torch.compile does not see through sharded lookups here",
             "-o train.compile=false",
         )
-    if sparse.name == "rowwise_adagrad":
-        for table in sorted(t for t, way in train.shard.items() if way == "column_wise"):
-            yield _problem(
-                recipe,
-                f"train.shard.{table}",
-                "column_wise and rowwise_adagrad: every part would have an accumulator of its own, "
-                "which is another algorithm",
-                "shard it row_wise, or use adagrad for the tables",
-            )
+    if train.memory == "low":
+        yield _problem(
+            recipe,
+            "train.memory",
+            "nodes computed again were not tried beside lookups that other ranks answer",
+            "-o train.memory=normal",
+        )
 
 
 def _model(recipe: Recipe, graph: Graph) -> Iterator[Problem]:

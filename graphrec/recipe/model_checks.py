@@ -259,6 +259,8 @@ def _relation(relation: Relation, path: str) -> Iterator[Problem]:
 def _train(train: Train, path: str) -> Iterator[Problem]:
     if train.epochs is not None and train.steps is not None:
         yield _clash(f"{path}.steps", "`epochs` and `steps`: say one of them")
+    if train.memory == "low" and train.compile:
+        yield _clash(f"{path}.memory", "`low` and `compile`: torch.compile decides what is kept")
     yield from _optim(train.optim, f"{path}.optim")
     yield from _schedule(train.schedule, f"{path}.schedule")
     if train.table_schedule is not None:

@@ -349,6 +349,7 @@ SHOWN = {
     },
     "tasks.when": "inference has no such task: tests/compiler/frontend/test_loss_terms.py",
     "train.compile": "torch.compile: the same numbers; tests/train",
+    "train.memory": "what is kept, not what comes of it: tests/train/test_recompute.py",
     "train.shard": "where tables lie on many ranks: tests/distributed",
     "train.device": "where, not what: tests/train/test_device.py",
 }
