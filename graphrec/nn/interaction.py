@@ -204,9 +204,9 @@ class SENet(nn.Module):
 class Regulation(nn.Module):
     """Fields weighed by learnt shares: [B, N, D], field n times softmax(g / temperature)_n.
 
-    `gate` [N] begins at 1: all fields count alike. With `keep_scale` shares are multiplied by N. The
-    regulation module of EDCN (Chen et al., Enhancing Explicit and Implicit Feature Interactions via
-    Information Sharing, KDD 2021), where each of the two networks has its own.
+    `gate` [N] begins at 1: all fields alike. With `keep_scale` shares are multiplied by N. The
+    regulation module of EDCN (Chen et al., Enhancing Explicit and Implicit Feature Interactions
+    via Information Sharing, KDD 2021), where each of the two networks has its own.
     """
 
     def __init__(self, num_fields: int, temperature: float = 1.0, keep_scale: bool = False) -> None:
