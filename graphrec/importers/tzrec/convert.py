@@ -60,17 +60,10 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     parts = Parts(model, groups, builder, model_config.integer("num_class", 1) or 1)
     labels = data.texts("label_fields") if data is not None else []
     weights = data.texts("sample_weight_fields") if data is not None else []
-    losses: dict[str, Any] = {}
-    if kind == DISTILLED:
-        label, weight = labels[0] if labels else "label", weights[0] if weights else None
-        tasks, losses = rocket_launching(parts, model_config, label, weight)
-    elif kind in MULTITASK_MODELS:
-        tasks = _several(parts, kind, labels)
-    else:
-        tasks = _single(parts, kind, model_config, labels, weights)
-        if data is not None and len(labels) > 1:
-            what = f"labels beside the first are not read: {', '.join(labels[1:])}"
-            data.remark("label_fields", what)
+    tasks, losses = _learned(parts, kind, model_config, labels, weights)
+    if kind not in MULTITASK_MODELS and data is not None and len(labels) > 1:
+        what = f"labels beside the first are not read: {', '.join(labels[1:])}"
+        data.remark("label_fields", what)
     if not builder.nodes:
         _one_node(builder, tasks)
     read = groups.read()
@@ -114,6 +107,18 @@ def _kind(model_config: Section) -> str:
 
 
 # ---- tasks ------------------------------------------------------------------------------------
+
+
+def _learned(
+    parts: Parts, kind: str, model_config: Section, labels: list[str], weights: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(tasks, further terms of the loss)."""
+    if kind == DISTILLED:
+        label, weight = labels[0] if labels else "label", weights[0] if weights else None
+        return rocket_launching(parts, model_config, label, weight)
+    if kind in MULTITASK_MODELS:
+        return _several(parts, kind, labels), {}
+    return _single(parts, kind, model_config, labels, weights), {}
 
 
 def _single(
