@@ -197,9 +197,9 @@ def make_optimizers(
     `train.groups` that matches no node.
     """
     train = recipe.train
-    for schedule in (train.schedule, train.of_tables):
-        if needs_total(schedule) and updates is None:
-            raise ValueError(f"schedule `{schedule.kind}` needs the number of updates of the run")
+    needing = [s.kind for s in (train.schedule, train.of_tables) if needs_total(s)]
+    if needing and updates is None:
+        raise ValueError(f"schedule `{needing[0]}` needs the number of updates of the run")
     pieces: dict[nn.Parameter, tuple[ParameterSlice, ...]] = {}
     kernels: dict[str, str] = {}
     packed: dict[nn.Parameter, tuple[str, tuple[ParameterSlice, ...]]] = {}
