@@ -74,11 +74,13 @@ class Model:
         allow_root: str | None,
         plugins: tuple[str, ...] = (),
         passes: tuple[Pass, ...] = (),
+        allow_env: tuple[str, ...] = (),
     ) -> None:
         self.path = path
         self.overrides = overrides
         self.library = library
         self.allow_root = allow_root
+        self.allow_env = allow_env
         self.plugins = plugins
         self.passes = passes
 
@@ -105,6 +107,7 @@ class Model:
             overrides=self.overrides,
             library=self.library,
             allow_root=self.allow_root,
+            allow_env=self.allow_env,
             purpose=purpose,
             extra_passes=self.passes,
         )
@@ -182,6 +185,7 @@ class Model:
             plugins=self.plugins,
             library=self.library,
             allow_root=self.allow_root,
+            allow_env=self.allow_env,
             quiet=quiet,
         )
 
@@ -220,21 +224,24 @@ def load(
     plugins: Iterable[str] = (),
     library: Library | None = None,
     allow_root: str | os.PathLike[str] | None = None,
+    allow_env: Iterable[str] = (),
     passes: Iterable[Pass] = (),
 ) -> Model:
     """The recipe at `path`, the shipped one of that bare name, or one given as text.
 
     `overrides` are `path=value` texts as behind `-o`; `plugins` are modules with blocks of your
     own, `library` a library you made yourself (`BUILTIN.with_blocks(Gated)`). `passes` are
-    functions (graph, target) -> graph of your own, run before the compiler's. Nothing is read
-    before it is needed.
+    functions (graph, target) -> graph of your own, run before the compiler's. `allow_root` is a
+    folder that its files may lie in, `allow_env` the environment variables that `$env` may read.
+    Nothing is read before it is needed.
     """
     plugins = tuple(plugins)
     blocks = load_library(plugins) if library is None else library
     root = None if allow_root is None else os.fspath(allow_root)
     text = os.fspath(path)
     found = text if "\n" in text else find_recipe(text)
-    return Model(found, tuple(overrides), blocks, root, plugins, tuple(passes))
+    allowed = tuple(allow_env)
+    return Model(found, tuple(overrides), blocks, root, plugins, tuple(passes), allowed)
 
 
 def fit(

@@ -35,6 +35,7 @@ from graphrec.cli import (
     graph,
     import_,
     importance,
+    keys,
     new,
     predict,
     recipes,
@@ -42,6 +43,7 @@ from graphrec.cli import (
     schema,
     serve,
     train,
+    tune,
     verify,
 )
 from graphrec.cli import compile as compile_
@@ -57,12 +59,15 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         (*check.COMMANDS, *describe.COMMANDS, *expand.COMMANDS, *diff.COMMANDS),
     ),
     ("make something of it", (*compile_.COMMANDS, *graph.COMMANDS)),
-    ("train", (*train.COMMANDS, *evaluate.COMMANDS, *runs.COMMANDS, *importance.COMMANDS)),
+    (
+        "train",
+        (*train.COMMANDS, *evaluate.COMMANDS, *tune.COMMANDS, *runs.COMMANDS) + importance.COMMANDS,
+    ),
     ("use what was trained", (*predict.COMMANDS, *export.COMMANDS, *serve.COMMANDS)),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
         "what there is",
-        (*recipes.COMMANDS, *blocks.COMMANDS, *schema.COMMANDS, *explain.COMMANDS)
+        (*recipes.COMMANDS, *blocks.COMMANDS, *keys.COMMANDS, *schema.COMMANDS, *explain.COMMANDS)
         + check_block.COMMANDS,
     ),
     ("this machine", doctor.COMMANDS),

@@ -11,6 +11,7 @@ from graphrec.cli.command import (
     Command,
     Parser,
     UsageError,
+    allowed_of,
     device_option,
     positive,
     recipe_options,
@@ -77,7 +78,7 @@ def _remark_unread(args: argparse.Namespace, console: Console) -> None:
     usual = lock_path(path)
     if args.lock is not None and Path(args.lock).resolve() != usual.resolve():
         console.remark(f"`auto` reads {usual}, not this file")
-    written = read_recipe(path, allow_root=args.allow_root).train.batch
+    written = read_recipe(path, **allowed_of(args)).train.batch
     if args.batch not in (None, written):
         console.remark(
             f"the recipe says train.batch {written}: with that `auto` finds none of these times;"

@@ -22,6 +22,7 @@ __all__ = [
     "Command",
     "Parser",
     "UsageError",
+    "allowed_of",
     "device_option",
     "editor_schema",
     "library_of",
@@ -96,6 +97,13 @@ def recipe_options(parser: Parser, formats: tuple[str, ...] = ("text", "json")) 
         help="folder that `extends` and `file()` may read from (default: the recipe's own)",
     )
     parser.add_argument(
+        "--allow-env",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="environment variable that `$env.NAME` may read (may be repeated)",
+    )
+    parser.add_argument(
         "--max-memory",
         metavar="SIZE",
         help="refuse a model that needs more, e.g. 8G (train: 80 %% of the machine's memory)",
@@ -129,10 +137,15 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
         "path": recipe_path(args.recipe),
         "overrides": args.overrides,
         "library": library_of(args),
-        "allow_root": args.allow_root,
+        **allowed_of(args),
         "max_memory": _memory_of(args),
         "device": args.device,
     }
+
+
+def allowed_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the recipe may read of the machine, as `read_recipe` takes it."""
+    return {"allow_root": args.allow_root, "allow_env": args.allow_env}
 
 
 def _memory_of(args: argparse.Namespace) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from graphrec.cli.command import Command, Parser, recipe_options, recipe_path
+from graphrec.cli.command import Command, Parser, allowed_of, recipe_options, recipe_path
 from graphrec.cli.console import Console
 
 __all__ = ["COMMANDS"]
@@ -13,7 +13,7 @@ __all__ = ["COMMANDS"]
 def _expand(args: argparse.Namespace, console: Console) -> int:
     from graphrec.recipe import canonical, read_recipe
 
-    recipe = read_recipe(recipe_path(args.recipe), args.overrides, allow_root=args.allow_root)
+    recipe = read_recipe(recipe_path(args.recipe), args.overrides, **allowed_of(args))
     if console.json:
         plain = recipe.model_dump(mode="json", by_alias=True, exclude={"origin"})
         console.data({"recipe": plain, "problems": []})

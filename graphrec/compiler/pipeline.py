@@ -90,6 +90,7 @@ def compile_recipe(
     target: Target | None = None,
     trace: passes.Trace | None = None,
     allow_root: str | Path | None = None,
+    allow_env: Sequence[str] = (),
     max_memory: int | None = None,
     purpose: Purpose = "train",
     device: Device | None = None,
@@ -112,6 +113,7 @@ def compile_recipe(
         target=target,
         trace=trace,
         allow_root=allow_root,
+        allow_env=allow_env,
         max_memory=max_memory,
         purpose=purpose,
         device=device,
@@ -127,13 +129,14 @@ def check_recipe(
     target: Target | None = None,
     trace: passes.Trace | None = None,
     allow_root: str | Path | None = None,
+    allow_env: Sequence[str] = (),
     max_memory: int | None = None,
     purpose: Purpose = "train",
     device: Device | None = None,
     extra_passes: Sequence[passes.Pass] = (),
 ) -> Checked:
     """Everything but the code: all findings of all stages at once."""
-    reading = parse(path, overrides, allow_root=allow_root)
+    reading = parse(path, overrides, allow_root, allow_env)
     recipe, problems = reading.recipe, list(reading.problems)
     if recipe is None:
         return Checked(reading, None, tuple(problems))

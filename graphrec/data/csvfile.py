@@ -149,10 +149,10 @@ class CsvFile:
         )
 
     def _fault(self, fault: Exception) -> DataError:
-        found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(fault))
-        if not found:
+        counted = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(fault))
+        if not counted:
             return unreadable(self.label, fault, "CSV")
-        line, expected, got = map(int, found.groups())
+        line, expected, got = map(int, counted.groups())
         what = "the header" if self._header else "data.columns"
         return bad_data(
             "GR707",

@@ -90,14 +90,14 @@ class Encoder:
         Where rows are `served` a bad cell is an error, whatever `data.bad_rows` says: no row is
         left out.
         """
-        made = copy(self)
+        part = copy(self)
         if served:
             strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
-            made.recipe = self.recipe.model_copy(update={"data": strict})
-        made._served = served
-        made.plan = self.plan.only(keys)
-        made._targets = Targets(made.plan)
-        return made
+            part.recipe = self.recipe.model_copy(update={"data": strict})
+        part._served = served
+        part.plan = self.plan.only(keys)
+        part._targets = Targets(part.plan)
+        return part
 
     def encode(self, rows: Rows, *, labels: bool = True) -> Batch:
         """The batch of rows in memory (see `as_table`) with the recipe's columns.

@@ -19,6 +19,7 @@ Hashes = npt.NDArray[np.uint64]
 
 _OFFSET = np.uint64(0xCBF29CE484222325)
 _PRIME = np.uint64(0x100000001B3)
+_FEW = 32  # texts: so many integers of Python take as long as one operation on an array
 _BLOCK = 8192  # values at a time: every intermediate stays in the cache of one core
 
 
@@ -39,15 +40,25 @@ def hash_texts(texts: Any) -> Hashes:
     order = np.argsort(-lengths, kind="stable")  # longest first: the active ones are a prefix
     starts, lengths = starts[:-1][order], lengths[order]
     hashes = np.full(len(texts), _OFFSET)
-    longest = int(lengths[0])
-    active = len(texts) - np.searchsorted(lengths[::-1], np.arange(longest), side="right")
-    for position in range(longest):
+    together = int(lengths[_FEW]) if len(texts) > _FEW else 0
+    active = len(texts) - np.searchsorted(lengths[::-1], np.arange(together), side="right")
+    for position in range(together):
         some = hashes[: active[position]]
         some ^= data[starts[: len(some)] + position]
         some *= _PRIME
+    for number in np.flatnonzero(lengths[:_FEW] > together):
+        start, stop = starts[number] + together, starts[number] + lengths[number]
+        hashes[number] = _one_text(int(hashes[number]), data[start:stop].tobytes())
     result = np.empty_like(hashes)
     result[order] = _finish(hashes)
     return result
+
+
+def _one_text(value: int, content: bytes) -> int:
+    prime = int(_PRIME)
+    for byte in content:
+        value = (value ^ byte) * prime & 0xFFFFFFFFFFFFFFFF
+    return value
 
 
 def hash_integers(values: npt.NDArray[np.int64]) -> Hashes:

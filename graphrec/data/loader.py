@@ -29,7 +29,7 @@ __all__ = ["Loader", "cuts"]
 Encoded = tuple[Chunk, Counts, float]
 """Some rows, what was counted in them, and the share of their unit that is done with them."""
 
-_BATCHES_AHEAD = 4
+_BATCHES_AHEAD = 4  # made while a step runs: more take memory and hide no longer a wait
 _TOGETHER = 8  # most units that are read in turn; two in a small block
 _TURN = 1024  # least rows of a turn
 

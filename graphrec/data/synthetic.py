@@ -28,7 +28,7 @@ from graphrec.recipe.model import Recipe
 
 __all__ = ["SyntheticSource"]
 
-_BLOCK = 32_768
+_BLOCK = 32_768  # rows of a unit: a block is drawn from its own seed, whoever reads it
 _HELD_OUT = 10  # every tenth row
 
 

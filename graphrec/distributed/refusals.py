@@ -81,8 +81,8 @@ def _model(recipe: Recipe, graph: Graph) -> Iterator[Problem]:
         if isinstance(node.op, Group) and node.op.regularize:
             why = "has variational dropout, which divides by the rows that one process has"
         if why is not None:
-            said = f"node `{node.name}` ({node.label}) {why}"
-            yield Problem("GR901", said, node.span, f"graph.{node.origin or node.name}", _ONE)
+            reason = f"node `{node.name}` ({node.label}) {why}"
+            yield Problem("GR901", reason, node.span, f"graph.{node.origin or node.name}", _ONE)
     for name in recipe.losses:
         yield _problem(
             recipe,

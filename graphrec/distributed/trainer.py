@@ -122,7 +122,7 @@ class RankTrainer(Trainer):
         """Everything that belongs to an update but the tables, which have had theirs."""
         losses = self._whole()
         total = float(losses.total)
-        largest = nan_guard.largest_gradient(self._learned())
+        largest = nan_guard.largest_gradient(self._learned)
         if not math.isfinite(total) or not largest < nan_guard.TOO_LARGE:
             self._stop_here_or_there()
         if self.ranks.first:
@@ -193,11 +193,11 @@ class RankTrainer(Trainer):
                 state[f"random/cpu/{rank}"] = numbers
         return model, state
 
-    def restore(self, found: Checkpoint) -> None:
+    def restore(self, start: Checkpoint) -> None:
         """Go on from a checkpoint of any number of processes."""
         if self.lead is not None:
-            self.lead("restore", found)
-        parts = Parts(found, self.ranks)
+            self.lead("restore", start)
+        parts = Parts(start, self.ranks)
         load_shards(parts, self.engine.shards)
         tensors = plain(parts, self.engine.tables.by_name.values())
         model = self.module.state_dict()
@@ -210,15 +210,15 @@ class RankTrainer(Trainer):
         own = f"random/cpu/{self.ranks.rank}" if self.ranks.rank else "random/cpu"
         if own in tensors:
             torch.set_rng_state(tensors[own])
-        self.position = found.position
+        self.position = start.position
 
     def anyone(self, signal: int | None) -> bool:
         """Whether any rank was sent a signal; all of them know of it then."""
-        found = torch.tensor(float(signal or 0))
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
-        if int(found):
-            self._heard.received = int(found)
-        return bool(found)
+        strongest = torch.tensor(float(signal or 0))
+        dist.all_reduce(strongest, op=dist.ReduceOp.MAX)
+        if int(strongest):
+            self._heard.received = int(strongest)
+        return bool(strongest)
 
 
 class _Scores:
@@ -245,12 +245,12 @@ class _Scores:
         assert self.parts is not None
         table = torch.cat(self.parts)
         table = table[table[:, 0] == 1][:, 1:]
-        found, start = [], 0
+        gathered, start = [], 0
         for like in self._all():
             width = like[0].numel() if len(like) else max(1, math.prod(like.shape[1:]))
             values = table[:, start : start + width].reshape(len(table), *like.shape[1:])
-            found.append(values.to(like.dtype))
+            gathered.append(values.to(like.dtype))
             start += width
-        predictions = dict(zip(self.predictions, found, strict=False))
-        labels = dict(zip(self.labels, found[len(predictions) :], strict=True))
+        predictions = dict(zip(self.predictions, gathered, strict=False))
+        labels = dict(zip(self.labels, gathered[len(predictions) :], strict=True))
         return predictions, Batch({"row": torch.zeros(len(table))}, labels)

@@ -82,14 +82,14 @@ def export_run(order: Order, library: Library = BUILTIN) -> Exported:
         _write_client(order.form, work)
         (work / "signature.json").write_text(_text(_signature(order, model, form)))
         proof = prove(work, model, form, _reference(order, model, programs, library), order.rows)
-        found = changes(order, model, library) if _differs(order) else ()
-        (work / "signature.json").write_text(_text(_signature(order, model, form, proof, found)))
+        changed = changes(order, model, library) if _differs(order) else ()
+        (work / "signature.json").write_text(_text(_signature(order, model, form, proof, changed)))
         work.chmod(0o755)
         files = _publish(work, folder, alone, form)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Exported(folder, files, proof, model.replaced, found, size)
+    return Exported(folder, files, proof, model.replaced, changed, size)
 
 
 def _differs(order: Order) -> bool:
@@ -162,7 +162,7 @@ def _signature(
     model: Model,
     form: Format,
     proof: Proof | None = None,
-    found: tuple[Change, ...] = (),
+    changed: tuple[Change, ...] = (),
 ) -> dict[str, Any]:
     recipe = model.trained.recipe
     return {
@@ -182,7 +182,7 @@ def _signature(
             for name, entry in model.entry_points.items()
         },
         "proof": proof.as_json() if proof else None,
-        "changes": [change.as_json() for change in found],
+        "changes": [change.as_json() for change in changed],
     }
 
 

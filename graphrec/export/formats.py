@@ -68,7 +68,7 @@ def _write_onnx(entry: EntryPoint, program: ExportedProgram, path: Path) -> None
 
     with _silent():
         plain = program.run_decompositions(DECOMPOSITIONS)
-        made = torch.onnx.export(
+        exported = torch.onnx.export(
             plain,
             (),
             input_names=[port.name for port in entry.ports],
@@ -76,8 +76,8 @@ def _write_onnx(entry: EntryPoint, program: ExportedProgram, path: Path) -> None
             dynamo=True,
             verbose=False,
         )
-    assert made is not None, "no file was named, so the program is returned"
-    made.save(path)
+    assert exported is not None, "no file was named, so the program is returned"
+    exported.save(path)
 
 
 @contextlib.contextmanager

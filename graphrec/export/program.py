@@ -28,7 +28,7 @@ Precision = Literal["fp32", "bf16"]
 TableType = Literal["as trained", "int8"]
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-_EXAMPLE_ROWS = 23
+_EXAMPLE_ROWS = 23  # no size that a model has elsewhere: the exporter must not tie them together
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def load_model(
         return EntryPoint(name, flat, edges, outputs, example)
 
     whole = (Edge.of(spec["entries"]),)
-    found = {"forward": entry_point("forward", "forward", whole, features(rows))}
+    entry_points = {"forward": entry_point("forward", "forward", whole, features(rows))}
     if method := plain.compiled.source.score:
         both = tuple(
             Edge.of([e for e in spec["entries"] if e["side"] == side], side == "request")
@@ -126,8 +126,8 @@ def load_model(
         request = max(
             rows, key=lambda row: sum(isinstance(v, list) and len(v) for v in row.values())
         )
-        found["score"] = entry_point("score", method, both, features.score(request, rows))
-    return Model(plain, spec, features, found, _replaced(run, library))
+        entry_points["score"] = entry_point("score", method, both, features.score(request, rows))
+    return Model(plain, spec, features, entry_points, _replaced(run, library))
 
 
 def _converted(module: nn.Module, precision: Precision, tables: TableType) -> nn.Module:
@@ -160,7 +160,9 @@ def _replaced(run: str | Path, library: Library) -> tuple[str, ...]:
     from graphrec.compiler.pipeline import check_recipe
 
     graph = check_recipe(Path(run) / "recipe.yaml", library=library, purpose="inference").graph
-    asked = [] if graph is None else [(n.name, n.kernel) for n in graph.nodes if n.kernel]
+    kernels = [] if graph is None else [(n.name, n.kernel) for n in graph.nodes if n.kernel]
     return tuple(
-        f"{name}: {kernel.layer}" for name, kernel in asked if kernel.layer not in ("auto", "torch")
+        f"{name}: {kernel.layer}"
+        for name, kernel in kernels
+        if kernel.layer not in ("auto", "torch")
     )

@@ -75,15 +75,15 @@ class _Questions:
 
     def answers(self, reference: Reference) -> dict[str, Array]:
         """By the names under which the client saves its own."""
-        found: dict[str, Array] = {}
+        answers: dict[str, Array] = {}
         for number, (start, stop) in enumerate(self.batches):
             scores = reference.predict(self.table.slice(start, stop - start))
-            found |= {f"forward/{number}/{name}": values for name, values in scores.items()}
+            answers |= {f"forward/{number}/{name}": values for name, values in scores.items()}
         for number, (request, start, stop) in enumerate(self.requests):
             candidates = self.table.slice(start, stop - start)
             scores = reference.score(self.table.slice(request, 1), candidates)
-            found |= {f"score/{number}/{name}": values for name, values in scores.items()}
-        return found
+            answers |= {f"score/{number}/{name}": values for name, values in scores.items()}
+        return answers
 
     def what(self, key: str) -> str:
         """The rows of an answer, in words."""
@@ -108,7 +108,7 @@ def prove(
         requests = [(n, n, n + size) for n, size in enumerate(_REQUESTS) if n + size <= count]
     questions = _Questions(pa.Table.from_pylist(rows), _batches(count), requests)
     with tempfile.TemporaryDirectory() as work:
-        found = _run(bundle, Path(work), form, rows, questions)
+        results = _run(bundle, Path(work), form, rows, questions)
     rounding: dict[str, float] = {}
     if reference.reorder is not None:
         before = questions.answers(reference)
@@ -116,7 +116,7 @@ def prove(
         rounding = _rounding(before, expected := questions.answers(reference), form)
     else:
         expected = questions.answers(reference)
-    largest = _compare(expected, found, form, rounding, questions)
+    largest = _compare(expected, results, form, rounding, questions)
     return Proof(count, len(requests), largest, form.tolerance, rounding)
 
 
@@ -157,16 +157,16 @@ _REPORT = "nothing was written; please report it with the recipe"
 
 def _rounding(before: Scores, after: Scores, form: Format) -> dict[str, float]:
     """How far a run is from itself, of the outputs where that counts."""
-    found: dict[str, float] = {}
+    worst: dict[str, float] = {}
     for key, values in after.items():
         name = key.split("/", 2)[2]
-        found[name] = max(found.get(name, 0.0), _difference(before[key], values))
-    return {name: worst for name, worst in found.items() if 2 * worst > form.tolerance}
+        worst[name] = max(worst.get(name, 0.0), _difference(before[key], values))
+    return {name: apart for name, apart in worst.items() if 2 * apart > form.tolerance}
 
 
 def _compare(
     expected: Scores,
-    found: Mapping[str, Array],
+    results: Mapping[str, Array],
     form: Format,
     rounding: Mapping[str, float],
     questions: _Questions,
@@ -175,10 +175,10 @@ def _compare(
     largest = 0.0
     for key, values in expected.items():
         name, what = key.split("/", 2)[2], questions.what(key)
-        if found[key].shape != values.shape:
-            why = f"{name} has shape {found[key].shape} for {what}, the run gives {values.shape}"
+        if results[key].shape != values.shape:
+            why = f"{name} has shape {results[key].shape} for {what}, the run gives {values.shape}"
             raise CheckpointError(Problem("GR820", why, help=_REPORT))
-        worst = _difference(found[key], values)
+        worst = _difference(results[key], values)
         allowed = max(form.tolerance, 2 * rounding.get(name, 0.0))
         if not worst <= allowed:
             why = (

@@ -112,7 +112,7 @@ def _language(recipe: Recipe) -> dict[str, Any]:
     if short.get("kernels"):
         sections["kernels"] = short["kernels"]
     sections["train"] = _train(whole["train"])
-    for section in ("export", "meta"):
+    for section in ("search", "export", "meta"):
         if short.get(section) not in (None, {}):
             sections[section] = short[section]
     return sections

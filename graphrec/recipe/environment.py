@@ -1,10 +1,14 @@
-"""`$env.NAME` and `$env.NAME:default` as a whole value."""
+"""`$env.NAME` and `$env.NAME:default` as a whole value, of variables that the user allowed.
+
+A recipe is data of others: it must not carry what it likes of an environment, where keys and
+passwords are, into run folders and messages.
+"""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container
 
 from graphrec.ground.errors import Problem
 from graphrec.recipe.scalars import Refused, resolve
@@ -19,21 +23,23 @@ def fill_in(
     tree: Tree,
     report: Callable[[Problem], None],
     path: str = "",
-    environment: Mapping[str, str] | None = None,
+    allowed: Container[str] | None = None,
 ) -> Tree:
-    """The tree with every `$env` text replaced; unquoted ones follow the rules of plain values."""
-    given = os.environ if environment is None else environment
+    """The tree with every `$env` text replaced; unquoted ones follow the rules of plain values.
+
+    `allowed` are the variables that may be read, None for all.
+    """
     if isinstance(tree.value, dict):
         return _with(
             tree,
             {
-                k: fill_in(v, report, f"{path}.{k}" if path else k, given)
+                k: fill_in(v, report, f"{path}.{k}" if path else k, allowed)
                 for k, v in tree.value.items()
             },
         )
     if isinstance(tree.value, list):
         return _with(
-            tree, [fill_in(v, report, f"{path}.{i}", given) for i, v in enumerate(tree.value)]
+            tree, [fill_in(v, report, f"{path}.{i}", allowed) for i, v in enumerate(tree.value)]
         )
     if not isinstance(tree.value, str) or not tree.value.startswith("$env"):
         return tree
@@ -45,7 +51,12 @@ def fill_in(
         report(Problem("GR204", what, tree.span, path))
         return tree.holding(INVALID)
     name, default = str(match[1]), match[2]
-    text: str | None = given.get(name, default)
+    text: str | None = os.environ.get(name, default)
+    if allowed is not None and name not in allowed and (default is None or name in os.environ):
+        what = f"the recipe reads the environment variable {name}, which is not allowed"
+        help = f"where you trust it:  --allow-env {name}   (Python: allow_env=[{name!r}])"
+        report(Problem("GR209", what, tree.span, path, help))
+        return tree.holding(INVALID)
     if text is None:
         help = f"set it, or give a default:  $env.{name}:value"
         report(

@@ -85,6 +85,8 @@ class Bce(Loss):
     rows_of_prob = "graphrec.train.loss_rows:bce_of_prob"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that goes to the other outcome, halved."""
+    pos_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Factor of positive rows; predictions are then no probabilities of the data."""
 
 
 class Focal(Loss):

@@ -12,7 +12,17 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from graphrec.ground.errors import Span
-from graphrec.recipe.base import CallText, Integers, Later, Model, Positive, Texts, Vocab, as_tuple
+from graphrec.recipe.base import (
+    CallText,
+    Integers,
+    Later,
+    Model,
+    Positive,
+    Texts,
+    Unhashed,
+    Vocab,
+    as_tuple,
+)
 from graphrec.recipe.features import (
     FEATURES,
     AutoDis,
@@ -24,6 +34,7 @@ from graphrec.recipe.features import (
     SequenceFeature,
 )
 from graphrec.recipe.measures import Measures
+from graphrec.recipe.search import Range
 from graphrec.recipe.training import Data, Export, Kernels, Train
 
 __all__ = [
@@ -310,6 +321,8 @@ class Recipe(Model):
     """How to train."""
     export: Export = Export()
     """How to export."""
+    search: Annotated[dict[str, Range], Later(), Unhashed()] = {}
+    """What `graphrec tune` may change: path -> range of values."""
     meta: Any = None
     """Free-form notes; ignored."""
 

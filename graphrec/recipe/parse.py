@@ -26,7 +26,8 @@ __all__ = ["Reading", "parse", "read_recipe"]
 
 KEYS = (
     *("graphrec", "name", "description", "extends", "data", "defaults", "features", "groups"),
-    *("blocks", "graph", "tasks", "losses", "relations", "kernels", "train", "export", "meta"),
+    *("blocks", "graph", "tasks", "losses", "relations", "kernels", "train", "search"),
+    *("export", "meta"),
 )
 _SETTINGS = ("data", "kernels", "train", "export")
 _VERSION = 1
@@ -50,20 +51,28 @@ class Reading:
 
 
 def read_recipe(
-    path: str | Path, overrides: Sequence[str] = (), *, allow_root: str | Path | None = None
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    allow_root: str | Path | None = None,
+    allow_env: Sequence[str] = (),
 ) -> Recipe:
     """The recipe in a file, with `path=value` overrides; raises RecipeError with every problem.
 
-    Files it names are read below its own folder only, or below `allow_root`.
+    Files it names are read below its own folder only, or below `allow_root`; `$env` stands for the
+    environment variables `allow_env` only, in overrides for all.
     """
-    reading = parse(path, overrides, allow_root)
+    reading = parse(path, overrides, allow_root, allow_env)
     if reading.recipe is None or reading.problems:
         raise RecipeError(reading.problems)
     return reading.recipe
 
 
 def parse(
-    source: str | Path, overrides: Sequence[str] = (), allow_root: str | Path | None = None
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    allow_root: str | Path | None = None,
+    allow_env: Sequence[str] = (),
 ) -> Reading:
     """Read a recipe as far as possible; a text with a line break is the recipe itself."""
     report = Report()
@@ -79,7 +88,7 @@ def parse(
             report(problem)
         text = _own(text, path, report)
     changes = [_said(text, number, report) for number, text in enumerate(overrides, 1)]
-    tree = _whole(text, path, files, report) if text is not None else None
+    tree = _whole(text, path, files, allow_env, report) if text is not None else None
     recipe = None
     if tree is not None:
         recipe = _recipe(tree, path, [o for o in changes if o is not None], files, report)
@@ -111,7 +120,9 @@ def _said(text: str, number: int, report: Report) -> Override | None:
     return None
 
 
-def _whole(text: str, path: str, files: Files, report: Report) -> Tree | None:
+def _whole(
+    text: str, path: str, files: Files, allow_env: Sequence[str], report: Report
+) -> Tree | None:
     """The recipe joined with all it extends; None when a file of the chain can't be read."""
     tree, problems = read_yaml(text, path)
     for problem in problems:
@@ -129,7 +140,7 @@ def _whole(text: str, path: str, files: Files, report: Report) -> Tree | None:
     for child in trees[1:]:
         joined = merge(joined, child, report)
     root_file = trees[0].span.file if whole else None
-    return opened(fill_in(joined, report), root_file, report)
+    return opened(fill_in(joined, report, allowed=allow_env), root_file, report)
 
 
 def _as_meant(layer: Tree, report: Report) -> Tree:

@@ -10,6 +10,7 @@ from graphrec.recipe.recipe_files import located
 from graphrec.recipe.tree import INVALID, Tree, shown
 
 __all__ = [
+    "BY_KIND",
     "open_data",
     "open_group",
     "open_loss_term",
@@ -18,11 +19,12 @@ __all__ = [
     "with_task_defaults",
 ]
 
-_BY_KIND = {
+BY_KIND = {
     "binary": ("bce", ("auc", "logloss")),
     "regression": ("l2", ("mse", "mae")),
     "multiclass": ("softmax", ("accuracy", "multiclass_auc")),
 }
+"""Loss and metrics of a task that says neither, by its kind."""
 
 
 def _change(tree: Tree, key: str, form: Callable[[Tree], Tree]) -> Tree:
@@ -89,7 +91,7 @@ def with_task_defaults(tree: Tree) -> Tree:
     if not isinstance(tree.value, dict):
         return tree
     kind = tree.at("kind")
-    loss, metrics = _BY_KIND.get(str(kind.value) if kind else "binary", _BY_KIND["binary"])
+    loss, metrics = BY_KIND.get(str(kind.value) if kind else "binary", BY_KIND["binary"])
     place = Tree(None, tree.span, tree.key, filled=True)
     value = dict(tree.value)
     value.setdefault("loss", place.holding({loss: place.holding({})}))

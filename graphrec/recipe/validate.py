@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -27,6 +28,7 @@ from graphrec.recipe.model import (
 from graphrec.recipe.model_checks import CHECKS
 from graphrec.recipe.names import node_name
 from graphrec.recipe.problem_text import Report
+from graphrec.recipe.search import read_range
 from graphrec.recipe.training import Data, Export, Kernels, Train
 from graphrec.recipe.tree import INVALID, Tree, shown, spans
 
@@ -63,6 +65,7 @@ class Validator:
             relations=tuple(self.relations()),
             kernels=self.section("kernels", Kernels),
             train=self.section("train", Train),
+            search=self.parts("search", partial(read_range, self.tree, self.report)),
             export=self.section("export", Export),
             meta=self.tree.value["meta"].plain() if "meta" in self.tree.value else None,
             origin=self.origin,

@@ -105,15 +105,15 @@ class Checkpoint:
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
         files = [file for file in sorted(self.files) if is_part(file, name)]
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for file in (name, *files):
             path = self.check(file)
             try:
-                found.update(read_tensors(path))
+                tensors.update(read_tensors(path))
             except ValueError as error:
                 raise damaged(path, str(error)) from None
         try:
-            return joined(found)
+            return joined(tensors)
         except ValueError as error:
             raise damaged(self.folder, str(error)) from None
 
@@ -196,16 +196,16 @@ def load(folder: Path) -> Checkpoint:
     form = body.get("format") if isinstance(body, dict) else None
     if type(form) is int and form not in _READ:
         # before the hash: another version may hash otherwise
-        said = f"{path}: format {form}, this version of graphrec reads {FORMAT}"
-        raise CheckpointError(Problem("GR804", said))
+        mismatch = f"{path}: format {form}, this version of graphrec reads {FORMAT}"
+        raise CheckpointError(Problem("GR804", mismatch))
     if not isinstance(body, dict) or body.pop("sha256", None) is None or _text(body) != text:
         raise damaged(path, _OTHER)
-    found = _checkpoint(folder, body)
-    if found is None:
+    loaded = _checkpoint(folder, body)
+    if loaded is None:
         raise damaged(path, "it is not what a checkpoint says of itself")
-    if folder.name != f"step-{found.position.step:08d}":
-        raise damaged(path, f"it is that of step {found.position.step}, in another's place")
-    return found
+    if folder.name != f"step-{loaded.position.step:08d}":
+        raise damaged(path, f"it is that of step {loaded.position.step}, in another's place")
+    return loaded
 
 
 def _checkpoint(folder: Path, body: dict[str, Any]) -> Checkpoint | None:

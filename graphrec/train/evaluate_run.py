@@ -87,21 +87,26 @@ def load_run(
         )
     except RecipeError as error:
         raise _with_plugins(error, info.get("plugins", ())) from None
-    found = choose_checkpoint(compiled.recipe, folder, wanted)
-    if found.recipe != info["recipe"]:
+    chosen = choose_checkpoint(compiled.recipe, folder, wanted)
+    if chosen.recipe != info["recipe"]:
         raise CheckpointError(
-            Problem("GR808", f"{found.folder} is of another recipe than {folder}")
+            Problem("GR808", f"{chosen.folder} is of another recipe than {folder}")
         )
-    check_files(folder, found.run_files)
+    check_files(folder, chosen.run_files)
     encoder = Encoder.load(compiled.recipe, folder)
-    module = compiled.module(encoder.rows)
+    module = _with_weights(compiled.module(encoder.rows), chosen, purpose)
+    return Trained(compiled, module.to(on).eval(), encoder, chosen, on)
+
+
+def _with_weights(module: nn.Module, start: Checkpoint, purpose: Purpose) -> nn.Module:
+    """The module with the tensors of a checkpoint; those that only training needs may be left."""
     try:
-        module.load_state_dict(_needed(found.model(), module, purpose))
+        module.load_state_dict(_needed(start.model(), module, purpose))
     except RuntimeError as error:
         raise CheckpointError(
-            Problem("GR808", f"{found.folder} does not fit the model: {str(error)[:300]}")
+            Problem("GR808", f"{start.folder} does not fit the model: {str(error)[:300]}")
         ) from error
-    return Trained(compiled, module.to(on).eval(), encoder, found, on)
+    return module
 
 
 def _with_plugins(error: RecipeError, plugins: Sequence[str]) -> RecipeError:
@@ -173,12 +178,12 @@ def choose_checkpoint(recipe: Recipe, folder: Path, wanted: str | int | None) ->
                 )
             )
     if wanted in (None, "last"):
-        found = checkpoint.survey(parent)
-        for error in found.newer():  # never an older one in its place without a word
+        candidates = checkpoint.survey(parent)
+        for error in candidates.newer():  # never an older one in its place without a word
             raise error
-        if found.newest is None:
+        if candidates.newest is None:
             raise CheckpointError(Problem("GR801", f"no checkpoint in {parent}"))
-        return found.newest
+        return candidates.newest
     if not str(wanted).isdecimal():
         raise CheckpointError(
             Problem("GR801", f"no checkpoint `{wanted}`", help="best, last, or a step: 1234")

@@ -77,19 +77,19 @@ class Evaluator:
         return record
 
 
-def eval_record(found: Mapping[str, Any], position: Position, waited: float) -> dict[str, Any]:
+def eval_record(measured: Mapping[str, Any], position: Position, waited: float) -> dict[str, Any]:
     """A line of metrics.jsonl from an evaluation's numbers."""
-    seconds = found["seconds"]
+    seconds = measured["seconds"]
     return {
         "kind": "eval",
         "step": position.step,
         "epoch": position.epoch,
-        "rows": found["rows"],
+        "rows": measured["rows"],
         "seconds": seconds,
-        "loss": found["loss"],
-        "rows_per_s": round(found["rows"] / seconds, 1) if seconds else None,
+        "loss": measured["loss"],
+        "rows_per_s": round(measured["rows"] / seconds, 1) if seconds else None,
         "loader_share": round(min(waited / seconds, 1.0), 4) if seconds else None,
-        **{name: value for name, value in found.items() if "." in name},
+        **{name: value for name, value in measured.items() if "." in name},
     }
 
 
@@ -98,26 +98,27 @@ class LossMeans:
 
     def __init__(self, losses: TaskLosses) -> None:
         self.keys = losses.keys()
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, tuple[float, float]] = {}
 
-    def add(self, found: Any) -> None:
+    def add(self, loss: Any) -> None:
         """Add one batch's `Losses`."""
-        for name, value in found.parts.items():
-            mass = found.mass.get(name, torch.ones((), device=value.device))
-            pair = torch.stack([value.detach().double() * mass, mass.double()])
-            self.sums[name] = self.sums[name] + pair if name in self.sums else pair
-        if found.balanced:
-            pair = torch.stack(
-                [found.total.detach().double(), torch.ones_like(found.total).double()]
-            )
-            self.sums[_TOTAL] = self.sums[_TOTAL] + pair if _TOTAL in self.sums else pair
+        # Numbers of Python: a tensor's operation takes longer than all of them.
+        for name, value in loss.parts.items():
+            mass = float(loss.mass[name]) if name in loss.mass else 1.0
+            self._add(name, float(value.detach()) * mass, mass)
+        if loss.balanced:
+            self._add(_TOTAL, float(loss.total.detach()), 1.0)
+
+    def _add(self, name: str, total: float, mass: float) -> None:
+        before = self.sums.get(name, (0.0, 0.0))
+        self.sums[name] = before[0] + total, before[1] + mass
 
     def values(self) -> dict[str, float | None]:
         """`loss` is the total; a task's own, its terms where it has several; then the others.
 
         A loss without any row that counts is None; the total is the sum of those that there are.
         """
-        means = {n: float(s[0] / s[1]) for n, s in self.sums.items() if float(s[1]) > 0}
+        means = {n: total / mass for n, (total, mass) in self.sums.items() if mass > 0}
         of_tasks = {part for parts in self.keys.values() for part in parts.values()}
         balanced = means.pop(_TOTAL, None)
         total = sum(means.values()) if balanced is None else balanced
@@ -153,12 +154,12 @@ class Calibration:
         """(rows, mean prediction, rate) of about `number` equally large parts, rising."""
         rows = self.sums[0]
         ends = np.minimum(np.cumsum(rows) / max(rows.sum(), 1) * number, number - 1e-9).astype(int)
-        found = []
+        parts = []
         for part in range(number):
             n, predicted, positive = self.sums[:, ends == part].sum(axis=1)
             if n:
-                found.append((int(n), predicted / n, positive / n))
-        return found
+                parts.append((int(n), predicted / n, positive / n))
+        return parts
 
 
 def _task_scores(name: str, recipe: Recipe) -> list[_TaskScores]:
@@ -231,20 +232,20 @@ class LabelledRows:
     @cached_property
     def scores(self) -> Tensor:
         """Float32 probabilities [N] or [N, C], or predicted values [N]."""
-        found = score(self._recipe, self._name, self._predictions)
-        return self._kept(found.detach().float().cpu())
+        scores = score(self._recipe, self._name, self._predictions)
+        return self._kept(scores.detach().float().cpu())
 
     @cached_property
     def ranks(self) -> Tensor:
         """What metrics of order compare; see `ranking_scores`."""
-        found = ranking_scores(self._recipe, self._name, self._predictions)
-        return self._kept(torch.from_numpy(found))
+        scores = ranking_scores(self._recipe, self._name, self._predictions)
+        return self._kept(torch.from_numpy(scores))
 
     @cached_property
     def logits(self) -> Tensor:
         """Logits [N, C] of a task over classes."""
-        found = self._predictions["logits" + suffix(self._recipe, self._name)]
-        return self._kept(found.detach().float().cpu())
+        logits = self._predictions["logits" + suffix(self._recipe, self._name)]
+        return self._kept(logits.detach().float().cpu())
 
     def read_by(self, call: Call) -> Tensor:
         """What this metric is computed from."""

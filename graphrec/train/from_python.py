@@ -41,6 +41,7 @@ def train_recipe(
     plugins: Sequence[str] = (),
     library: Library | None = None,
     allow_root: str | None = None,
+    allow_env: Sequence[str] = (),
     quiet: bool = False,
 ) -> Served:
     """Train a recipe (a path, a shipped name, or its text) and load the run, ready to predict.
@@ -57,10 +58,12 @@ def train_recipe(
         overrides=settings,
         library=blocks,
         allow_root=allow_root,
+        allow_env=allow_env,
         max_memory=available(),
     )
     command = ["graphrec", "train", path, *(word for o in settings for word in ("-o", o))]
     command += [word for name in plugins for word in ("--plugin", name)]
+    command += [word for name in allow_env for word in ("--allow-env", name)]
     try:
         run = train(
             compiled,

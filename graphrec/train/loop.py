@@ -157,7 +157,7 @@ def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
     if shown:
         name = f"best checkpoint, step {shown['step']}" if best is not None else "last checkpoint"
         lines += [f"evaluation of the {name}:", score_table(recipe, shown, trainer.reachable)]
-    lines.append(f"report    {run.folder / 'report.md'}")
+    lines.append(f"report    {run.folder / 'report.html'}, and as text in report.md")
     lines.append(f"model     {run.folder / 'model.py'}, weights in {run.checkpoints}")
     if trainer.eval_loader is not None:
         lines.append(f"evaluate  {command_line(['graphrec', 'evaluate', str(run.folder)])}")
@@ -210,12 +210,12 @@ def _trainer(
     return trainer
 
 
-def _restore(trainer: Trainer, found: checkpoint.Checkpoint) -> None:
+def _restore(trainer: Trainer, start: checkpoint.Checkpoint) -> None:
     try:
-        trainer.restore(found)
+        trainer.restore(start)
     except (KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            Problem("GR808", f"{found.folder} does not fit this model: {str(error)[:300]}")
+            Problem("GR808", f"{start.folder} does not fit this model: {str(error)[:300]}")
         ) from error
 
 

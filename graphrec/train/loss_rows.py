@@ -13,17 +13,22 @@ from torch import Tensor
 __all__ = ["bce", "bce_of_prob", "focal", "jrc", "softmax", "squared_error"]
 
 
-def bce(output: Tensor, label: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def bce(
+    output: Tensor, label: Tensor, label_smoothing: float = 0.0, pos_weight: float = 1.0
+) -> Tensor:
     """Binary cross entropy of logits [B] with labels [B] from 0 to 1."""
     target = label * (1 - label_smoothing) + label_smoothing / 2
-    return F.binary_cross_entropy_with_logits(output, target, reduction="none")
+    factor = None if pos_weight == 1.0 else output.new_tensor(pos_weight)
+    return F.binary_cross_entropy_with_logits(output, target, reduction="none", pos_weight=factor)
 
 
-def bce_of_prob(output: Tensor, label: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def bce_of_prob(
+    output: Tensor, label: Tensor, label_smoothing: float = 0.0, pos_weight: float = 1.0
+) -> Tensor:
     """Binary cross entropy of probabilities [B], kept 1e-7 away from 0 and 1."""
     target = label * (1 - label_smoothing) + label_smoothing / 2
     p = output.clamp(1e-7, 1 - 1e-7)
-    return -(target * torch.log(p) + (1 - target) * torch.log1p(-p))
+    return -(pos_weight * target * torch.log(p) + (1 - target) * torch.log1p(-p))
 
 
 def focal(output: Tensor, label: Tensor, gamma: float = 2.0, alpha: float = 0.5) -> Tensor:

@@ -21,6 +21,8 @@ from graphrec.nn.batch import Batch
 from graphrec.recipe.loss_table import Loss
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.tasks import form_of, loss_parameters, suffix
+from graphrec.train.loss_rows import bce
+from graphrec.train.whole_rows import every_row_counts, mean_bce
 
 __all__ = ["Losses", "TaskLosses", "compute", "group_numbers", "score"]
 
@@ -115,6 +117,9 @@ class _TaskLoss:
             declared = loss_parameters(recipe, loss, given)
             path = declared.rows_of_prob if wanted == "prob" else declared.rows
             self.rows[loss] = _Rows(path, declared)
+        weighted = self.task.sample_weight is not None or self.task.space is not None
+        # Losses with parameters and others' own functions take the way of the table.
+        self.plain = not weighted and all(rows.is_plain_bce for rows in self.rows.values())
 
     def add(
         self,
@@ -127,6 +132,9 @@ class _TaskLoss:
     ) -> None:
         output = predictions[self.source].float()
         label = batch.labels[self.name].to(output.device)
+        if norm is None and self._is_plain(output, label):
+            self._add_plain(output, label, parts, mass, missing)
+            return
         known = label.isfinite() if label.is_floating_point() else label >= 0
         label = torch.where(known, label, torch.zeros_like(label))
         label = label.long() if self.classes else label.to(output.dtype)
@@ -144,6 +152,31 @@ class _TaskLoss:
             ).sum()
             mass[loss + self.suffix] = norm.detach()
         missing[self.name] = (~known).sum()
+
+    def _is_plain(self, output: Tensor, label: Tensor) -> bool:
+        """Whether the loss is a mean of binary cross entropies, each row counting as much."""
+        return (
+            self.plain
+            and type(output) is Tensor
+            and output.device.type == "cpu"
+            and output.dtype == label.dtype == torch.float32
+            and output.shape == label.shape
+            and len(label) > 0
+            and every_row_counts(label)
+        )
+
+    def _add_plain(
+        self,
+        output: Tensor,
+        label: Tensor,
+        parts: dict[str, Tensor],
+        mass: dict[str, Tensor],
+        missing: dict[str, Tensor],
+    ) -> None:
+        for loss in self.rows:
+            parts[loss + self.suffix] = mean_bce(output, label, self.task.weight)
+            mass[loss + self.suffix] = torch.tensor(float(len(label)))
+        missing[self.name] = torch.tensor(0)
 
     def norm(self, batch: Batch) -> Tensor:
         """Sum of the rows' weights, before any model has run."""
@@ -169,6 +202,7 @@ class _Rows:
         module, _, name = path.partition(":")
         self._compute: Callable[..., Tensor] = getattr(importlib.import_module(module), name)
         self._given, self._column = declared.given(), declared.group_column
+        self.is_plain_bce = self._compute is bce and self._given == type(declared)().given()
 
     def __call__(self, output: Tensor, label: Tensor, known: Tensor, batch: Batch) -> Tensor:
         if self._column is None:

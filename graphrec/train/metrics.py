@@ -35,6 +35,7 @@ from graphrec.train.train_rows import Rows
 __all__ = [
     "Accuracy",
     "Auc",
+    "AveragePrecision",
     "BinnedAuc",
     "GroupedAuc",
     "GroupedXauc",
@@ -274,6 +275,16 @@ class Auc(_Stored):
         return spilled.auc(self.rows)
 
 
+class AveragePrecision(_Stored):
+    """Exact area under the precision-recall curve, in steps; without positives not available."""
+
+    def __init__(self, weighted: bool = False, logits: bool = False) -> None:
+        super().__init__(weighted)
+
+    def value(self) -> float | None:
+        return spilled.average_precision(self.rows)
+
+
 class MulticlassAuc(_Stored):
     """Mean over the classes that occur of the AUC of one class against the rest.
 
@@ -285,14 +296,7 @@ class MulticlassAuc(_Stored):
         self.logits = logits
 
     def value(self) -> float | None:
-        table = self.rows.all()
-        score, label, weight = table["score"], table["label"], table.get("weight")
-        values = [
-            exact.auc(class_log_odds(score, c) if self.logits else score[:, c], label == c, weight)
-            for c in range(score.shape[1])
-        ]
-        known = [value for value in values if value is not None]
-        return float(np.mean(known)) if known else None
+        return spilled.class_auc(self.rows, class_log_odds if self.logits else _column)
 
 
 class Xauc(_Stored):
@@ -303,15 +307,15 @@ class Xauc(_Stored):
         self.sample = sample
 
     def value(self) -> float | None:
-        table = self.rows.all()
-        score, target = table["score"], table["label"]
-        if self.sample is None or len(score) < 2:
-            return exact.xauc(score, target)
+        number = len(self.rows)
+        if self.sample is None or number < 2:
+            return spilled.xauc(self.rows)
         draw = np.random.default_rng(0)
-        i = draw.integers(0, len(score), self.sample)
-        j = (i + draw.integers(1, len(score), self.sample)) % len(score)
-        rising = np.sign(score[i].astype(np.float64) - score[j])
-        return float(np.mean(rising * np.sign(target[i] - target[j]) > 0))
+        i = draw.integers(0, number, self.sample)
+        j = (i + draw.integers(1, number, self.sample)) % number
+        one, other = self.rows.at(i), self.rows.at(j)
+        rising = np.sign(one["score"].astype(np.float64) - other["score"])
+        return float(np.mean(rising * np.sign(one["label"] - other["label"]) > 0))
 
 
 class _Grouped(_Stored):
@@ -361,6 +365,10 @@ class GroupedXauc(_Grouped):
     def value(self) -> float | None:
         values, sizes = self.per_group()
         return float(np.average(values, weights=sizes)) if len(values) else None
+
+
+def _column(scores: Array, number: int) -> Array:
+    return scores[:, number]
 
 
 def _nll(preds: Tensor, target: Tensor) -> Tensor:

@@ -137,11 +137,11 @@ class Optimizers:
         self.discard()
         self.updates = int(given.pop("updates"))
         for key, values in self._row_state().items():
-            found = given.pop(key, None)
-            if found is None or found.shape != values.shape:
-                what = "missing" if found is None else f"of shape {[*found.shape]}"
+            saved = given.pop(key, None)
+            if saved is None or saved.shape != values.shape:
+                what = "missing" if saved is None else f"of shape {[*saved.shape]}"
                 raise ValueError(f"optimizer state `{key}` {[*values.shape]} is {what}")
-            values.copy_(found)
+            values.copy_(saved)
         if self.dense is not None:
             load_optimizer_state(self.dense, self._pieces, given)
         if given:
@@ -220,10 +220,10 @@ def make_optimizers(
         )
         for parameter, (prefix, parts) in packed.items()
     )
-    made = Optimizers(_dense(pieces, settings, train), pieces, tables, train, updates)
+    optimizers = Optimizers(_dense(pieces, settings, train), pieces, tables, train, updates)
     decay = train.optim.sparse.weight_decay
-    made.table_rates = {n: _rates(settings[n], train.sparse_rate, decay) for n in elsewhere}
-    return made
+    optimizers.table_rates = {n: _rates(settings[n], train.sparse_rate, decay) for n in elsewhere}
+    return optimizers
 
 
 def _dense(
@@ -236,8 +236,8 @@ def _dense(
         own = settings[node_of(parts[0].key)]
         rates = _rates(own, train.lr.dense, train.optim.dense.weight_decay)
         groups.setdefault(rates, []).append(parameter)
-    found = [Group(parameters, *rates) for rates, parameters in groups.items()]
-    return DenseOptimizer(train.optim.dense, found) if found else None
+    parameter_groups = [Group(parameters, *rates) for rates, parameters in groups.items()]
+    return DenseOptimizer(train.optim.dense, parameter_groups) if parameter_groups else None
 
 
 def _rates(own: Settings, lr: float, weight_decay: float) -> tuple[float, float]:
@@ -249,11 +249,11 @@ def _rates(own: Settings, lr: float, weight_decay: float) -> tuple[float, float]
 
 def _modules(module: nn.Module, extra: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
     """All modules by name, as the module would be called if torch.compile had not wrapped it."""
-    for name, found in module.named_modules():
-        yield ".".join(part for part in name.split(".") if part != "_orig_mod"), found
+    for name, child in module.named_modules():
+        yield ".".join(part for part in name.split(".") if part != "_orig_mod"), child
     for root, other in extra.items():
-        for name, found in other.named_modules():
-            yield f"{root}.{name}".rstrip("."), found
+        for name, child in other.named_modules():
+            yield f"{root}.{name}".rstrip("."), child
 
 
 def _pieces(owner: nn.Module, name: str, parameter: nn.Parameter) -> tuple[ParameterSlice, ...]:

@@ -21,8 +21,8 @@ __all__ = [
     "table",
 ]
 
-_PLAIN_EVERY = 10.0
-_BAR_EVERY = 0.2
+_PLAIN_EVERY = 10.0  # seconds between lines of a log, which are all kept
+_BAR_EVERY = 0.2  # seconds between two drawings of a bar: smooth, and nothing against a step
 
 
 class Console(Protocol):
@@ -112,13 +112,13 @@ def score_table(
 
 def score_rows(recipe: Recipe) -> list[tuple[str, str, str]]:
     """(task, how its line is called, ending of its keys): all rows, then those of its space."""
-    found = []
+    rows = []
     for name, task in recipe.tasks.items():
         if task.metrics:
-            found.append((name, name, ""))
+            rows.append((name, name, ""))
             if has_inside(task) and task.space is not None:
-                found.append((name, f"{name} where {task.space.label} > 0", INSIDE))
-    return found
+                rows.append((name, f"{name} where {task.space.label} > 0", INSIDE))
+    return rows
 
 
 def number(value: object) -> str:

@@ -1,8 +1,12 @@
-"""The exact metrics over `Rows` of any number, in memory that does not grow with them."""
+"""The exact metrics over `Rows` of any number, in memory that does not grow with them.
+
+Rows beyond the limit are cut at sampled quantiles of a column. A cut and the range below it are two
+parts, 2 i + 1 and 2 i, in rising order: rows that equal a cut may be many, and are never all read.
+"""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -10,71 +14,149 @@ from graphrec.train import exact
 from graphrec.train.exact import Array
 from graphrec.train.train_rows import Rows
 
-__all__ = ["auc", "by_group"]
+__all__ = ["auc", "average_precision", "by_group", "class_auc", "xauc"]
 
 
 def auc(rows: Rows) -> float | None:
-    """AUC of columns `score`, `label` and perhaps `weight`.
-
-    Beyond the memory limit the scores are cut at sampled quantiles; each cut and each range between
-    two cuts is one piece, taken in rising order with the negative weight below it.
-    """
+    """AUC of columns `score`, `label` and perhaps `weight`."""
     if not rows.spilled:
         table = rows.all() if len(rows) else {"score": np.zeros(0), "label": np.zeros(0)}
         return exact.auc(table["score"], table["label"], table.get("weight"))
-    wins = positive = below = 0.0
-    for low, high in _pieces(rows):
-        if low == high:
-            ups, downs = _tied(rows, low)
-            won = ups * (below + downs / 2)
-        else:
-            part = rows.select(partial(_between, low=low, high=high))
-            won, ups, downs = exact.auc_measures(
-                part["score"], part["label"], part.get("weight"), below
-            )
-        wins, positive, below = wins + won, positive + ups, below + downs
-    return wins / (positive * below) if positive > 0 and below > 0 else None
+    cuts = _cuts(rows, "score")
+    count = 2 * len(cuts) + 1
+    mass = np.zeros((2, count))  # positive and negative weight of each part
+
+    def ranges(chunk: dict[str, Array]) -> Array:
+        part = _part(chunk["score"], cuts)
+        for side, values in enumerate(exact.sides(chunk["label"], chunk.get("weight"))):
+            mass[side] += np.bincount(part, values, minlength=count)
+        return _untied(part, count)
+
+    wins = 0.0
+    for table in rows.split(ranges, count):
+        below = mass[1, : _part(table["score"][:1], cuts)[0]].sum()
+        won, *_ = exact.auc_measures(
+            table["score"], table["label"], table.get("weight"), float(below)
+        )
+        wins += won
+    ups, downs = mass[:, 1::2]
+    under = np.cumsum(mass[1])[1::2] - downs
+    wins += float(np.sum(ups * (under + downs / 2)))
+    positive, negative = (float(total) for total in mass.sum(axis=1))
+    return wins / (positive * negative) if positive > 0 and negative > 0 else None
 
 
-def by_group(rows: Rows) -> list[dict[str, Array]]:
-    """The rows in pieces that hold whole groups (column `group`, integers)."""
+def average_precision(rows: Rows) -> float | None:
+    """Average precision of `score`, `label` and perhaps `weight`; None without positives."""
+    if not len(rows):
+        return None
     if not rows.spilled:
-        return [rows.all()] if len(rows) else []
+        table = rows.all()
+        columns = table["score"], table["label"], table.get("weight")
+        whole = float(exact.sides(*columns[1:])[0].sum())
+        return exact.average_precision(*columns) / whole if whole > 0 else None
+    cuts = _cuts(rows, "score")
+    count = 2 * len(cuts) + 1
+    mass = np.zeros((2, count))  # positive and negative weight of each part
+
+    def ranges(chunk: dict[str, Array]) -> Array:
+        part = _part(chunk["score"], cuts)
+        for side, values in enumerate(exact.sides(chunk["label"], chunk.get("weight"))):
+            mass[side] += np.bincount(part, values, minlength=count)
+        return _untied(part, count)
+
+    total = 0.0
+    for table in rows.split(ranges, count):
+        part = int(_part(table["score"][:1], cuts)[0])
+        above = mass[:, part + 1 :].sum(axis=1)
+        columns = table["score"], table["label"], table.get("weight")
+        total += exact.average_precision(*columns, (float(above[0]), float(above[1])))
+    over = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]  # with the part itself
+    ties = mass[0, 1::2] > 0
+    ups, both = mass[0, 1::2][ties], over[:, 1::2][:, ties]
+    total += float(np.sum(ups * both[0] / both.sum(axis=0)))
+    positive = float(mass[0].sum())
+    return total / positive if positive > 0 else None
+
+
+def class_auc(rows: Rows, scores_of: Callable[[Array, int], Array]) -> float | None:
+    """Mean over the classes that occur of the AUC of one class against the rest.
+
+    Columns `score` [N, C], `label` and perhaps `weight`; `scores_of` gives those of a class.
+    """
+    values = []
+    classes = next(rows.chunks())["score"].shape[1]
+    for number in range(classes):
+        one = Rows(rows.limit)
+        for chunk in rows.chunks():
+            scores, label = scores_of(chunk["score"], number), chunk["label"] == number
+            beside = {name: chunk[name] for name in chunk if name == "weight"}
+            one.append(score=scores, label=label, **beside)
+        values.append(auc(one))
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def xauc(rows: Rows) -> float | None:
+    """XAUC of columns `score` and `label`.
+
+    Pairs in one part of the labels are counted there, those in one part of the scores there, with
+    the parts of their labels for labels; for all others the numbers of rows in each tell.
+    """
+    if not rows.spilled:
+        table = rows.all()
+        return exact.xauc(table["score"], table["label"])
+    cuts = {name: _cuts(rows, name) for name in ("label", "score")}
+    counts = {name: 2 * len(values) + 1 for name, values in cuts.items()}
+    both = np.zeros((counts["label"], counts["score"]))  # rows in each pair of parts
+
+    def labels(chunk: dict[str, Array]) -> Array:
+        one, two = (_part(chunk[name], cuts[name]) for name in ("label", "score"))
+        np.add.at(both, (one, two), 1)
+        return _untied(one, counts["label"])
+
+    def scores(chunk: dict[str, Array]) -> Array:
+        return _untied(_part(chunk["score"], cuts["score"]), counts["score"])
+
+    right = 0.0
+    for table in rows.split(labels, counts["label"]):
+        right += exact.concordant(table["score"], table["label"], _one_group(table))[0]
+    for table in rows.split(scores, counts["score"]):
+        parts = _part(table["label"], cuts["label"])
+        right += exact.concordant(table["score"], parts, _one_group(table))[0]
+    under = np.cumsum(np.cumsum(both, axis=0), axis=1)
+    right += float(np.sum(both[1:, 1:] * under[:-1, :-1]))
+    return float(right / (len(rows) * (len(rows) - 1) / 2))
+
+
+def by_group(rows: Rows) -> Iterator[dict[str, Array]]:
+    """The rows in parts that hold whole groups (column `group`, integers)."""
+    if not rows.spilled:
+        if len(rows):
+            yield rows.all()
+        return
     count = 2 * len(rows) // rows.limit + 1
-    return [rows.select(partial(_share, number=i, count=count)) for i in range(count)]
+    yield from rows.split(lambda chunk: np.asarray(chunk["group"] % count), count)
 
 
-def _pieces(rows: Rows) -> list[tuple[float, float]]:
-    """(cut, cut) for a single value and (cut, next) for what lies strictly between, rising."""
+def _cuts(rows: Rows, name: str) -> Array:
+    """Values of a column, rising, between which about a quarter of the limit lies."""
     step = max(1, len(rows) // 100_000)
-    sample = np.concatenate([chunk["score"][::step] for chunk in rows.chunks()])
+    sample = np.concatenate([chunk[name][::step] for chunk in rows.chunks()])
     count = 4 * len(rows) // rows.limit + 1
-    cuts = np.unique(np.quantile(sample, np.linspace(0, 1, count + 1), method="nearest"))
-    ends = [-np.inf, *[float(cut) for cut in cuts], np.inf]
-    pieces = []
-    for low, high in zip(ends, ends[1:], strict=False):
-        pieces.append((low, high))
-        if high != np.inf:
-            pieces.append((high, high))
-    return pieces
+    return np.unique(np.quantile(sample, np.linspace(0, 1, count + 1), method="nearest"))
 
 
-def _between(chunk: dict[str, Array], low: float, high: float) -> Array:
-    inside: Array = (chunk["score"] > low) & (chunk["score"] < high)
-    return inside
+def _part(values: Array, cuts: Array) -> Array:
+    """2 i + 1 where a value is cut i, 2 i where it lies below it, and above the one before."""
+    place = np.searchsorted(cuts, values)
+    return np.asarray(2 * place + (cuts[np.minimum(place, len(cuts) - 1)] == values))
 
 
-def _share(chunk: dict[str, Array], number: int, count: int) -> Array:
-    inside: Array = chunk["group"] % count == number
-    return inside
+def _untied(part: Array, count: int) -> Array:
+    """The parts, but `count` for those of a single value."""
+    return np.where(part % 2, count, part)
 
 
-def _tied(rows: Rows, value: float) -> tuple[float, float]:
-    """Positive and negative weight of the rows with this very score."""
-    ups = downs = 0.0
-    for chunk in rows.chunks():
-        same = chunk["score"] == value
-        positive, negative = exact.sides(chunk["label"], chunk.get("weight"))
-        ups += float(np.sum(positive[same]))
-        downs += float(np.sum(negative[same]))
-    return ups, downs
+def _one_group(table: dict[str, Array]) -> Array:
+    return np.zeros(len(table["score"]), dtype=np.int64)

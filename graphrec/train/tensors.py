@@ -42,6 +42,7 @@ _NAMES = {
 }
 """What the format can hold; the rest (complex128, quantised, sparse) is `unsaved`."""
 _PIECE = 1 << 24
+"""Bytes written at a time: a write is hashed on its way, and no copy of a table is made."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileFacts:

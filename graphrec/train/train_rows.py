@@ -13,8 +13,10 @@ from graphrec.train.exact import Array
 
 __all__ = ["LIMIT", "Rows"]
 
-LIMIT = 4_000_000
+LIMIT = 1 << 18
 """Rows held in memory by one store, and read at a time from its file."""
+
+Columns = dict[str, Array]
 
 
 class Rows:
@@ -22,7 +24,7 @@ class Rows:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.limit = limit
-        self._parts: list[dict[str, Array]] = []
+        self._parts: list[Columns] = []
         self._files: dict[str, IO[bytes]] = {}
         self._types: dict[str, tuple[np.dtype[np.generic], tuple[int, ...]]] = {}
         self._held = self._stored = 0
@@ -38,25 +40,50 @@ class Rows:
         if self._held > self.limit:
             self._spill()
 
-    def chunks(self) -> Iterator[dict[str, Array]]:
+    def chunks(self) -> Iterator[Columns]:
         """All rows in their order, at most about `limit` at a time."""
         for start in range(0, self._stored, self.limit):
-            size = min(self.limit, self._stored - start)
-            yield {name: self._read(name, start, size) for name in self._files}
+            yield self._read(start, min(self.limit, self._stored - start))
         if self._parts:
             yield _joined(self._parts)
 
-    def all(self) -> dict[str, Array]:
+    def all(self) -> Columns:
         """All rows at once, in memory."""
         return _joined(list(self.chunks()))
 
-    def select(self, keep: Callable[[dict[str, Array]], Array]) -> dict[str, Array]:
-        """The rows for which `keep` (columns -> bool) holds, gathered chunk by chunk."""
-        picked = []
+    def at(self, places: Array) -> Columns:
+        """The rows at these places [N], gathered chunk by chunk."""
+        order, first, picked = np.argsort(places, kind="stable"), 0, list[Columns]()
         for chunk in self.chunks():
-            mask = keep(chunk)
-            picked.append({name: values[mask] for name, values in chunk.items()})
-        return _joined(picked)
+            size = len(next(iter(chunk.values())))
+            low, high = np.searchsorted(places[order], [first, first + size])
+            picked.append({n: v[places[order[low:high]] - first] for n, v in chunk.items()})
+            first += size
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return {name: values[back] for name, values in _joined(picked).items()}
+
+    def split(self, part_of: Callable[[Columns], Array], count: int) -> Iterator[Columns]:
+        """The rows part by part, where `part_of` (columns -> 0..count) tells; `count` leaves out.
+
+        The rows are written once more, in the order of their parts; empty parts do not come.
+        """
+        sorted_rows, sizes = Rows(limit=0), list[Array]()
+        for chunk in self.chunks():
+            part = part_of(chunk).astype(np.uint16 if count < 1 << 16 else np.int64)
+            order = np.argsort(part, kind="stable")
+            sizes.append(np.bincount(part, minlength=count + 1)[:count])
+            order = order[: int(sizes[-1].sum())]
+            sorted_rows.append(**{name: values[order] for name, values in chunk.items()})
+        if not sizes:
+            return
+        of_chunks = np.stack(sizes)
+        starts = (np.cumsum(of_chunks) - of_chunks.ravel()).reshape(of_chunks.shape)
+        for number in range(count):
+            pieces = zip(starts[:, number].tolist(), of_chunks[:, number].tolist(), strict=True)
+            read = [sorted_rows._read(start, size) for start, size in pieces if size]
+            if read:
+                yield _joined(read)
 
     @property
     def spilled(self) -> bool:
@@ -68,17 +95,18 @@ class Rows:
                 self._files[name] = tempfile.TemporaryFile(prefix="graphrec-rows-")  # noqa: SIM115
                 self._types[name] = (values.dtype, values.shape[1:])
             self._files[name].seek(0, 2)
-            self._files[name].write(np.ascontiguousarray(values).tobytes())
+            self._files[name].write(np.ascontiguousarray(values).data)
         self._stored += self._held
         self._held, self._parts = 0, []
 
-    def _read(self, name: str, start: int, size: int) -> Array:
-        dtype, shape = self._types[name]
-        width = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        self._files[name].seek(start * width)
-        return np.frombuffer(self._files[name].read(size * width), dtype=dtype).reshape(
-            size, *shape
-        )
+    def _read(self, start: int, size: int) -> Columns:
+        columns = {}
+        for name, (dtype, shape) in self._types.items():
+            width = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            self._files[name].seek(start * width)
+            content = self._files[name].read(size * width)
+            columns[name] = np.frombuffer(content, dtype=dtype).reshape(size, *shape)
+        return columns
 
 
 def _close(files: dict[str, IO[bytes]]) -> None:
@@ -86,7 +114,7 @@ def _close(files: dict[str, IO[bytes]]) -> None:
         file.close()
 
 
-def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
+def _joined(parts: list[Columns]) -> Columns:
     if len(parts) == 1:
         return parts[0]
     names = parts[0] if parts else {}

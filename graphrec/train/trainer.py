@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -147,17 +148,18 @@ class Trainer:
             return predictions, self.losses(predictions, batch)
 
     def _check_gradients(self, batch: Batch, losses: Losses) -> None:
-        norm = nan_guard.gradient_norm(self._learned())
+        norm = nan_guard.gradient_norm(self._learned)
         self.gradient_norm = norm / (self.optimizers.pending + 1)
         if not norm < nan_guard.TOO_LARGE:  # NaN is not
-            largest = nan_guard.largest_gradient(self._learned())
+            largest = nan_guard.largest_gradient(self._learned)
             if not largest < nan_guard.TOO_LARGE:
                 self._stop_not_finite(batch, losses)
 
-    def _learned(self) -> Iterator[nn.Parameter]:
-        yield from self.module.parameters()
-        if self.balance is not None:
-            yield from self.balance.parameters()
+    @cached_property
+    def _learned(self) -> list[nn.Parameter]:
+        """All that has gradients; found once, going through a module takes long."""
+        balanced = [] if self.balance is None else [*self.balance.parameters()]
+        return [*self.module.parameters(), *balanced]
 
     def _after_update(self, last: bool) -> bool:
         """All that belongs to an update, in this order; whether to stop."""
@@ -227,11 +229,11 @@ class Trainer:
         position.evaluated = False
         loader = self.eval_loader
         loader.counts, waited = counters.Counts(), loader.wait_seconds
-        found = self._measure(loader)
-        if found is None:
+        measured = self._measure(loader)
+        if measured is None:
             return False
         position.evaluated = True
-        record = eval_record(found, position, loader.wait_seconds - waited)
+        record = eval_record(measured, position, loader.wait_seconds - waited)
         self._record(record)
         position.scores = record
         title = (
@@ -289,10 +291,10 @@ class Trainer:
             state["random/cuda"] = torch.cuda.get_rng_state(self.device)
         return self.module.state_dict(), state
 
-    def restore(self, found: Checkpoint) -> None:
+    def restore(self, start: Checkpoint) -> None:
         """Go on from a checkpoint."""
-        self.module.load_state_dict(found.model())
-        state = found.optim()
+        self.module.load_state_dict(start.model())
+        state = start.optim()
         self.optimizers.load_state_dict(part_of(state, "optim/"))
         self.window.load(part_of(state, "window/"))
         if self.balance is not None:
@@ -300,7 +302,7 @@ class Trainer:
         torch.set_rng_state(state["random/cpu"])
         if "random/cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random/cuda"], self.device)
-        self.position = found.position
+        self.position = start.position
 
 
 def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

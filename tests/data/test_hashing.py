@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -60,3 +62,17 @@ def test_a_tuple_of_values_is_not_a_set() -> None:
 def test_buckets_are_even() -> None:
     counts = np.bincount(hash_integers(np.arange(100_000)) % np.uint64(100), minlength=100)
     assert abs(counts - 1000).max() < 150
+
+
+def test_few_long_texts_among_short_ones() -> None:
+    random = np.random.default_rng(1)
+    for number in (1, 31, 32, 33, 90):
+        texts = ["é" * int(n) for n in random.integers(0, 200, number)] + ["y" * 3000]
+        assert hash_texts(pa.array(texts)).tolist() == [plain(text) for text in texts]
+
+
+def test_an_id_of_a_megabyte_takes_no_seconds() -> None:
+    text = pa.array(["x" * 1_000_000])
+    begin = time.process_time()
+    hash_texts(text)
+    assert time.process_time() - begin < 1.0  # 0.07 s; an operation on arrays per byte: 3.4 s

@@ -167,7 +167,10 @@ def test_autocast() -> None:
     [
         ({"norm": "layer"}, "TritonMMoE has no norm and no dropout"),
         ({"dropout": 0.1}, "TritonMMoE has no norm and no dropout"),
-        ({"activation": "dice"}, "TritonMMoE has no activation `dice`; it has gelu, leaky_relu, none, relu"),
+        (
+            {"activation": "dice"},
+            "TritonMMoE has no activation `dice`; it has gelu, leaky_relu, none, relu",
+        ),
         ({"gate_hidden": [4], "gate_norm": "batch"}, "TritonMMoE has no norm"),
     ],
 )

@@ -103,7 +103,9 @@ def test_gradients_by_differences(act) -> None:
 
 def test_wrong_arguments() -> None:
     tensors = split()
-    with pytest.raises(ValueError, match="no activation `dice`; it has gelu, leaky_relu, none, relu"):
+    with pytest.raises(
+        ValueError, match="no activation `dice`; it has gelu, leaky_relu, none, relu"
+    ):
         target_attention(*tensors, "dice")
     with pytest.raises(ValueError, match=r"part \(5, 3\), needs \(4, 3\)"):
         target_attention(tensors[0][:4], *tensors[1:], "relu")

@@ -255,9 +255,15 @@ def test_environment(read: Read, monkeypatch: pytest.MonkeyPatch, texts: Texts) 
         .replace("8192", "$env.BATCH")
         .replace("epochs: 1", "epochs: $env.NONE_SUCH:3")
     )
-    recipe = whole(read(text))
+    recipe = whole(parse(text, allow_env=["BATCH"]))
     assert (recipe.train.batch, recipe.train.epochs) == (64, 3)
-    [problem] = read(texts["deepfm"].replace("8192", "$env.NONE_SUCH")).problems
-    assert problem.code == "GR209"
+    [problem] = read(text).problems
+    assert problem.code == "GR209" and "--allow-env BATCH" in problem.help
+    assert "64" not in problem.message
+    unset = texts["deepfm"].replace("8192", "$env.NONE_SUCH")
+    [problem] = parse(unset, allow_env=["NONE_SUCH"]).problems
+    assert problem.code == "GR209" and "is not set" in problem.message
+    # What is typed on the command line is the user's own word.
+    assert whole(parse(texts["deepfm"], ["train.batch=$env.BATCH"])).train.batch == 64
     [problem] = read(texts["deepfm"].replace("8192", "x$env.BATCH")).problems
     assert problem.code == "GR202"

@@ -9,8 +9,9 @@ from sklearn import metrics as sk
 
 from graphrec.data.chunk import NULL_KEY
 from graphrec.recipe.calls import parse_call
+from graphrec.train import decayed, exact, spilled
 from graphrec.train.decayed import make_decayed
-from graphrec.train.metrics import Auc, BinnedAuc, GroupedAuc, make_metric
+from graphrec.train.metrics import Auc, BinnedAuc, make_metric
 from graphrec.train.train_rows import Rows
 
 PREDICTIONS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
@@ -177,18 +178,55 @@ def test_rows_beyond_the_limit_lie_on_disk_and_give_the_same():
     n = 5_000
     score = np.round(draw.random(n), 2)
     score[draw.random(n) < 0.4] = 0.5
+    score[:3] = -np.inf, np.inf, np.inf
     label, group = (draw.random(n) < score).astype(np.float64), draw.integers(0, 300, n)
-    small, large = (Auc(), GroupedAuc()), (Auc(), GroupedAuc())
-    for metric in small:
-        metric.rows = Rows(limit=400)
-    for a in range(0, n, 170):
-        for metric in (*small, *large):
-            rows = slice(a, a + 170)
-            metric.update(torch.tensor(score[rows]), torch.tensor(label[rows]), None, group[rows])
-    assert small[0].rows.spilled and not large[0].rows.spilled
-    assert max(len(c["score"]) for c in small[0].rows.chunks()) <= 400
-    for a, b in zip(small, large, strict=True):
-        assert a.compute() == pytest.approx(b.compute(), abs=1e-12)
+    amount = np.where(draw.random(n) < 0.3, 0.0, np.round(draw.normal(score.clip(0, 1)), 1))
+    classes, weight = draw.integers(0, 3, n), draw.random(n)
+    shares = np.eye(3)[classes] * draw.random((n, 1)) + draw.random((n, 3))
+    cases = [
+        ("auc", score, label),
+        ("auc(weighted=true)", score, label),
+        ("gauc(u)", score, label),
+        ("multiclass_auc", shares, classes),
+        ("xauc", score, amount),
+        ("xauc(sample=3000)", score, amount),
+        ("gxauc(u)", score, amount),
+    ]
+    for text, scores, labels in cases:
+        values = []
+        for limit in (400, 10 * n):
+            metric = make_metric(parse_call(text))
+            metric.rows = Rows(limit)
+            for a in range(0, n, 170):
+                rows = slice(a, a + 170)
+                given = (torch.tensor(values[rows]) for values in (scores, labels, weight))
+                metric.update(*given, group[rows])
+            values.append(metric.compute())
+            assert metric.rows.spilled == (limit == 400)
+            assert max(len(c["score"]) for c in metric.rows.chunks()) <= limit
+        assert values[0] == pytest.approx(values[1], abs=1e-12), text
+
+
+def test_parts_of_rows_on_disk_are_small():
+    """What is read at a time stays near the limit, also where half of the rows have one score."""
+    draw = np.random.default_rng(0)
+    rows, read = Rows(limit=500), []
+    for _ in range(100):
+        score = np.where(draw.random(200) < 0.5, 0.25, draw.random(200))
+        rows.append(score=score, label=draw.random(200).round())
+    with pytest.MonkeyPatch.context() as patched:
+        for plain in (exact.auc_measures, exact.concordant):
+
+            def counting(scores, *rest, plain=plain):
+                read.append(len(scores))
+                return plain(scores, *rest)
+
+            patched.setattr(exact, plain.__name__, counting)
+        assert spilled.auc(rows) is not None
+        assert spilled.xauc(rows) is not None
+    assert len(read) > 50 and max(read) <= 500
+    parts = [len(part["score"]) for part in rows.split(lambda c: (c["score"] > 0.25) * 1, 1)]
+    assert 0 < sum(parts) < len(rows)
 
 
 def test_binned_auc_is_near_the_exact_one():
@@ -251,3 +289,45 @@ def test_golden_decayed_mean(golden_case):
             metric.update(*(torch.from_numpy(arrays[f"in/{k}.{i}"]) for k in ("preds", "target")))
         else:
             np.testing.assert_allclose(metric.value or 0.0, arrays[f"out/{call['out']}"], rtol=1e-5)
+
+
+def test_rows_of_a_decayed_auc_are_counted_together_and_no_later(monkeypatch):
+    """The same value as counted batch by batch, and no more rows wait than may."""
+    torch.manual_seed(0)
+    batches = [(torch.rand(700), (torch.rand(700) < 0.3).float()) for _ in range(30)]
+    values = []
+    for together in (1, 2000, 8192):
+        monkeypatch.setattr(decayed, "_TOGETHER", together)
+        metric = make_decayed(parse_call("auc(step=7, rate=0.9)"))
+        for scores, labels in batches:
+            metric.update(scores, labels)
+            assert metric._rows < max(together, 7 * 700)
+        values.append((metric.value, metric.state()["buffer"].sum()))
+    assert values[0] == values[1] == values[2]
+    assert values[0][1] == 700 * 2
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("limit", [200, 100_000])
+@pytest.mark.parametrize("digits", [1, 12])
+def test_pr_auc_is_average_precision(weighted: bool, limit: int, digits: int) -> None:
+    """Equal to scikit-learn's with ties and weights, also when rows lie on disk."""
+    draw = np.random.default_rng(digits)
+    score = np.round(draw.normal(size=3000), digits)
+    label = (draw.random(3000) < 1 / (1 + np.exp(2 - score))).astype(np.float32)
+    weight = draw.random(3000).astype(np.float32)
+    metric = make_metric(parse_call(f"pr_auc(weighted={str(weighted).lower()})"))
+    metric.rows = Rows(limit)
+    for part in np.array_split(np.arange(3000), 17):
+        metric.update(*(torch.tensor(values[part]) for values in (score, label, weight)))
+    expected = sk.average_precision_score(label, score, sample_weight=weight if weighted else None)
+    assert metric.compute() == pytest.approx(expected, abs=1e-12)
+    assert metric.rows.spilled == (limit == 200)
+
+
+def test_pr_auc_without_positives_is_not_available() -> None:
+    metric = make_metric(parse_call("pr_auc"))
+    metric.update(torch.randn(5), torch.zeros(5))
+    assert metric.compute() is None
+    metric.update(torch.randn(1), torch.ones(1))
+    assert 0 < metric.compute() <= 1

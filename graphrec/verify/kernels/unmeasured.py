@@ -22,7 +22,8 @@ def unmeasured(
     `device` (default: the recipe's `train.device`) must be here, else EnvironmentFault (GR607);
     `settings` are those of `compile_recipe`.
     """
-    recipe = read_recipe(path, overrides, allow_root=settings.get("allow_root"))
+    allowed = {name: settings[name] for name in ("allow_root", "allow_env") if name in settings}
+    recipe = read_recipe(path, overrides, **allowed)
     on = find_device(device or recipe.train.device)
     target = recipe_target(recipe, on.type)
     return compile_recipe(path, overrides=overrides, target=target, **settings), target

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from graphrec.views.pictures.scene import ROLES
 
-__all__ = ["changes_sheet", "stylesheet", "text_width"]
+__all__ = ["changes_sheet", "chart_sheet", "stylesheet", "text_width"]
 
 _SANS = "-apple-system, 'Segoe UI', Helvetica, Arial, 'Liberation Sans', sans-serif"
 _MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', monospace"
@@ -83,6 +83,28 @@ def stylesheet() -> str:
         ".tag,.fallback text,.fast text{font-size:10px;text-anchor:middle}"
     )
     return f"{fixed}{_colors(_LIGHT)}@media (prefers-color-scheme:dark){{{_colors(_DARK)}}}"
+
+
+def chart_sheet() -> str:
+    """CSS of charts: six colours of series, those of the roles' outlines."""
+    fixed = (
+        f"text{{font-family:{_SANS}}}.title{{font-size:14px;font-weight:600}}"
+        ".note{font-size:11px}polyline{fill:none;stroke-width:1.8;stroke-linejoin:round}"
+    )
+    light, dark = _chart_colors(_LIGHT), _chart_colors(_DARK)
+    return f"{fixed}{light}@media (prefers-color-scheme:dark){{{dark}}}"
+
+
+def _chart_colors(palette: _Palette) -> str:
+    outlines = [palette.roles[role][1] for role in ("group", "head", "task", "block", "loss")]
+    series = "".join(
+        f".l{number}{{stroke:{color}}}.d{number}{{fill:{color}}}"
+        for number, color in enumerate([*outlines, palette.accent])
+    )
+    return (
+        f".page{{fill:{palette.page};stroke:{palette.frame}}}.title{{fill:{palette.ink}}}"
+        f".note{{fill:{palette.muted}}}.grid{{stroke:{palette.frame};stroke-width:.6}}{series}"
+    )
 
 
 def changes_sheet() -> str:

@@ -9,13 +9,22 @@ from graphrec.recipe.model import FEATURES
 from graphrec.recipe.optimizer_table import OPTIMIZERS
 from graphrec.views.schema.definitions import ANY, TEXT, TEXTS, Schema, case, described, mapping
 
-__all__ = ["feature_models", "features", "group", "loss_term", "relation", "tasks", "training"]
+__all__ = [
+    "CHOICES",
+    "feature_models",
+    "features",
+    "group",
+    "loss_term",
+    "relation",
+    "tasks",
+    "training",
+]
 
 _OWN = frozenset("of vocab edges column group share max_len weights width".split())  # noqa: SIM905
 """What every feature says for itself."""
 
 
-_CHOICES = {
+CHOICES = {
     **{name: row.doc for name, row in OPTIMIZERS.items()},
     "constant": "The same rate after warm-up.",
     "exponential": "Times gamma every `every` updates.",
@@ -152,13 +161,13 @@ def training(definitions: Schema) -> None:
         named = {
             "type": "object",
             "properties": {
-                name: {"description": _CHOICES[name], **inner} for name in own[word]["enum"]
+                name: {"description": CHOICES[name], **inner} for name in own[word]["enum"]
             },
             "additionalProperties": False,
             "minProperties": 1,
             "maxProperties": 1,
         }
-        told = [_CHOICES[name] for name in own[word]["enum"]]
+        told = [CHOICES[name] for name in own[word]["enum"]]
         forms = [
             {"enum": own[word]["enum"], "enumDescriptions": told},
             named,

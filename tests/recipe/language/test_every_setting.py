@@ -286,6 +286,7 @@ RUN: dict[str, Any] = {
 }
 SHOWN = {
     "meta": "free-form by definition",
+    "search": "what `graphrec tune` tries: tests/train/test_tuning.py",
     "graph.note": "a remark for the reader of the recipe",
     "graph.was": "former keys: tests/language/test_former_names.py",
     "blocks.doc": "shown by `graphrec blocks`",

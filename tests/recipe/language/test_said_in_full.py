@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from graphrec import load
 from graphrec.cli import main
 from graphrec.compiler.pipeline import check_recipe, compile_recipe
 from graphrec.nn import Batch, Jagged
@@ -123,9 +124,13 @@ def test_environment_variables(write_recipe: Write, monkeypatch: pytest.MonkeyPa
     monkeypatch.delenv("ROWS", raising=False)
     assert compile_recipe(path).recipe.train.batch == 512
     monkeypatch.setenv("ROWS", "64")
-    assert compile_recipe(path).recipe.train.batch == 64
+    assert compile_recipe(path, allow_env=["ROWS"]).recipe.train.batch == 64
+    assert load(path, allow_env=["ROWS"]).recipe.train.batch == 64
+    assert [p.code for p in check_recipe(path).errors] == ["GR209"]
+    assert main(["check", str(path)]) == 2
+    assert main(["check", str(path), "--allow-env", "ROWS"]) == 0
     monkeypatch.setenv("ROWS", "many")
-    (problem,) = check_recipe(path).errors
+    (problem,) = check_recipe(path, allow_env=["ROWS"]).errors
     assert (problem.code, problem.span and problem.span.line) == ("GR202", 7)
     write_recipe(text.replace(":512", ""))
     monkeypatch.delenv("ROWS")
