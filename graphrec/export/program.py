@@ -151,7 +151,9 @@ def _slim(program: ExportedProgram) -> ExportedProgram:
         if node.name in owners and not node.users:
             weight = program.state_dict.get(owners[node.name])
             if weight is not None:
-                program.state_dict[owners[node.name]] = nn.Parameter(weight.new_empty(0), False)
+                none = weight.new_empty(0)
+                given = nn.Parameter(none, False) if isinstance(weight, nn.Parameter) else none
+                program.state_dict[owners[node.name]] = given
     return program
 
 
