@@ -26,7 +26,6 @@ NAMES = sorted(
 FORMATS: tuple[FormatName, ...] = ("pt2", "onnx", "aoti")
 ALWAYS: tuple[tuple[str, FormatName], ...] = (
     ("dien", "onnx"),  # a loop over steps
-    ("feature_selection", "pt2"),
     ("fm", "aoti"),
 )
 SMALL = (
