@@ -1,4 +1,4 @@
-"""P14: latency over HTTP at half load: `graphrec serve`, its module on tiled rows, onnxruntime.
+"""P15: latency over HTTP at half load: `graphrec serve`, its module on tiled rows, onnxruntime.
 
     python -m bench.serving [--seconds 8] [--windows 3]
 
@@ -56,7 +56,7 @@ def goal_rows(options: Options) -> list[Row]:
             )
             found.append(
                 Row(
-                    "P14",
+                    "P15",
                     f"{what}: {kind} / graphrec, p50",
                     other[0] / ours[0],
                     "x",

@@ -18,7 +18,7 @@ from graphrec.blocks.interaction import (
     Senet,
     Wukong,
 )
-from graphrec.blocks.losses import InfoNCE
+from graphrec.blocks.losses import Hint, InfoNCE, OrderCalibrated, Similarity
 from graphrec.blocks.multitask import AITM, PLE, FusionTower, Mmoe, RelationMLP
 from graphrec.blocks.normalize import BatchNorm, Dropout, LayerNorm
 from graphrec.blocks.recurrent import Augru, Gru
@@ -26,6 +26,7 @@ from graphrec.blocks.sequence import (
     AttentionScores,
     Din,
     DotAttention,
+    Interests,
     MultiWindowDin,
     Pooling,
     SelfAttention,
@@ -47,12 +48,14 @@ PRIMITIVES: tuple[type[Block], ...] = (
     CrossV2,
     Din,
     DotAttention,
+    Interests,
     DotInteraction,
     Dropout,
     Epnet,
     FM,
     FusionTower,
     Gru,
+    Hint,
     Hstu,
     InfoNCE,
     LayerNorm,
@@ -63,12 +66,14 @@ PRIMITIVES: tuple[type[Block], ...] = (
     MLP,
     Mmoe,
     MultiWindowDin,
+    OrderCalibrated,
     PLE,
     Pooling,
     Ppnet,
     RelationMLP,
     SelfAttention,
     Senet,
+    Similarity,
     WeightedSum,
     Wukong,
 )

@@ -55,6 +55,8 @@ def _predictions(output: Output) -> list[tuple[str, tuple[int, ...]]]:
         wide = (output.classes,)
         second = [("probs1", ())] if output.classes == 2 else []
         return [("logits", wide), ("probs", wide), *second]
+    if output.form == "lognormal":
+        return [("logits", (output.classes,)), ("y", ())]
     if output.form == "regression":
         return [("y", ())]
     if output.form == "prob":

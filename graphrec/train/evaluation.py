@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graphrec.data.items import Items
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
+from graphrec.recipe.retrieval import RETRIEVAL
 from graphrec.recipe.tasks import (
     INSIDE,
     form_of,
@@ -24,9 +26,10 @@ from graphrec.recipe.tasks import (
     suffix,
 )
 from graphrec.train.checkpoint import Position
-from graphrec.train.losses import TaskLosses, score
+from graphrec.train.losses import TaskLosses, is_computed, score
 from graphrec.train.metrics import make_metric
 from graphrec.train.ranking import ranking_scores
+from graphrec.train.retrieval_scores import RetrievalScores
 
 __all__ = ["Calibration", "Evaluator", "LabelledRows", "LossMeans", "eval_record"]
 
@@ -39,8 +42,8 @@ _TOTAL = "balanced total"
 class Evaluator:
     """Evaluates a module on batches; `calibration` belongs to the last pass, by binary task."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(self, recipe: Recipe, device: torch.device, items: Items | None = None) -> None:
+        self.recipe, self.device, self.items = recipe, device, items
         self.losses = TaskLosses(recipe)
         self.calibration: dict[str, Calibration] = {}
 
@@ -58,15 +61,19 @@ class Evaluator:
         module.eval()
         try:
             with torch.no_grad():
+                found = self._retrieval(module)
                 for batch in batches:
                     if stop():
                         return None
                     batch = batch.to(self.device)
+                    rows += batch.num_rows
+                    if found is not None:
+                        found.add(module.encode_query(batch), batch)  # type: ignore[operator]
+                        continue
                     predictions = forward(batch)
                     means.add(self.losses(predictions, batch))
                     for task in scores:
                         task.add(predictions, batch)
-                    rows += batch.num_rows
         finally:
             module.train(training)
         self.calibration = {task.name: task.calibration for task in scores if task.calibration}
@@ -74,7 +81,17 @@ class Evaluator:
         record: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), **means.values()}
         for task in scores:
             record.update(task.values())
+        if found is not None:
+            record.update(found.values())
+            record["loss"] = record[key(RETRIEVAL, "loss")]
         return record
+
+    def _retrieval(self, module: nn.Module) -> RetrievalScores | None:
+        """What measures a retriever: its items are encoded once, before the rows."""
+        if self.recipe.retrieval is None:
+            return None
+        assert self.items is not None, "who evaluates a retriever has its items"
+        return RetrievalScores(self.recipe.retrieval, self.items, module, self.device)
 
 
 def eval_record(measured: Mapping[str, Any], position: Position, waited: float) -> dict[str, Any]:
@@ -182,6 +199,9 @@ class _TaskScores:
 
     def add(self, predictions: Mapping[str, Tensor], batch: Batch) -> None:
         if not self.metrics and self.calibration is None:
+            return
+        key = "y" if form_of(self.recipe, self.name) == "regression" else "probs"
+        if not is_computed(self.task, key + suffix(self.recipe, self.name), predictions):
             return
         rows = LabelledRows(self.recipe, self.name, predictions, batch, inside=self.inside)
         if not len(rows.label):

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from graphrec.compiler.pipeline import Compiled
-from graphrec.data import DataSet, Encoder, Loader, open_data
+from graphrec.data import DataSet, Encoder, Items, Loader, Negatives, open_data
 from graphrec.ground.errors import (
     CheckpointError,
     DataError,
@@ -37,6 +37,7 @@ from graphrec.train.run_files import run_files
 from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
+from graphrec.train.teachers import load_teachers
 from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.trainer import Trainer
 from graphrec.train.watched import best_checkpoint
@@ -53,7 +54,7 @@ class OneProcess:
 
     def fit(self, recipe: Recipe, data: DataSet) -> Encoder:
         """What the training rows teach."""
-        return Encoder.fit(recipe, data.train)
+        return Encoder.fit(recipe, data.train, data.items)
 
     def trainer(
         self,
@@ -194,10 +195,16 @@ def _trainer(
 ) -> Trainer:
     recipe = compiled.recipe
     seed, batch = recipe.train.seed, recipe.train.batch
-    loader = Loader(recipe, encoder, data.train, batch, shuffle=True, seed=seed)
+    seen = encoder.seen_values()
+    learning, known = (encoder.with_seen(seen, learns=learns) for learns in (True, False))
+    items = None if data.items is None else Items(encoder, data.items)
+    negatives = None if items is None else Negatives(encoder, items, data.train, seed)
+    loader = Loader(
+        recipe, learning, data.train, batch, shuffle=True, seed=seed, negatives=negatives
+    )
     evaluated = None
     if data.eval is not None:
-        evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
+        evaluated = Loader(recipe, known, data.eval, batch, shuffle=False, seed=seed)
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
     balance = make_balance(recipe, module)
     learned = {} if balance is None else {"balance": balance.to(device)}
@@ -205,8 +212,10 @@ def _trainer(
     # Weights have seeds of their own; this one is for dropout.
     torch.manual_seed(seed)
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
-    trainer = Trainer(*parts, recipe_hash(recipe), device, balance)
+    trainer = Trainer(*parts, recipe_hash(recipe), device, balance, items)
     trainer.saver.run_files = run_files(run.folder)
+    trainer.seen = seen
+    trainer.losses.teachers = load_teachers(recipe, encoder, device)
     return trainer
 
 
@@ -248,9 +257,10 @@ def _start_line(trainer: Trainer, data: DataSet) -> str:
     rows = f"{loader.num_rows:,} rows" if loader.num_rows is not None else "rows"
     steps = f"{recipe.train.steps:,} steps" if recipe.train.steps else ""
     epochs = f"{recipe.train.epochs or 1} x " if not steps else ""
-    tasks = ", ".join(recipe.tasks)
+    learned = ", ".join(recipe.tasks or recipe.losses)
+    name = f"{recipe.name} ({learned})" if learned else recipe.name
     return (
-        f"train {recipe.name} ({tasks}) on {epochs}{rows}{' for ' + steps if steps else ''} "
+        f"train {name} on {epochs}{rows}{' for ' + steps if steps else ''} "
         f"of {data.train.name}, batch {recipe.train.batch:,}\n"
         f"{_parameters(trainer.module):,} parameters on {trainer.device.type}, "
         f"{torch.get_num_threads()} threads, {recipe.train.precision}; run folder "

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.retrieval import RETRIEVAL
 from graphrec.recipe.tasks import INSIDE, has_inside, key
 
 __all__ = [
@@ -99,7 +100,17 @@ def status(
 def score_table(
     recipe: Recipe, record: Mapping[str, Any], reachable: Mapping[str, Mapping[str, float]]
 ) -> str:
-    """Metrics by task, with the best reachable AUC beside them where the data is generated."""
+    """Metrics by task, with the best reachable AUC beside them where the data is generated.
+
+    Without a task, the terms of the loss.
+    """
+    if recipe.retrieval is not None:
+        names = [str(call) for call in recipe.retrieval.metrics]
+        cells = [number(record.get(key(RETRIEVAL, name))) for name in names]
+        return table([["", *names], [RETRIEVAL, *cells]])
+    if not recipe.tasks:
+        terms = [name for name in record if name.endswith(".loss")]
+        return table([["term", "loss"], *([n[:-5], number(record[n])] for n in terms)])
     names = list(dict.fromkeys(str(c) for task in recipe.tasks.values() for c in task.metrics))
     rows = [["task", *names, *(["best reachable auc"] if reachable else [])]]
     for name, label, ending in score_rows(recipe):

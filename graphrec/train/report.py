@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from graphrec.data import Remark
 from graphrec.ground.text import write_text
+from graphrec.recipe.retrieval import RETRIEVAL
 from graphrec.recipe.tasks import key
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.curves import run_curves
@@ -38,7 +39,7 @@ def write_report(
         Section("Training", list(run_curves(trainer.run_folder.records))),
         Section("Calibration (last evaluation)", list(_calibration(trainer))),
         Section("Rows", list(_rows(trainer))),
-        Section("Values not in the vocabulary", list(_unseen(trainer))),
+        Section("Unseen values", list(_unseen(trainer))),
         Section("Kernels", list(_kernels(trainer))),
         Section("Again", list(_repeat(read_info(folder), command))),
     ]
@@ -78,10 +79,20 @@ def _metrics(trainer: Trainer, best: Checkpoint | None) -> Iterator[Part]:
             cells = [number(r.get(key(task, metric) + ending)) for r in records.values()]
             limit = [number(reachable.get(task + ending, {}).get(metric))] if reachable else []
             rows.append([label, metric, *cells, *limit])
+    for call in trainer.recipe.retrieval.metrics if trainer.recipe.retrieval else ():
+        cells = [number(r.get(key(RETRIEVAL, call))) for r in records.values()]
+        rows.append([RETRIEVAL, str(call), *cells])
     yield Table([*head, *(["best reachable"] if reachable else [])], rows)
     evals = [r for r in trainer.run_folder.records if r.get("kind") == "eval"]
     if len(evals) > 1:
-        names = ["loss", *(n for n in evals[-1] if n.endswith((".auc", ".logloss")))]
+        names = [
+            "loss",
+            *(
+                n
+                for n in evals[-1]
+                if n.endswith((".auc", ".logloss")) or n.startswith(f"{RETRIEVAL}.")
+            ),
+        ]
         yield "Course of the evaluations:"
         lines = [
             [str(r["step"]), str(r["epoch"]), *(number(r.get(n)) for n in names)] for r in evals
@@ -127,6 +138,7 @@ def _unseen(trainer: Trainer) -> Iterator[Part]:
     rates = {name: counts.unseen_rates() for name, counts in loaders.items()}
     features = sorted({feature for known in rates.values() for feature in known})
     if features:
+        yield "Shares of values outside the vocabulary; of `hash(N)`, of values never trained."
         cells = [[f, *(_share(known.get(f)) for known in rates.values())] for f in features]
         yield Table(["feature", *rates], cells)
 

@@ -18,6 +18,19 @@ __all__ = ["base", "block_example", "block_shapes", "example_recipe", "key_examp
 _HISTORY = "graph: {seen: {block: pooling, in: viewed}, deep: {in: [all, interest, seen]}}\n"
 """Reads the history that some examples declare: what nothing reads is an error."""
 
+_RETRIEVER = """\
+tasks: null
+groups: {history: null, goods: [item, tags, price]}
+graph:
+  interest: null
+  deep: null
+  tower: null
+  past: {block: pooling, in: clicked}
+  user_vector: {block: mlp, in: [user, past], hidden: [32], out: 16}
+  item_vector: {block: mlp, in: goods, hidden: [32], out: 16}
+"""
+"""The sides that examples of `retrieval` name."""
+
 
 @cache
 def _file(name: str) -> Mapping[str, object]:
@@ -50,6 +63,8 @@ def example_recipe(example: str) -> str:
         text = "graphrec: 1\n" + text
     if "extends:" not in text:
         text += "extends: base.yaml\n"
+    if text.startswith("graphrec: 1\nretrieval:"):
+        return text + _RETRIEVER
     return text + _HISTORY if "name: viewed" in text else text
 
 

@@ -24,6 +24,7 @@ _SECTIONS = {
     "groups": ("groups: sources of the graph", ("groups",)),
     "graph": ("graph: nodes and their modifiers", ("graph", "blocks")),
     "tasks": ("tasks, losses, metrics, relations", ("tasks", "losses", "relations")),
+    "retrieval": ("retrieval: vectors to search", ("retrieval",)),
     "train": ("train and search", ("train", "search")),
     "kernels": ("kernels and export", ("kernels", "export")),
 }

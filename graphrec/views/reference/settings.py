@@ -147,7 +147,7 @@ def _measures(path: str, table: Mapping[str, type[Parameters]]) -> Iterator[Sett
 
 def _of(model: type[BaseModel], path: str) -> Iterator[Setting]:
     for name, field in model.model_fields.items():
-        if (model.__name__, name) != ("NodeSpec", "params"):
+        if (model.__name__, name) not in (("NodeSpec", "params"), ("LossTerm", "params")):
             key = field.alias or name
             yield from _field(key, field, f"{path}.{key}", model)
 

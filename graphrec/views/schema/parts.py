@@ -16,6 +16,7 @@ __all__ = [
     "group",
     "loss_term",
     "relation",
+    "retrieval",
     "tasks",
     "training",
 ]
@@ -43,6 +44,15 @@ def feature_models() -> Iterable[str]:
     return (model.__name__ for model in FEATURES.values())
 
 
+def _settings(kind: str, declared: Schema) -> Schema:
+    """What a family of this kind may say besides its type and names."""
+    properties = {k: v for k, v in declared.items() if k not in ("name", "type", "columns")}
+    if kind == "sequence":
+        text = "Column of the one base feature, or a map base feature -> column."
+        properties["column"] = {"description": text, "anyOf": [TEXT, mapping(TEXT)]}
+    return properties
+
+
 def features() -> Schema:
     """Families by type; a family without one changes features that are declared already."""
     definitions: Schema = {}
@@ -50,13 +60,8 @@ def features() -> Schema:
     cases = []
     for kind, model in FEATURES.items():
         schema = model.model_json_schema()
-        properties = dict(schema["properties"])
+        properties = _settings(kind, schema["properties"])
         required = [key for key in schema["required"] if (kind, key) != ("id", "vocab")]
-        for word in ("name", "type", "columns"):
-            properties.pop(word, None)
-        if kind == "sequence":
-            text = "Column of the one base feature, or a map base feature -> column."
-            properties["column"] = {"description": text, "anyOf": [TEXT, mapping(TEXT)]}
         every |= properties
         alone = kind in ("cross", "sequence")
         named = {"name": _name()} if alone else {"names": _names()}
@@ -142,6 +147,21 @@ def tasks(definitions: Schema) -> None:
         properties[key] = described(properties[key], {"anyOf": forms})
     task.pop("required", None)
     space["required"] = ["label"]
+
+
+def retrieval(definitions: Schema) -> None:
+    """Label, loss and histories in their short forms; what a recipe extends may say the rest."""
+    whole = definitions["Retrieval"]
+    properties = whole["properties"]
+    settings = mapping({"$ref": "#/$defs/SampledSoftmax"})
+    for key, forms in (
+        ("label", [TEXT, {"$ref": "#/$defs/LabelSpec"}]),
+        ("loss", [{"enum": ["sampled_softmax"]}, settings]),
+        ("seen", [TEXT, TEXTS]),
+    ):
+        properties[key] = described(properties[key], {"anyOf": forms})
+    for name in ("Retrieval", "Candidates"):
+        definitions[name].pop("required", None)
 
 
 def training(definitions: Schema) -> None:
