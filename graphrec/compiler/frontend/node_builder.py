@@ -61,8 +61,9 @@ class PlainNodes(ExpressionBuilder, ABC):
         for field, info in block.model_fields.items():
             if given.get(field) == "tasks" and any(m is TaskNames for m in info.metadata):
                 given[field] = list(self.task_names)
+        known_here = {"activations": self.context.library.activations}
         try:
-            return block.model_validate_json(json.dumps(given))
+            return block.model_validate_json(json.dumps(given), context=known_here)
         except ValidationError as error:
             known = [*block.model_fields, *NODE_WORDS]
             docs = {name: field.description or "" for name, field in block.model_fields.items()}
@@ -75,7 +76,8 @@ class PlainNodes(ExpressionBuilder, ABC):
                     self.context.problems.append(told)
             wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
         try:  # what is left tells the shapes, so that readers can be judged too
-            return block.model_validate_json(json.dumps(_without(given, wrong)))
+            rest = json.dumps(_without(given, wrong))
+            return block.model_validate_json(rest, context=known_here)
         except ValidationError:
             raise Failed from None
 
