@@ -31,6 +31,7 @@ GOALS = {
     "bench.goals.growth": ("P8",),
     "bench.goals.starting": ("P9", "P10"),
     "bench.goals.memory": ("P11",),
+    "bench.goals.ranks": ("P14",),
     "bench.goals.hstu": ("P12", "P13"),
 }
 SCRIPTS = ("bench.inference", "bench.candidates")

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from graphrec.data import DataSet, Encoder
     from graphrec.data.loops import batches as batches
     from graphrec.graph import Graph as Graph
+    from graphrec.ground.activation_table import Activation as Activation
+    from graphrec.ground.activation_table import Number as Number
     from graphrec.ground.errors import CheckpointError as CheckpointError
     from graphrec.ground.errors import DataError as DataError
     from graphrec.ground.errors import EnvironmentFault as EnvironmentFault

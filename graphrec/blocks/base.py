@@ -185,6 +185,10 @@ class Block(BaseModel):
         """Constructor arguments of the layer, for these input shapes."""
         raise TypeError(f"{type(self).__name__} must define args()")
 
+    def longest(self) -> int | None:
+        """Most steps of a history that the layer takes, for these settings; None: any number."""
+        return None
+
     def parameters(self, *inputs: Any, **named: Any) -> int:
         """Number of the layer's weights, for these input shapes.
 

@@ -24,6 +24,7 @@ def _check(args: argparse.Namespace, console: Console) -> int:
         graph = checked.graph
         parts = [f"{len(graph.nodes)} nodes", f"{len(graph.tables)} tables"]
         tasks = ", ".join(output.task for output in graph.outputs)
+        parts += ["finds items"] if graph.vectors else []
         parts += [f"predicts {tasks}"] if tasks else []
         holds = f"fine ({', '.join(parts)})" + _and(warnings)
         console.result(f"{settings['path']}: {holds}")

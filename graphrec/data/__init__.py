@@ -16,6 +16,7 @@ from graphrec.data.loader import Loader
 from graphrec.data.loops import batches, fitted, source_of
 from graphrec.data.negatives import Negatives
 from graphrec.data.remarks import Remark, data_remarks
+from graphrec.data.seen import SeenValues
 from graphrec.data.source import Source
 from graphrec.data.tables import NoSource, Rows, as_table
 
@@ -30,6 +31,7 @@ __all__ = [
     "Negatives",
     "NoSource",
     "Rows",
+    "SeenValues",
     "Source",
     "as_table",
     "batches",

@@ -55,6 +55,10 @@ def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
 def open_items(recipe: Recipe, base_dir: Path | None = None, globs: str | None = None) -> Source:
     """The items that a retriever searches: those of its recipe, or of other files."""
     assert recipe.retrieval is not None
+    if globs is None and recipe.data.synthetic is not None:
+        rows = _open_rows(recipe, base_dir).items
+        assert rows is not None
+        return rows
     files = (globs or recipe.retrieval.candidates.source,)
     return open_files(recipe, files, base_dir, item_plan(recipe))
 
@@ -65,7 +69,8 @@ def _open_rows(recipe: Recipe, base_dir: Path | None) -> DataSet:
         from graphrec.data.synthetic import SyntheticSource
 
         generator = SyntheticSource(recipe, data.synthetic)
-        return DataSet(generator, generator.held_out, generator.fingerprint)
+        items = None if recipe.retrieval is None else generator.items()
+        return DataSet(generator, generator.held_out, generator.fingerprint, items)
     if not data.train:
         raise bad_data(
             "GR701",

@@ -50,10 +50,10 @@ class Negatives:
         self._hard = _HardEdges(encoder, items) if self.settings.hard is not None else None
 
     def positive(self, chunk: Chunk) -> Array:
-        """Which rows [B] teach: those with an item that was wanted."""
-        if not self.labelled:
-            return np.ones(chunk.num_rows, bool)
-        wanted: Array = chunk.labels[RETRIEVAL] > 0
+        """Which rows [B] teach: those with an item, and one that was wanted."""
+        wanted: Array = chunk.columns[self.items.key] != NULL_KEY
+        if self.labelled:
+            wanted &= chunk.labels[RETRIEVAL] > 0
         return wanted
 
     def compared(self, chunk: Chunk, epoch: int, row: int) -> Compared:

@@ -15,7 +15,6 @@ from graphrec.recipe.model import (
     SequenceFeature,
     Task,
 )
-from graphrec.recipe.retrieval import RETRIEVAL
 from graphrec.recipe.tasks import grouping_columns
 
 __all__ = ["INSIDE", "Cross", "Field", "Plan", "item_plan", "plan", "row_plan"]
@@ -168,7 +167,7 @@ def row_plan(recipe: Recipe) -> Plan:
         groups[candidates.hard_by] = candidates.hard_by
         uses.setdefault(candidates.hard_by, "the hard negatives of retrieval")
     if retrieval.label is not None:
-        tasks[RETRIEVAL] = Task(label=retrieval.label, logit="", loss={}, metrics=())
+        tasks = recipe.with_wanted().tasks
         uses.setdefault(retrieval.label.column, "the label of retrieval")
     if recipe.data.split and recipe.data.split.by:
         uses.setdefault(recipe.data.split.by, "data.split")

@@ -20,7 +20,7 @@ from graphrec.distributed.saving import Parts, RankSaver, load_shards, plain
 from graphrec.nn.batch import Batch
 from graphrec.train import counters, nan_guard
 from graphrec.train.checkpoint import Checkpoint
-from graphrec.train.losses import Losses
+from graphrec.train.losses import Losses, check_learns
 from graphrec.train.progress import Progress
 from graphrec.train.saving import State
 from graphrec.train.signals import Signals
@@ -112,6 +112,7 @@ class RankTrainer(Trainer):
         }
         total = torch.stack(list(parts.values())).sum() if parts else torch.zeros(())
         losses = Losses(total, parts, own.mass, own.missing)
+        check_learns(losses)
         if self.balance is not None:
             losses = self.balance(losses)
         self._share, self._losses = share, losses

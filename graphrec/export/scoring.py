@@ -56,7 +56,7 @@ class Scorer:
         self._device = trained.device
         graph = trained.compiled.graph
         read = {lookup.column for lookup in (*graph.lookups, *graph.first_order)}
-        self.encoder: Encoder = trained.encoder.only(read, served=False)
+        self.encoder: Encoder = trained.with_seen(trained.encoder.only(read, served=False))
 
     def chunks(self, raws: Iterable[Raw], threads: int) -> Generator[Scored, None, None]:
         """The predictions of all chunks, in their order; at most `threads` + 1 are held."""

@@ -148,6 +148,8 @@ def machine_fault(error: BaseException, more: str = "") -> EnvironmentFault | No
     return None
 
 
+# torch, numpy and the C++ library raise RuntimeError for want of memory and say so in words alone:
+# there is no class to ask for. The only place where a text decides a code.
 _STARVED = re.compile(
     r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|std::bad_alloc"
     r"|can't start new thread"

@@ -10,6 +10,7 @@ from graphrec.nn import functions
 from graphrec.nn.activations import BatchNorm, Dice, activation
 from graphrec.nn.attention import SelfAttention
 from graphrec.nn.batch import Batch, Jagged
+from graphrec.nn.capsules import Interests
 from graphrec.nn.contrast import InfoNCE
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.discretize import AutoDiscretization
@@ -93,6 +94,7 @@ __all__ = [
     "OrderCalibrated",
     "PLE",
     "PPNet",
+    "Interests",
     "Pooling",
     "RelationMLP",
     "SENet",

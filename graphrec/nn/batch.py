@@ -110,6 +110,14 @@ class Compared:
     hard: Tensor
     hidden: Tensor
 
+    @classmethod
+    def each_with(cls, items: Batch) -> Compared:
+        """As many rows as items, each with its own among all of them."""
+        rows = items.num_rows
+        pairs = torch.empty(0, 2, dtype=torch.int64)
+        shared = torch.ones(rows, dtype=torch.bool)
+        return cls(items, torch.arange(rows), shared, torch.zeros(rows), pairs, pairs)
+
     def to(self, device: torch.device | str) -> Compared:
         tensors = (self.own, self.shared, self.log_q, self.hard, self.hidden)
         return Compared(self.batch.to(device), *(tensor.to(device) for tensor in tensors))

@@ -167,8 +167,10 @@ def sqrt(x: Value) -> Value:
     return _like(x, torch.sqrt(_values(x)))
 
 
-def spread(x: Tensor, steps: Jagged) -> Jagged:
-    """The row's vector [B, D] at each of its steps, [T, D]."""
+def spread(x: Tensor, steps: Value) -> Value:
+    """The row's vector [B, D] at each of its steps, [T, D], or of its N fields, [B, N, D]."""
+    if isinstance(steps, Tensor):
+        return x.unsqueeze(1).expand(-1, steps.shape[1], -1)
     return steps.replace(x.index_select(0, steps.rows()))
 
 

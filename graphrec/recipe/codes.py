@@ -86,6 +86,7 @@ CODES: Mapping[str, str] = {
     "GR407": "a graph that is too large",
     "GR408": "something of training alone that is wanted always",
     "GR409": "a model that computes nothing in inference",
+    "GR410": "there is nothing to train",
     # shapes
     "GR501": "inputs that a block can't use",
     "GR502": "fields of different widths",

@@ -115,8 +115,11 @@ def _where(args: list[Shape], term: Apply) -> Shape:
 
 def _spread(args: list[Shape], term: Apply) -> Shape:
     row, steps = args
-    if row.rank != 2 or not steps.is_jagged:
-        raise ShapeError(f"needs a vector [B, D] and a history [B, L, E], got {row} and {steps}")
+    if row.rank != 2 or steps.rank != 3:
+        raise ShapeError(
+            f"needs a vector [B, D], and a history [B, L, E] or fields [B, N, E], got {row} and"
+            f" {steps}"
+        )
     return steps.resize(row.width)
 
 
@@ -162,7 +165,7 @@ FUNCTIONS: Mapping[str, _Function] = {
         (2, 2),
         _spread,
         "spread(row, history)",
-        "A vector repeated for every step of a history: [B, D] -> [B, L, D].",
+        "A vector repeated for every step of a history, or every field: [B, D] -> [B, L, D].",
     ),
     "concat": _Function(
         (1, 0), _concat, "concat(a, b, ...)", "Side by side, on the last dimension."

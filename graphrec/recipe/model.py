@@ -44,7 +44,7 @@ from graphrec.recipe.nodes import (
     Parameter,
     Teacher,
 )
-from graphrec.recipe.retrieval import Retrieval
+from graphrec.recipe.retrieval import RETRIEVAL, Retrieval
 from graphrec.recipe.search import Range
 from graphrec.recipe.training import Data, Export, Kernels, Train
 
@@ -243,6 +243,13 @@ class Recipe(Model):
     def measures(self) -> Measures:
         """What names of losses and metrics mean here."""
         return self._measures
+
+    def with_wanted(self) -> Recipe:
+        """Where there is retrieval, the same recipe with its label as that of a task."""
+        if self.retrieval is None or self.retrieval.label is None:
+            return self
+        task = Task(label=self.retrieval.label, logit="", loss={}, metrics=())
+        return self.model_copy(update={"tasks": {RETRIEVAL: task}})
 
     def with_measures(self, measures: Measures) -> Recipe:
         """The same recipe, its names of losses and metrics read so."""

@@ -218,7 +218,9 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
             ):
                 report(Problem("GR206", f"`{key}` is required", top, key, _WHY[key]))
     version = tree.at("graphrec")
-    if version is not None and version.value is not INVALID and version.value != _VERSION:
+    # True and 1.0 equal 1 to Python, and are no version.
+    right = version is None or (type(version.value) is int and version.value == _VERSION)
+    if version is not None and version.value is not INVALID and not right:
         what = f"this graphrec reads version {_VERSION} of the language, got {shown(version.value)}"
         report(Problem("GR202", what, version.span, "graphrec", f"graphrec: {_VERSION}"))
 

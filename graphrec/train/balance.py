@@ -78,8 +78,10 @@ class Pareto(Balance):
     def _gram(self, parts: Sequence[Tensor]) -> Tensor:
         """Inner products of the losses' gradients, [K, K]."""
         # Of each loss by itself: in the graph of a stack all of them reach every parameter.
-        per_part = [
+        per_part: list[tuple[Tensor | None, ...]] = [
             torch.autograd.grad(part, self._over, retain_graph=True, allow_unused=True)
+            if part.requires_grad  # a task of frozen tables alone does not
+            else (None,) * len(self._over)
             for part in parts
             if self._over
         ]

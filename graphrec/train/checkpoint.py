@@ -26,7 +26,14 @@ from torch import Tensor
 
 from graphrec.ground.errors import CheckpointError, EnvironmentFault, Problem
 from graphrec.train.slices import is_part, joined
-from graphrec.train.tensors import FileFacts, file_facts, read_tensors, write_bytes, write_tensors
+from graphrec.train.tensors import (
+    FileFacts,
+    file_facts,
+    read_some,
+    read_tensors,
+    write_bytes,
+    write_tensors,
+)
 
 __all__ = [
     "Checkpoint",
@@ -44,6 +51,8 @@ __all__ = [
 ]
 
 MANIFEST, MODEL, OPTIM = "manifest.json", "model.safetensors", "optim.safetensors"
+SEEN = "seen/"
+"""What the names of sketches of trained values (`graphrec.data.seen`) begin with."""
 FORMAT = 2
 _READ = (1, FORMAT)
 _HIDDEN = (".saving-", ".gone-")
@@ -91,6 +100,13 @@ class Checkpoint:
     def optim(self) -> dict[str, Tensor]:
         """Optimizers and everything else that changes, after its file was checked."""
         return self._tensors(OPTIM)
+
+    def seen(self) -> dict[str, Tensor]:
+        """The sketches of trained values, by table; empty where there are none.
+
+        They serve remarks only: the file, large as it may be, is not checked for them.
+        """
+        return read_some(self.folder / OPTIM, SEEN)
 
     def check(self, name: str) -> Path:
         """The path of one of its files, which is what was saved."""

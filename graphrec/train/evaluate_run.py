@@ -57,7 +57,14 @@ class Trained:
     def loader(self, data: str | Sequence[str] | None, batch: int, *, shuffle: bool) -> Loader:
         """Batches of these files, or of the run's evaluation data."""
         source, seed = _source(self.recipe, data), self.recipe.train.seed
-        return Loader(self.recipe, self.encoder, source, batch, shuffle=shuffle, seed=seed)
+        encoder = self.with_seen(self.encoder)
+        return Loader(self.recipe, encoder, source, batch, shuffle=shuffle, seed=seed)
+
+    def with_seen(self, encoder: Encoder) -> Encoder:
+        """The encoder, which counts values of hashed features that were never trained."""
+        seen = encoder.seen_values()
+        seen.load({table: marks.numpy() for table, marks in self.checkpoint.seen().items()})
+        return encoder.with_seen(seen, learns=False)
 
 
 def load_run(

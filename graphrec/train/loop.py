@@ -195,14 +195,16 @@ def _trainer(
 ) -> Trainer:
     recipe = compiled.recipe
     seed, batch = recipe.train.seed, recipe.train.batch
+    seen = encoder.seen_values()
+    learning, known = (encoder.with_seen(seen, learns=learns) for learns in (True, False))
     items = None if data.items is None else Items(encoder, data.items)
     negatives = None if items is None else Negatives(encoder, items, data.train, seed)
     loader = Loader(
-        recipe, encoder, data.train, batch, shuffle=True, seed=seed, negatives=negatives
+        recipe, learning, data.train, batch, shuffle=True, seed=seed, negatives=negatives
     )
     evaluated = None
     if data.eval is not None:
-        evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
+        evaluated = Loader(recipe, known, data.eval, batch, shuffle=False, seed=seed)
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
     balance = make_balance(recipe, module)
     learned = {} if balance is None else {"balance": balance.to(device)}
@@ -212,6 +214,7 @@ def _trainer(
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
     trainer = Trainer(*parts, recipe_hash(recipe), device, balance, items)
     trainer.saver.run_files = run_files(run.folder)
+    trainer.seen = seen
     trainer.losses.teachers = load_teachers(recipe, encoder, device)
     return trainer
 

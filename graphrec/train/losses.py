@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from graphrec.data.chunk import NULL_KEY
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.nn.batch import Batch
 from graphrec.recipe.loss_table import Loss
 from graphrec.recipe.model import Recipe, Task
@@ -25,7 +26,15 @@ from graphrec.train.loss_rows import bce
 from graphrec.train.retrieval_loss import PART, retrieval_loss
 from graphrec.train.whole_rows import every_row_counts, mean_bce
 
-__all__ = ["Losses", "TaskLosses", "compute", "group_numbers", "is_computed", "score"]
+__all__ = [
+    "Losses",
+    "TaskLosses",
+    "check_learns",
+    "compute",
+    "group_numbers",
+    "is_computed",
+    "score",
+]
 
 PENALTY = "_loss"
 """Ending of the numbers that a module returns beside its predictions: penalties, loss blocks."""
@@ -100,6 +109,20 @@ class TaskLosses:
         if term is None:
             return 1.0
         return term.weight if self.step is None or self.step >= term.from_step else 0.0
+
+
+def check_learns(losses: Losses) -> None:
+    """Raise RecipeError (GR410) where no weight that is trained changes any loss."""
+    if not losses.total.requires_grad:
+        raise RecipeError(
+            Problem(
+                "GR410",
+                "there is nothing to train: no loss depends on a weight that may change",
+                path="graph",
+                help="let a table change (trainable: true), put a block with weights before the "
+                "task (in: instead of logit:), or take away detach()",
+            )
+        )
 
 
 def compute(recipe: Recipe, predictions: Mapping[str, Tensor], batch: Batch) -> Losses:

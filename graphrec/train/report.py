@@ -39,7 +39,7 @@ def write_report(
         Section("Training", list(run_curves(trainer.run_folder.records))),
         Section("Calibration (last evaluation)", list(_calibration(trainer))),
         Section("Rows", list(_rows(trainer))),
-        Section("Values not in the vocabulary", list(_unseen(trainer))),
+        Section("Unseen values", list(_unseen(trainer))),
         Section("Kernels", list(_kernels(trainer))),
         Section("Again", list(_repeat(read_info(folder), command))),
     ]
@@ -138,6 +138,7 @@ def _unseen(trainer: Trainer) -> Iterator[Part]:
     rates = {name: counts.unseen_rates() for name, counts in loaders.items()}
     features = sorted({feature for known in rates.values() for feature in known})
     if features:
+        yield "Shares of values outside the vocabulary; of `hash(N)`, of values never trained."
         cells = [[f, *(_share(known.get(f)) for known in rates.values())] for f in features]
         yield Table(["feature", *rates], cells)
 

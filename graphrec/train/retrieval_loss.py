@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from graphrec.data.chunk import NULL_KEY
 from graphrec.nn.batch import Batch
 from graphrec.nn.sampled_softmax import sampled_softmax
 from graphrec.recipe.model import Retrieval
@@ -32,12 +34,13 @@ def retrieval_loss(
         settings.logq,
         settings.power,
     )
-    weight = wanted(batch).to(rows)
+    weight = wanted(batch, retrieval.candidates.key).to(rows)
     number = weight.sum()
     return (rows * weight).sum() / number.clamp(min=1), number
 
 
-def wanted(batch: Batch) -> Tensor:
-    """Which rows [B] wanted their item: all of them where there is no label."""
+def wanted(batch: Batch, key: str) -> Tensor:
+    """Which rows [B] have an item, and one that was wanted: all of them without a label."""
     label = batch.labels.get(RETRIEVAL)
-    return torch.ones(batch.num_rows, dtype=torch.bool) if label is None else label > 0
+    named = torch.from_numpy(np.asarray(batch.columns[key]) != NULL_KEY)
+    return named if label is None else named.to(label.device) & (label > 0)

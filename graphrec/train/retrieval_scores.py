@@ -39,7 +39,7 @@ class RetrievalScores:
 
     def add(self, query: Tensor, batch: Batch) -> None:
         """Count the rows of one batch by their vectors."""
-        counts = wanted(batch)
+        counts = wanted(batch, self.items.key).cpu()
         own = torch.from_numpy(self.items.own(batch.columns, counts.numpy()))
         hidden = torch.from_numpy(self.items.seen(batch.features))
         at = counts.nonzero().view(-1)

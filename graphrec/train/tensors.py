@@ -88,6 +88,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         ) from None
 
 
+def read_some(path: Path, prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning; none where none can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, RuntimeError):
+        return {}
+
+
 def file_facts(path: Path) -> FileFacts:
     """Size and hash of a file."""
     with path.open("rb") as file:

@@ -17,15 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from graphrec.data import Items, Loader
+from graphrec.data import Items, Loader, SeenValues
 from graphrec.graph import Graph
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe
 from graphrec.train import counters, nan_guard
 from graphrec.train.balance import Balance
-from graphrec.train.checkpoint import Checkpoint, Position
+from graphrec.train.checkpoint import SEEN, Checkpoint, Position
 from graphrec.train.evaluation import Evaluator, eval_record
-from graphrec.train.losses import Losses, TaskLosses
+from graphrec.train.losses import Losses, TaskLosses, check_learns
 from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, number, score_table, status
 from graphrec.train.recompute import recompute_nodes
@@ -76,6 +76,7 @@ class Trainer:
         self._bf16 = recipe.train.precision == "bf16"
         self.gradient_norm = 0.0
         self.shared_rows: SharedRows | None = None
+        self.seen: SeenValues | None = None
         self.watched = Watched(recipe)
         self._before = 0.0
 
@@ -133,6 +134,7 @@ class Trainer:
     def _train(self, batch: Batch) -> bool:
         self.optimizers.zero_grad()
         predictions, losses = self._forward(batch)
+        check_learns(losses)
         if self.balance is not None:
             if not math.isfinite(float(losses.total.detach())):  # before weights are made of it
                 self._stop_not_finite(batch, losses)
@@ -233,6 +235,8 @@ class Trainer:
         if self.eval_loader is None:
             return False
         position.evaluated = False
+        if self.seen is not None:
+            self.seen.complete = position.epoch > 0 or self._done()
         loader = self.eval_loader
         loader.counts, waited = counters.Counts(), loader.wait_seconds
         measured = self._measure(loader)
@@ -292,6 +296,8 @@ class Trainer:
         state.update({f"window/{k}": v for k, v in self.window.state().items()})
         if self.balance is not None:
             state.update({f"balance/{k}": v for k, v in self.balance.state_dict().items()})
+        if self.seen is not None:
+            state.update({SEEN + k: torch.from_numpy(v) for k, v in self.seen.state().items()})
         state["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             state["random/cuda"] = torch.cuda.get_rng_state(self.device)
@@ -305,6 +311,8 @@ class Trainer:
         self.window.load(part_of(state, "window/"))
         if self.balance is not None:
             self.balance.load_state_dict(part_of(state, "balance/"))
+        if self.seen is not None:
+            self.seen.load({k: v.numpy() for k, v in part_of(state, SEEN).items()})
         torch.set_rng_state(state["random/cpu"])
         if "random/cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random/cuda"], self.device)

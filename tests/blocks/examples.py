@@ -65,6 +65,8 @@ EXAMPLES = (
     Example("dropout", [vector(4)], {"rate": 0.0}),
     Example("dropout", [steps(4)], {"rate": 0.0}, "steps"),
     Example("gru", [steps(5)], {"units": 3}),
+    # routing is constant to the gradient: one round has none (tests/nn/test_capsules.py)
+    Example("interests", [steps(5)], {"number": 3, "width": 4, "places": 2, "iterations": 1}),
     Example("layer_norm", [vector(4)]),
     Example("layer_norm", [steps(4)], note="steps"),
     Example("logarithmic", [fields(4, 3)], {"neurons": 5}),
@@ -184,6 +186,7 @@ EXAMPLES = (
     Example("pooling", [steps(5)]),
     Example("pooling", [steps(5)], {"mode": "sum"}, "sum"),
     Example("pooling", [steps(5)], {"mode": "max"}, "max"),
+    Example("pooling", [steps(5)], {"mode": "last"}, "last"),
     Example("pooling", [fields(3, 5)], note="fields"),
     Example("ppnet", [vector(5), vector(3)], {"hidden": [6, 4], "gate_hidden": 3}),
     Example("relation_mlp", [vector(5), vector(3)], {}),

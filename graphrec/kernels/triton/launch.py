@@ -1,4 +1,8 @@
-"""What launchers share: units, accumulator, precision, the interpreter."""
+"""What launchers share: units, accumulator, precision, the interpreter.
+
+In one place, because each is a promise that all kernels make alike: sums wider than their terms,
+torch's own switch for tf32, rows in vectors of 16 bytes.
+"""
 
 from __future__ import annotations
 
