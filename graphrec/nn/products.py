@@ -23,7 +23,7 @@ from torch.autograd.function import once_differentiable
 
 from graphrec.nn.native.passes import passes
 
-__all__ = ["cast_input", "goes_to_onednn", "onednn_wanted", "product"]
+__all__ = ["goes_to_onednn", "cast_input", "product"]
 
 T = TypeVar("T")
 
@@ -54,7 +54,7 @@ def goes_to_onednn(x: Tensor, weight: Tensor) -> bool:
         _is_large(x, weight)
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
-        and onednn_wanted()
+        and _wanted()
     )
 
 
@@ -92,8 +92,7 @@ def _pays(x: Tensor, weight: Tensor) -> bool:
 
 
 @cache
-def onednn_wanted() -> bool:
-    """Whether oneDNN takes large float32 products here: on AMD processors, or as one asks."""
+def _wanted() -> bool:
     setting = os.environ.get("GRAPHREC_ONEDNN")
     if setting is not None:
         return setting == "1"
@@ -167,12 +166,12 @@ def _of_weight(grad: Tensor, transposed: Tensor | None, x: Tensor) -> Tensor:
 
 def _by_onednn(x: Tensor) -> bool:
     """Whether oneDNN multiplies it, and wants its left factor row by row."""
-    return x.dtype == torch.float32 and onednn_wanted()
+    return x.dtype == torch.float32 and _wanted()
 
 
 def _times(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b, all of one type."""
-    if not (onednn_wanted() if x.dtype == torch.float32 else _bf16_by_onednn()):
+    if not (_wanted() if x.dtype == torch.float32 else _bf16_by_onednn()):
         return F.linear(x, weight, bias)
     # A right factor with gaps between its rows makes oneDNN some thousand times slower.
     if not (weight.is_contiguous() or weight.t().is_contiguous()):

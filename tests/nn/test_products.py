@@ -20,10 +20,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     if not torch.backends.mkldnn.is_available():
         pytest.skip("torch was built without oneDNN")
     monkeypatch.setenv("GRAPHREC_ONEDNN", "1")
-    products.onednn_wanted.cache_clear()
+    products._wanted.cache_clear()
     yield monkeypatch
     monkeypatch.undo()
-    products.onednn_wanted.cache_clear()
+    products._wanted.cache_clear()
 
 
 @pytest.fixture(params=[True, False], ids=["compiled", "torch"])
@@ -101,7 +101,7 @@ def test_only_where_it_is_allowed(asked: pytest.MonkeyPatch) -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert product(x, weight).dtype == torch.bfloat16
     asked.setenv("GRAPHREC_ONEDNN", "0")
-    products.onednn_wanted.cache_clear()
+    products._wanted.cache_clear()
     assert not goes_to_onednn(x, weight)
 
 
@@ -109,8 +109,8 @@ def test_only_where_it_is_allowed(asked: pytest.MonkeyPatch) -> None:
 def test_the_processor_decides(vendor: str, wanted: bool, asked: pytest.MonkeyPatch) -> None:
     asked.delenv("GRAPHREC_ONEDNN")
     asked.setattr(products, "_vendor", lambda: vendor)
-    products.onednn_wanted.cache_clear()
-    assert products.onednn_wanted() is wanted
+    products._wanted.cache_clear()
+    assert products._wanted() is wanted
 
 
 @pytest.mark.usefixtures("asked")
@@ -145,7 +145,7 @@ def test_rectified_layers(
     asked: pytest.MonkeyPatch, onednn: str, shape: tuple[int, ...], compiled: bool
 ) -> None:
     asked.setenv("GRAPHREC_ONEDNN", onednn)
-    products.onednn_wanted.cache_clear()
+    products._wanted.cache_clear()
     if not compiled:
         asked.setattr(products, "passes", lambda: None)
     torch.manual_seed(0)
