@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
-.PHONY: help setup demo test lint format types wheel readme bench soak clean
+.PHONY: help setup demo test lint format types wheel readme docs bench soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ wheel: setup ## build the wheel, install it in a clean environment, compile a re
 readme: setup ## run the marked code blocks of the documentation
 	$(BIN)/python .ci/readme_commands.py
 
+docs: setup ## the generated pages of docs/ again, and the manual as a site in site/
+	$(BIN)/python -m pytest -q tests/views/test_manual.py tests/views/test_documentation.py --update-golden
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 bench: setup ## the table of goals on this machine, into bench/results; BENCH_ARGS="--only P3"
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m bench $(BENCH_ARGS)
 
@@ -45,5 +49,5 @@ soak: setup ## the long form of the enumerated tests: hours
 	$(BIN)/python -m pytest --soak $(PYTEST_ARGS)
 
 clean: ## remove caches and builds; keeps .venv and runs
-	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf dist build site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o -name __pycache__ -type d -print0 | xargs -0 rm -rf

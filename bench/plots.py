@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_profile"]
 
 FOLDER = Path(__file__).resolve().parent / "results"
 SIZE = (8, 4)
@@ -73,6 +73,26 @@ def _growth(rows: Sequence[Mapping[str, Any]]) -> None:
     axes.set(xscale="log", yscale="log", xlabel="work, times", ylabel="cost of a step, times")
     axes.legend(fontsize=8)
     _finish(figure, axes, "growth.png")
+
+
+def draw_profile(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Bars of `bench.profile`: each part's share of a step, one bar a recipe and precision."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(SIZE[0], 0.34 * len(rows) + 1.4))
+    labels = [f"{row['case']} B {row['batch']}, {row['precision']}" for row in rows][::-1]
+    starts = [0.0] * len(rows)
+    for number, part in enumerate(rows[0]["parts"]):
+        shares = [100 * row["parts"][part] / row["step"] for row in reversed(rows)]
+        axes.barh(labels, shares, left=starts, label=part, color=f"C{number}")
+        starts = [start + share for start, share in zip(starts, shares, strict=True)]
+    axes.set_xlabel("% of the step's CPU time, loader included")
+    axes.set_xlim(0, 100 * max(1.0, *(start / 100 for start in starts)))
+    axes.legend(fontsize=7, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False)
+    _finish(figure, axes, "profile.png")
 
 
 def _finish(figure: Any, axes: Any, name: str) -> None:

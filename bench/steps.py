@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +28,7 @@ __all__ = [
     "missing",
     "precision",
     "trained",
+    "trainer_of",
 ]
 
 DENSE_LR, DENSE_EPS = 1e-3, 1e-6
@@ -84,11 +87,16 @@ def trained(model: Compiled, data: Sequence[Data], *, tables: str = "auto") -> C
     """The generated module under graphrec's whole training loop: guards and metrics too."""
     module = model.module()
     _choose(module, tables)
-    optimizers = make_optimizers(module, model.recipe)
-    # Loader and run folder are what a step does not touch.
-    parts = (model.recipe, model.graph, module, optimizers, None, None, None, "")
-    trainer = Trainer(*parts, torch.device("cpu"))  # type: ignore[arg-type]
+    trainer = trainer_of(model, module)
     return Candidate(module, data, lambda one: trainer._train(one.batch), lambda one: ())
+
+
+def trainer_of(model: Compiled, module: nn.Module) -> Trainer:
+    """What trains the module, without what a step does not touch: loader and run folder."""
+    optimizers = make_optimizers(module.train(), model.recipe)
+    folder = SimpleNamespace(checkpoints=Path("no run"), folder=Path("no run"))
+    parts = (model.recipe, model.graph, module, optimizers, None, None, folder, "")
+    return Trainer(*parts, torch.device("cpu"))  # type: ignore[arg-type]
 
 
 def by_hand(

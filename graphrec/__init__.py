@@ -19,6 +19,7 @@ from graphrec.ground.version import __version__
 if TYPE_CHECKING:
     from graphrec.api import (
         BUILTIN,
+        Activation,
         Batch,
         Block,
         Checked,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Metric,
         Model,
         Names,
+        Number,
         Problem,
         RecipeError,
         Served,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BUILTIN",
+    "Activation",
     "Batch",
     "Block",
     "Checked",
@@ -67,6 +70,7 @@ __all__ = [
     "Metric",
     "Model",
     "Names",
+    "Number",
     "Problem",
     "RecipeError",
     "Served",
@@ -100,6 +104,7 @@ _HOME = {
     "graph": ("Graph",),
     "nn.batch": ("Batch",),
     "blocks.library": ("BUILTIN", "Library"),
+    "ground.activation_table": ("Activation", "Number"),
     "recipe.loss_table": ("Loss",),
     "recipe.metric_table": ("Metric",),
     "train.inference": ("Served", "load_run"),

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from graphrec.data import DataSet, Encoder
     from graphrec.data.loops import batches as batches
     from graphrec.graph import Graph as Graph
+    from graphrec.ground.activation_table import Activation as Activation
+    from graphrec.ground.activation_table import Number as Number
     from graphrec.ground.errors import CheckpointError as CheckpointError
     from graphrec.ground.errors import DataError as DataError
     from graphrec.ground.errors import EnvironmentFault as EnvironmentFault
@@ -239,9 +241,9 @@ def load(
     blocks = load_library(plugins) if library is None else library
     root = None if allow_root is None else os.fspath(allow_root)
     text = os.fspath(path)
-    found = text if "\n" in text else find_recipe(text)
+    recipe = text if "\n" in text else find_recipe(text)
     allowed = tuple(allow_env)
-    return Model(found, tuple(overrides), blocks, root, plugins, tuple(passes), allowed)
+    return Model(recipe, tuple(overrides), blocks, root, plugins, tuple(passes), allowed)
 
 
 def fit(

@@ -97,7 +97,7 @@ EXECUTING = frozenset({"eval", "exec", "exec_module"})
 PICKLING = frozenset({"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"})
 
 FILE_LINES = 400
-FUNCTION_LINES = 60
+FUNCTION_LINES = 50
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
 each_module = pytest.mark.parametrize(
@@ -282,9 +282,20 @@ def test_nothing_is_too_long(path: Path) -> None:
         for node in ast.walk(parse(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     ]
-    lengths = {f.name: (f.end_lineno or f.lineno) - f.lineno + 1 for f in functions}
+    lengths = {f.name: _length(f) for f in functions}
     long = {name: length for name, length in lengths.items() if length > FUNCTION_LINES}
     assert not long, f"functions of more than {FUNCTION_LINES} lines: {long}"
+
+
+def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function; of a Triton kernel those of its body.
+
+    A kernel's parameters stand one a line and can't be put into an object, and a part that is cut
+    out of it takes all of them again.
+    """
+    is_kernel = any("triton.jit" in ast.unparse(one) for one in function.decorator_list)
+    first = function.body[0] if is_kernel else function
+    return (function.end_lineno or 0) - first.lineno + 1
 
 
 @each_module

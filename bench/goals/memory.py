@@ -26,7 +26,7 @@ def rows(options: Options) -> list[Row]:
     found = []
     for case in CASES[: 2 if options.quick else None]:
         size = options.batch(BATCH)
-        grown = {who: _measured(case, who, size, options.threads) for who in ("ours", "TBE")}
+        grown = {who: _measured(case, who, size, options.threads) for who in ("ours", "TBE", "low")}
         work = f"{case} B {size}: MiB above tables and state, ours / hand TBE"
         if not all(grown.values()):
             found.append(Row("P11", work, None, wanted=WANTED, most=True, how="no figure"))
@@ -34,6 +34,9 @@ def rows(options: Options) -> list[Row]:
         how = f"{grown['ours']:.0f} against {grown['TBE']:.0f} MiB"
         value = round(grown["ours"] / grown["TBE"], 3)
         found.append(Row("P11", work, value, "x", WANTED, True, how))
+        work = f"{case} B {size}: MiB above tables and state, train.memory: low / normal"
+        how = f"{grown['low']:.0f} against {grown['ours']:.0f} MiB"
+        found.append(Row("P11", work, round(grown["low"] / grown["ours"], 3), "x", 0.5, True, how))
     return found
 
 
@@ -54,13 +57,16 @@ def _main(case: str, who: str, size: str, threads: str) -> None:
     from bench.cases import batches, compiled
     from bench.models.pieces import Tables
     from bench.steps import by_hand, generated
+    from graphrec.train.recompute import recompute_nodes
 
     torch.set_num_threads(int(threads))
     model = compiled(case)
     data = batches(model, int(size), count=STEPS)
     tables: list[torch.Tensor] = []
-    if who == "ours":
+    if who in ("ours", "low"):
         made = generated(model, data)
+        if who == "low":
+            recompute_nodes(made.module)
         optimizers = made.optimizers
         assert optimizers is not None
         tables = [slot for table in optimizers.tables for slot in table.rows.slots.values()]

@@ -23,7 +23,7 @@ from bench.steps import by_hand, generated
 from bench.timing import Time, measure
 from graphrec.nn import native
 
-__all__ = ["Limits", "bound", "rows"]
+__all__ = ["Limits", "bound", "limits", "probes", "rows"]
 
 BATCH, WIDTH = 4096, 16
 ROWS, INNER = 4096, 512
@@ -44,7 +44,7 @@ class Limits:
 def rows(options: Options) -> list[Row]:
     """The limits, and the share of every model's bound; limits are timed beside every model."""
     shown: list[Row] = []
-    probes = _probes()
+    limiting = probes()
     for case in CASES:
         model = compiled(case)
         data = batches(model, options.batch(BATCH))
@@ -52,8 +52,8 @@ def rows(options: Options) -> list[Row]:
         made = {"step fp32": generated(model, data)}
         made["step bf16"] = generated(model, data, bf16=True)
         steps = {name: candidate.step for name, candidate in made.items()}
-        times = measure(probes | steps, options.windows, options.seconds)
-        found = _limits(times)
+        times = measure(limiting | steps, options.windows, options.seconds)
+        found = limits(times)
         shown = shown or _shown(found)
         for kind, wanted in (("fp32", 0.75), ("bf16", 0.65)):
             least = 1e3 * bound(found, kind, flops, lookups, dense)
@@ -86,7 +86,7 @@ def bound(found: Limits, kind: str, flops: float, lookups: float, dense: float) 
     return flops / rate + tables + 7 * 4 * dense / found.copy
 
 
-def _probes() -> dict[str, Callable[[], object]]:
+def probes() -> dict[str, Callable[[], object]]:
     """Steps that do nothing but reach one limit each."""
     torch.manual_seed(0)
     a, b = torch.randn(ROWS, INNER), torch.randn(INNER, INNER)
@@ -107,7 +107,7 @@ def _probes() -> dict[str, Callable[[], object]]:
     return steps | _native_steps(table, at)
 
 
-def _limits(times: Mapping[str, Time]) -> Limits:
+def limits(times: Mapping[str, Time]) -> Limits:
     seconds = {name: time.wall / 1e3 for name, time in times.items()}
     flops = 2.0 * ROWS * INNER * INNER
     reads = min(seconds["gather"], seconds.get("native gather", seconds["gather"]))

@@ -15,10 +15,11 @@ from graphrec.blocks.interaction import (
     CrossV2,
     DotInteraction,
     Logarithmic,
+    Regulation,
     Senet,
     Wukong,
 )
-from graphrec.blocks.losses import InfoNCE
+from graphrec.blocks.losses import Hint, InfoNCE, OrderCalibrated, Similarity
 from graphrec.blocks.multitask import AITM, PLE, FusionTower, Mmoe, RelationMLP
 from graphrec.blocks.normalize import BatchNorm, Dropout, LayerNorm
 from graphrec.blocks.recurrent import Augru, Gru
@@ -26,6 +27,7 @@ from graphrec.blocks.sequence import (
     AttentionScores,
     Din,
     DotAttention,
+    Interests,
     MultiWindowDin,
     Pooling,
     SelfAttention,
@@ -47,12 +49,14 @@ PRIMITIVES: tuple[type[Block], ...] = (
     CrossV2,
     Din,
     DotAttention,
+    Interests,
     DotInteraction,
     Dropout,
     Epnet,
     FM,
     FusionTower,
     Gru,
+    Hint,
     Hstu,
     InfoNCE,
     LayerNorm,
@@ -63,12 +67,15 @@ PRIMITIVES: tuple[type[Block], ...] = (
     MLP,
     Mmoe,
     MultiWindowDin,
+    OrderCalibrated,
     PLE,
     Pooling,
     Ppnet,
+    Regulation,
     RelationMLP,
     SelfAttention,
     Senet,
+    Similarity,
     WeightedSum,
     Wukong,
 )

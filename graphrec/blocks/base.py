@@ -38,7 +38,7 @@ __all__ = ["RESERVED", "Block", "Kernel", "Name", "Names", "Port", "TaskNames", 
 
 RESERVED = frozenset(
     {"block", "in", "each", "parallel", "join", "repeat", "carry", "tied", "share"}
-    | {"residual", "enabled", "kernel", "was", "note"}
+    | {"residual", "enabled", "kernel", "was", "note", "when"}
 )
 """Words of a node that are not parameters of its block."""
 
@@ -184,6 +184,10 @@ class Block(BaseModel):
     def args(self, *inputs: Any, **named: Any) -> dict[str, Any]:
         """Constructor arguments of the layer, for these input shapes."""
         raise TypeError(f"{type(self).__name__} must define args()")
+
+    def longest(self) -> int | None:
+        """Most steps of a history that the layer takes, for these settings; None: any number."""
+        return None
 
     def parameters(self, *inputs: Any, **named: Any) -> int:
         """Number of the layer's weights, for these input shapes.

@@ -7,7 +7,7 @@ from itertools import pairwise
 from math import prod
 from typing import Any
 
-from graphrec.ground.activation_table import ACTIVATIONS, read_activation
+from graphrec.ground.activation_table import read_activation, row_of
 
 __all__ = ["guess", "linear", "norm", "perceptron"]
 
@@ -38,7 +38,8 @@ def perceptron(
     >>> perceptron(4, [3], out=1)
     19
     """
-    learns = ACTIVATIONS[read_activation(activation)[0]].learns
+    row = row_of(read_activation(activation)[0])
+    learns = row.learns if row else ""
     count = 0
     for before, after in pairwise([width, *hidden]):
         # batch norm takes the place of the Linear's bias

@@ -28,7 +28,16 @@ class Hstu(Settings):
     output; `context` are fields before the history, `times` and `now` when things happened.
     """
 
-    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:HSTU"}
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {
+        "torch": "graphrec.nn:HSTU",
+        "triton": Kernel(
+            "graphrec.kernels:TritonHSTU",
+            devices=("cuda",),
+            needs=("triton",),
+            limit={"widest": 128},
+            splits=True,
+        ),
+    }
     spreads: ClassVar[tuple[str, ...]] = ("keys", "context", "times")
     layers: PositiveInt = 2
     """Units, one behind another."""
@@ -50,6 +59,11 @@ class Hstu(Settings):
     """Drop probability before each unit's last Linear."""
     pool: Literal["last", "mean", "none"] = "last"
     """Without a query: the last step, the mean of the steps, or every step."""
+
+    @property
+    def widest(self) -> int:
+        """The wider one of a head's query and value."""
+        return max(self.head_width, self.value_width or self.head_width)
 
     def infer(
         self,

@@ -1,4 +1,4 @@
-"""Which blocks, losses and metrics there are: the built-in ones, shipped YAML, and plugins'.
+"""Which blocks, losses, metrics and activations there are: built-in ones, shipped, and plugins'.
 
 A `Library` is a value: adding blocks gives another one, nothing is registered anywhere. A recipe
 never names a module; plugins come from Python, from `--plugin`, or from installed packages that
@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from graphrec.blocks import PRIMITIVES
 from graphrec.blocks.base import Block
+from graphrec.ground.activation_table import ACTIVATIONS, Activation
 from graphrec.ground.errors import Problem, RecipeError
 from graphrec.recipe.loss_table import Loss
 from graphrec.recipe.measures import Measures
@@ -28,7 +29,7 @@ from graphrec.recipe.model import Composite
 __all__ = ["BUILTIN", "ENTRY_POINTS", "Library", "Part", "load_library", "load_part", "shipped"]
 
 Part = type[Block] | type[Loss] | type[Metric]
-"""What a plugin may define."""
+"""The classes that a plugin may define."""
 
 ENTRY_POINTS = "graphrec.blocks"
 """Group of the entry points by which installed packages offer blocks."""
@@ -70,6 +71,8 @@ class Library:
     with_shipped: bool = True
     measures: Measures = field(default_factory=Measures)
     """What names of losses and metrics mean."""
+    activations: Mapping[str, Activation] = field(default_factory=lambda: ACTIVATIONS)
+    """What names of activations mean."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -108,8 +111,17 @@ class Library:
         """This library and these losses and metrics; a ValueError if a name is taken."""
         return replace(self, measures=self.measures.with_measures(*added))
 
+    def with_activations(self, **added: Activation) -> Library:
+        """This library and these activations; a ValueError if a name is taken by another one."""
+        for name, row in added.items():
+            if self.activations.get(name, row) != row:
+                raise ValueError(
+                    f"there already is an activation `{name}`: give yours another name"
+                )
+        return replace(self, activations={**self.activations, **added})
+
     def with_plugin(self, module: str) -> Library:
-        """This library and the blocks, losses and metrics a Python module defines.
+        """This library and the blocks, losses, metrics and activations a Python module defines.
 
         The working directory is searched. Raises RecipeError when the module can't be imported, or
         what it defines can't be used.
@@ -130,15 +142,25 @@ class Library:
         return library
 
     def _with_module(self, name: str, plugin: str) -> Library:
-        return self._added(_parts_of(_import(name, plugin), plugin), plugin)
+        module = _import(name, plugin)
+        parts, activations = _parts_of(module), _activations_of(module)
+        if not parts and not activations:
+            what = "defines no Block with `kernels`, no Loss, no Metric and no Activation"
+            raise _fault(plugin, f"module `{name}` {what}")
+        return self._added(parts, plugin, activations)
 
     def _with_class(self, module: str, name: str, plugin: str) -> Library:
-        return self._added([_class(module, name, plugin)], plugin)
+        part = _part(module, name, plugin)
+        if isinstance(part, Activation):
+            return self._added([], plugin, {name.lower(): part})
+        return self._added([part], plugin, {})
 
-    def _added(self, parts: Iterable[Part], plugin: str) -> Library:
-        classes = list(parts)
+    def _added(
+        self, classes: Sequence[Part], plugin: str, activations: Mapping[str, Activation]
+    ) -> Library:
         try:
-            library = self.with_blocks(*(part for part in classes if issubclass(part, Block)))
+            library = self.with_activations(**activations)
+            library = library.with_blocks(*(part for part in classes if issubclass(part, Block)))
             return library.with_measures(*(p for p in classes if issubclass(p, Loss | Metric)))
         except ValueError as error:
             raise _fault(plugin, str(error)) from error
@@ -152,14 +174,16 @@ def load_library(plugins: Iterable[str] = ()) -> Library:
     return library
 
 
-def load_part(path: str) -> Part:
-    """The Block, Loss or Metric class that `module:Class` names; the working directory is searched.
+def load_part(path: str) -> Part | Activation:
+    """The Block, Loss or Metric that `module:Class` names, or an Activation `module:CONSTANT`.
+
+    The working directory is searched.
 
     Raises RecipeError when there is none.
     """
     _search_here()
     module, _, name = path.partition(":")
-    return _class(module, name, path)
+    return _part(module, name, path)
 
 
 def _search_here() -> None:
@@ -169,12 +193,16 @@ def _search_here() -> None:
     importlib.invalidate_caches()
 
 
-def _class(module: str, name: str, plugin: str) -> Part:
+def _part(module: str, name: str, plugin: str) -> Part | Activation:
     value: Any = _import(module, plugin)
     for part in name.split("."):
         value = getattr(value, part, None)
+    if isinstance(value, Activation):
+        return replace(value, path=f"{module}:{name}")
     if not (isinstance(value, type) and issubclass(value, Block | Loss | Metric)):
-        raise _fault(plugin, f"`{module}:{name}` is not a Block class, nor a Loss or Metric")
+        raise _fault(
+            plugin, f"`{module}:{name}` is no Block, Loss or Metric class, and no Activation"
+        )
     return value
 
 
@@ -186,7 +214,16 @@ def _import(name: str, plugin: str) -> ModuleType:
         raise _fault(plugin, f"can't be imported: {type(error).__name__}: {error}") from error
 
 
-def _parts_of(module: ModuleType, plugin: str) -> list[Part]:
+def _activations_of(module: ModuleType) -> dict[str, Activation]:
+    """The constants of a module that are rows of activations, by their names in recipes."""
+    return {
+        name.lower(): replace(value, path=f"{module.__name__}:{name}")
+        for name, value in sorted(vars(module).items())
+        if isinstance(value, Activation) and not name.startswith("_")
+    }
+
+
+def _parts_of(module: ModuleType) -> list[Part]:
     """What a module defines itself; names with an underscore are its own business."""
     parts = [
         value
@@ -197,9 +234,6 @@ def _parts_of(module: ModuleType, plugin: str) -> list[Part]:
         and not name.startswith("_")
         and _is_computed(value)
     ]
-    if not parts:
-        what = f"module `{module.__name__}` defines no Block with `kernels`, no Loss and no Metric"
-        raise _fault(plugin, what)
     return list(dict.fromkeys(parts))
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from graphrec.blocks.base import Block
 from graphrec.blocks.counts import perceptron
-from graphrec.ground.activation_table import ACTIVATIONS, canonical_activation
+from graphrec.ground.activation_table import ACTIVATIONS, canonical_activation, row_of
+from graphrec.ground.activation_table import Activation as Row
 from graphrec.ground.shapes import B, Shape, ShapeError
 from graphrec.recipe.base import expect_one_of
 
@@ -20,6 +21,7 @@ __all__ = [
     "Rate",
     "Rates",
     "Settings",
+    "activation_schema",
     "as_tuple",
     "expect_fields",
     "expect_keys",
@@ -28,19 +30,24 @@ __all__ = [
 ]
 
 
-def _activation(text: str) -> str:
-    expect_one_of(ACTIVATIONS, text.partition("(")[0].strip())
-    return canonical_activation(text)
+def _activation(text: str, info: ValidationInfo) -> str:
+    # The library of the build has the rows of plugins too.
+    table = (info.context or {}).get("activations", ACTIVATIONS)
+    expect_one_of(table, text.partition("(")[0].strip())
+    return canonical_activation(text, table)
 
 
-_PATTERN = f"^({'|'.join(name for name, row in ACTIVATIONS.items() if row.parameters)})\\(.+\\)$"
+def activation_schema(table: Mapping[str, Row]) -> dict[str, Any]:
+    """The JSON Schema of an activation of this table."""
+    with_parameters = "|".join(name for name, row in table.items() if row.parameters)
+    call = {"pattern": f"^({with_parameters})\\(.+\\)$", "type": "string"}
+    return {"anyOf": [{"enum": list(table)}, call]}
+
 
 Activation = Annotated[
     str,
     AfterValidator(_activation),
-    WithJsonSchema(
-        {"anyOf": [{"enum": list(ACTIVATIONS)}, {"type": "string", "pattern": _PATTERN}]}
-    ),
+    WithJsonSchema(activation_schema(ACTIVATIONS)),
 ]
 """An activation by name, with parameters where it has some: `leaky_relu(0.2)`."""
 Norm = Literal["none", "batch", "layer"]
@@ -74,9 +81,9 @@ class Settings(Block):
     def _has_own_life(self) -> bool:
         values = [getattr(self, name) for name in type(self).model_fields]
         words = [value.partition("(")[0] for value in values if isinstance(value, str)]
-        if any(
-            word == "batch" or (word in ACTIVATIONS and ACTIVATIONS[word].lives) for word in words
-        ):
+        rows = [ACTIVATIONS.get(word) for word in words if ":" not in word]
+        rows += [row_of(word) for word in words if ":" in word]
+        if "batch" in words or any(row is not None and row.lives for row in rows):
             return True
         rates = getattr(self, "dropout", 0.0)
         return any(rates) if isinstance(rates, tuple) else bool(rates)

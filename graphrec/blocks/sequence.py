@@ -21,6 +21,7 @@ __all__ = [
     "Din",
     "AttentionScores",
     "DotAttention",
+    "Interests",
     "MultiWindowDin",
     "Pooling",
     "SelfAttention",
@@ -138,11 +139,11 @@ class DotAttention(Settings):
 
 
 class Pooling(Settings):
-    """Mean, sum or maximum of the steps."""
+    """Mean, sum, maximum or the newest of the steps."""
 
     kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Pooling"}
     is_pure: ClassVar[bool] = True
-    mode: Literal["mean", "sum", "max"] = "mean"
+    mode: Literal["mean", "sum", "max", "last"] = "mean"
     """What is taken over the steps; an empty history gives zeros."""
 
     def infer(self, keys: Shape, mask: Shape | None = None) -> Shape:
@@ -153,6 +154,31 @@ class Pooling(Settings):
 
     def parameters(self, keys: Shape, mask: Shape | None = None) -> int:
         return 0
+
+
+class Interests(Settings):
+    """Several interests of one history, by dynamic routing (MIND; Li et al., 2019)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Interests"}
+    number: PositiveInt = 4
+    """How many interests, K."""
+    width: PositiveInt
+    """Width of an interest."""
+    iterations: PositiveInt = 3
+    """Rounds of routing."""
+    places: PositiveInt = 64
+    """Steps, counted from the newest, that start from logits of their own."""
+
+    def infer(self, keys: Shape, mask: Shape | None = None) -> Shape:
+        expect_keys(keys, mask)
+        return Shape((B, self.number, self.width))
+
+    def args(self, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
+        chosen = self.chosen("number", "width", "iterations", "places")
+        return {"in_features": keys.width, **chosen}
+
+    def parameters(self, keys: Shape, mask: Shape | None = None) -> int:
+        return keys.width * self.width
 
 
 class SelfAttention(Settings):
@@ -229,6 +255,9 @@ class MultiWindowDin(_Scored):
                 f"has windows for {total} steps, got {keys}; widen them, or set keep: first"
             )
         return Shape((B, (len(self.windows) + 1) * width))
+
+    def longest(self) -> int | None:
+        return sum(self.windows) if self.keep is None else None
 
     def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
         return {**super().args(query, keys, mask), **self.chosen("windows", "keep")}

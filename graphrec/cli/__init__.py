@@ -35,11 +35,14 @@ from graphrec.cli import (
     graph,
     import_,
     importance,
+    index,
+    keys,
     new,
     predict,
     recipes,
     runs,
     schema,
+    search,
     serve,
     train,
     tune,
@@ -62,11 +65,14 @@ GROUPS: tuple[tuple[str, tuple[Command, ...]], ...] = (
         "train",
         (*train.COMMANDS, *evaluate.COMMANDS, *tune.COMMANDS, *runs.COMMANDS) + importance.COMMANDS,
     ),
-    ("use what was trained", (*predict.COMMANDS, *export.COMMANDS, *serve.COMMANDS)),
+    (
+        "use what was trained",
+        (*predict.COMMANDS, *export.COMMANDS, *serve.COMMANDS, *index.COMMANDS, *search.COMMANDS),
+    ),
     ("kernels", (*bench.COMMANDS, *verify.COMMANDS)),
     (
         "what there is",
-        (*recipes.COMMANDS, *blocks.COMMANDS, *schema.COMMANDS, *explain.COMMANDS)
+        (*recipes.COMMANDS, *blocks.COMMANDS, *keys.COMMANDS, *schema.COMMANDS, *explain.COMMANDS)
         + check_block.COMMANDS,
     ),
     ("this machine", doctor.COMMANDS),

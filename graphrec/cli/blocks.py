@@ -11,11 +11,11 @@ __all__ = ["COMMANDS"]
 
 
 def _blocks(args: argparse.Namespace, console: Console) -> int:
-    from graphrec.views.catalog import about_block
+    from graphrec.views.catalog import about_block, block_facts
 
     library = library_of(args)
     if args.name is None:
-        pages = [about_block(library, name) for name in library.names]
+        pages = [block_facts(library, name) for name in library.names]
         if console.json:
             console.data([page.as_json() for page in pages])
             return 0

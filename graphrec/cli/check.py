@@ -24,7 +24,9 @@ def _check(args: argparse.Namespace, console: Console) -> int:
         graph = checked.graph
         parts = [f"{len(graph.nodes)} nodes", f"{len(graph.tables)} tables"]
         tasks = ", ".join(output.task for output in graph.outputs)
-        holds = f"fine ({', '.join(parts)}, predicts {tasks})" + _and(warnings)
+        parts += ["finds items"] if graph.vectors else []
+        parts += [f"predicts {tasks}"] if tasks else []
+        holds = f"fine ({', '.join(parts)})" + _and(warnings)
         console.result(f"{settings['path']}: {holds}")
     return 0
 

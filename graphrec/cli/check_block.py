@@ -1,4 +1,4 @@
-"""check-block: whether a block, loss or metric of one's own keeps what graphrec expects of it."""
+"""check-block: whether a block, loss, metric or activation keeps what graphrec expects of it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from graphrec.cli.console import Console
 
 if TYPE_CHECKING:
     from graphrec.blocks.library import Part
+    from graphrec.ground.activation_table import Activation
     from graphrec.ground.shapes import Shape
     from graphrec.verify.block import Report
 
@@ -28,10 +29,12 @@ def _check_block(args: argparse.Namespace, console: Console) -> int:
 
 
 def _report(
-    kind: Part, given: dict[str, Any], args: argparse.Namespace, console: Console
+    kind: Part | Activation, given: dict[str, Any], args: argparse.Namespace, console: Console
 ) -> Report:
     from graphrec.blocks.base import Block
 
+    if not isinstance(kind, type):
+        return _activation(kind, given, args)
     if not issubclass(kind, Block):
         from graphrec.verify.measures import check_measure
 
@@ -53,18 +56,30 @@ def _report(
     return check_block(examples)
 
 
-def _kind(text: str) -> Part:
-    """The class of `module:Class`, or of the name of a block, loss or metric."""
+def _activation(row: Activation, given: dict[str, Any], args: argparse.Namespace) -> Report:
+    from graphrec.ground.errors import Problem, RecipeError
+    from graphrec.verify.measures import check_activation
+
+    name = args.block.partition(":")[2].lower() or args.block
+    try:
+        return check_activation(name, row, given, stops_gradients=args.stops_gradients)
+    except ValueError as error:
+        raise RecipeError(Problem("GR202", str(error), path=args.block)) from None
+
+
+def _kind(text: str) -> Part | Activation:
+    """What `module:Class` names, or a block, loss, metric or activation of that name."""
     from graphrec.blocks.library import BUILTIN, load_part
     from graphrec.ground.errors import Problem, RecipeError, suggestion
 
     if ":" in text:
         return load_part(text)
-    known: dict[str, Part] = {**BUILTIN.measures.metrics, **BUILTIN.measures.losses}
+    known: dict[str, Part | Activation] = {**BUILTIN.activations}
+    known |= {**BUILTIN.measures.metrics, **BUILTIN.measures.losses}
     known.update(BUILTIN.primitives)
     if text not in known:
         help = suggestion(text, known) or "parts of your own are named module:Class"
-        what = f"no block, loss or metric `{text}`"
+        what = f"no block, loss, metric or activation `{text}`"
         raise RecipeError(Problem("GR305", what, path=text, help=help))
     return known[text]
 
@@ -99,7 +114,8 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "block",
         metavar="BLOCK",
-        help="module:Class of yours (Block, Loss or Metric), or the name of a built-in one",
+        help="module:Class of yours (Block, Loss, Metric; module:CONSTANT of an Activation), or the"
+        " name of a built-in one",
     )
     parser.add_argument(
         "--param",
@@ -135,7 +151,7 @@ def _options(parser: Parser) -> None:
 COMMANDS = (
     Command(
         "check-block",
-        "check a block, loss or metric of your own: shapes, gradients, rows, state, kernels",
+        "check a block, loss, metric or activation of your own: shapes, gradients, rows, state",
         _check_block,
         _options,
         (

@@ -243,4 +243,7 @@ def run_data(run: Run, compiled: Compiled) -> dict[str, object]:
     problems = [problem.as_json() for problem in compiled.problems]
     evaluated = [record for record in run.records if record.get("kind") == "eval"]
     last = evaluated[-1] if evaluated else None
-    return {"run": str(run.folder), "eval": last, "problems": problems}
+    from graphrec.train.run import read_info
+
+    remarks = read_info(run.folder).get("remarks", [])
+    return {"run": str(run.folder), "eval": last, "problems": problems, "remarks": remarks}

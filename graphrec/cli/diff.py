@@ -31,6 +31,8 @@ def _diff(args: argparse.Namespace, console: Console) -> int:
     if args.other is None and not args.overrides:
         raise UsageError("a second recipe is missing, or -o to see what it changes", args.usage)
     runs = [text for text in (args.recipe, args.other) if text and _is_run(text)]
+    if args.format == "curves":
+        return _curves(args, runs, console)
     before = _compiled(args, args.recipe, overridden=args.other is not None)
     after = _compiled(args, args.other or args.recipe, overridden=True)
     difference = compare((before.recipe, before.graph), (after.recipe, after.graph))
@@ -54,11 +56,24 @@ def _diff(args: argparse.Namespace, console: Console) -> int:
         from graphrec.train.history import compare_scores, past_run
 
         text += "\n" + compare_scores(*(past_run(Path(run)) for run in runs)) + "\n"
-    if args.output is None:
+    return _written(text, args.output, console)
+
+
+def _curves(args: argparse.Namespace, runs: list[str], console: Console) -> int:
+    """The courses of two runs, which need no recipe to be compiled."""
+    if len(runs) != 2:
+        raise UsageError("--format curves compares two run folders", args.usage)
+    from graphrec.train.history import curves_picture
+
+    return _written(curves_picture([Path(run) for run in runs]), args.output, console)
+
+
+def _written(text: str, output: str | None, console: Console) -> int:
+    if output is None:
         console.result(text)
         return 0
-    write_text(args.output, text)
-    console.remark(f"wrote {args.output}")
+    write_text(output, text)
+    console.remark(f"wrote {output}")
     return 0
 
 
@@ -79,7 +94,7 @@ def _compiled(args: argparse.Namespace, recipe: str, *, overridden: bool) -> Com
 
 
 def _options(parser: Parser) -> None:
-    recipe_options(parser, formats=("text", "json", "html", "svg"))
+    recipe_options(parser, formats=("text", "json", "html", "svg", "curves"))
     parser.add_argument(
         "other",
         metavar="OTHER",
@@ -100,6 +115,7 @@ COMMANDS = (
             "graphrec diff dbmtl dbmtl_masknet",
             "graphrec diff shop -o features.brand.dim=8",
             "graphrec diff runs/shop runs/shop-2",
+            "graphrec diff runs/shop runs/shop-2 --format curves -O curves.svg",
             "graphrec diff deepfm dcn_v2 --format html -O diff.html",
         ),
     ),

@@ -23,18 +23,18 @@ def _evaluate(args: argparse.Namespace, console: Console) -> int:
 
     prepare_process()
     from graphrec.train.evaluate_run import evaluate_with_remarks
-    from graphrec.train.remarks import remarks_text
+    from graphrec.train.remarks import as_json, remarks_text
 
     record, remarks = evaluate_with_remarks(
         args.run, args.data or None, args.checkpoint, library=library, device=args.device or "auto"
     )
     if console.json:
-        console.data(record)
+        console.data({**record, "remarks": as_json(remarks)})
     else:
         from graphrec.ground.text import aligned
 
         console.result(aligned([[key, _shown(value)] for key, value in record.items()]))
-    if remarks:
+    if remarks and not console.json:
         console.remark(remarks_text(remarks))
     return 0
 

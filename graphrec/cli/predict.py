@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS"]
 
-_EVERY = 5.0
+_EVERY = 5.0  # seconds between two lines of progress
 
 
 def _predict(args: argparse.Namespace, console: Console) -> int:

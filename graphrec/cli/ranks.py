@@ -27,7 +27,8 @@ def as_rank(args: argparse.Namespace, console: Console) -> int:
 
     if rank():
         console.quiet = True
-    with connect(args.timeout) as ranks:
+    device = args.device if args.device in ("cpu", "cuda") else None
+    with connect(args.timeout, device) as ranks:
         try:
             _work(args, console, ranks)
         except Exception as error:
@@ -43,6 +44,12 @@ def _work(args: argparse.Namespace, console: Console, ranks: Ranks) -> None:
     from graphrec.train.loop import train
 
     compiled = compiled_for(args, ranks.local_size)
+    if compiled.device != ranks.device.type:  # ranks meet before one of them reads the recipe
+        from graphrec.ground.errors import Problem, RecipeError
+
+        what = f"the recipe wants device {compiled.device}, and ranks take {ranks.device.type}"
+        help = f"say it to all of them: --device {compiled.device}"
+        raise RecipeError([Problem("GR901", what, path="train.device", help=help)])
     if not ranks.first:
         follow(ranks, compiled)
         return

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from graphrec.cli.command import (
     Command,
@@ -15,6 +17,9 @@ from graphrec.cli.command import (
     whole,
 )
 from graphrec.cli.console import Console, lasting_streams
+
+if TYPE_CHECKING:
+    from graphrec.train.run import Run
 
 __all__ = ["COMMANDS"]
 
@@ -39,9 +44,18 @@ def _train(args: argparse.Namespace, console: Console) -> int:
         console.problems(compiled.problems)
     from graphrec.train.loop import train
 
+    road: Callable[..., Run] = train
+    if compiled.device == "cuda":
+        from graphrec.distributed.alone import train_alone, why_not_alone
+
+        why = why_not_alone(compiled)
+        if why is None:
+            road = train_alone
+        else:
+            console.remark(f"tables with torch's sparse gradients, which are slower: {why}")
     command, plugins = ["graphrec", *args.words], tuple(args.plugins)
     with lasting_streams():  # a reader that has gone, or a full log, is no reason to stop
-        run = train(compiled, console=console, run_dir=args.run, command=command, plugins=plugins)
+        run = road(compiled, console=console, run_dir=args.run, command=command, plugins=plugins)
         if console.json:
             console.data(run_data(run, compiled))
     return 0

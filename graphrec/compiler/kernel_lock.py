@@ -162,15 +162,15 @@ def read_lock(path: Path) -> tuple[Lock, list[Problem]]:
 
 
 def _lock(tree: Tree) -> tuple[Lock, list[Problem]]:
-    found = tree.plain()
-    if not isinstance(found, dict) or not isinstance(found.get("graphrec_lock"), int):
+    content = tree.plain()
+    if not isinstance(content, dict) or not isinstance(content.get("graphrec_lock"), int):
         return Lock(), [_damage(tree.span, "graphrec_lock: 1 is missing")]
-    if found["graphrec_lock"] != FORMAT:
-        said = f"format {found['graphrec_lock']} is not one this version reads ({FORMAT})"
+    if content["graphrec_lock"] != FORMAT:
+        message = f"format {content['graphrec_lock']} is not one this version reads ({FORMAT})"
         version = tree.at("graphrec_lock")
-        return Lock(), [_damage(version.span if version else tree.span, said)]
+        return Lock(), [_damage(version.span if version else tree.span, message)]
     try:
-        whole = _File.model_validate(found)
+        whole = _File.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -33,7 +33,7 @@ _NODES = (
     *(ast.Return, ast.Call, ast.keyword, ast.Attribute, ast.Tuple, ast.List, ast.Dict),
     ast.Starred,
     *(ast.Subscript, ast.Slice, ast.UnaryOp, ast.USub, ast.BinOp, ast.Add, ast.Sub, ast.Mult),
-    *(ast.Div, ast.Compare, ast.Gt, ast.GtE, ast.Lt, ast.LtE),
+    *(ast.Div, ast.Compare, ast.Gt, ast.GtE, ast.Lt, ast.LtE, ast.If),
 )
 _MODULES = frozenset({"collections.abc", "torch", "graphrec.nn"})
 _DUNDERS = frozenset({"__init__"})
@@ -50,6 +50,8 @@ def check_source(source: Source) -> None:
     for node in ast.walk(tree):
         if not isinstance(node, _NODES):
             raise UnsafeSource(f"line {getattr(node, 'lineno', '?')}: {type(node).__name__}")
+        if isinstance(node, ast.If) and ast.unparse(node.test) != "self.training":
+            raise UnsafeSource(f"line {node.lineno}: if {ast.unparse(node.test)}")
         if isinstance(node, ast.ImportFrom) and node.module not in allowed:
             raise UnsafeSource(f"line {node.lineno}: import of {node.module}")
         if isinstance(node, ast.Import) and any(a.name != "torch" for a in node.names):

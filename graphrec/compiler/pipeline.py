@@ -74,12 +74,12 @@ class Compiled:
         """A new module; `rows`: sizes of tables fitted to data, `path`: where its file goes."""
         from graphrec.compiler.loader import load, rows_needed
 
-        made = load(self.source, path)(*rows_needed(self.source, rows))
+        module = load(self.source, path)(*rows_needed(self.source, rows))
         for store, choice in self.graph.table_kernels.items():
             # The source names the same kernel on any machine; this one may have to do without.
             if choice.local and choice.layer not in ("auto", choice.chosen):
-                getattr(made, store).kernel = choice.chosen
-        return made
+                getattr(module, store).kernel = choice.chosen
+        return module
 
 
 def compile_recipe(
@@ -144,20 +144,24 @@ def check_recipe(
     reading = replace(reading, recipe=recipe)
     built = build(recipe, library, reading.broken)
     graph, lock = built.graph, None
-    found = [*check_tasks(recipe, reading.broken), *built.problems]
-    found += check_requests(recipe, library, graph, reading.broken)
+    findings = [*check_tasks(recipe, reading.broken), *built.problems]
+    findings += check_requests(recipe, library, graph, reading.broken)
     if target is None:
         lock = _lock_of(path)
         measured, damage = (Lock(), []) if lock is None else read_lock(lock)
         target = recipe_target(recipe, device_of(recipe, device), measured.entries)
         target = replace(target, purpose=purpose)
-        found += damage if graph is not None else []
+        findings += damage if graph is not None else []
     if graph is not None:
         graph = passes.run(graph, target, trace, extra_passes)
-        found += check_memory(graph, recipe, max_memory)
-        unknown = any(p.code == "GR604" for p in found)
-        found += [p for p in _kernel_findings(recipe, graph) if not unknown]
-    problems += [retold(problem, overrides) for problem in found]
+        if target.purpose == "inference" and not (graph.outputs or graph.exports or graph.vectors):
+            what = "nothing is left to compute: every task is for training alone, or there is none"
+            help = "name the nodes to export:  export: {nodes: [user_tower]}"
+            findings.append(Problem("GR409", what, path="export.nodes", help=help))
+        findings += check_memory(graph, recipe, max_memory)
+        unknown = any(p.code == "GR604" for p in findings)
+        findings += [p for p in _kernel_findings(recipe, graph) if not unknown]
+    problems += [retold(problem, overrides) for problem in findings]
     return Checked(reading, graph, tuple(problems), target.device, lock)
 
 
@@ -166,13 +170,15 @@ def recipe_target(
 ) -> Target:
     """What the recipe asks for, on a kind of device, with these measurements."""
     spans = recipe.origin.values if recipe.origin else {}
-    said = (path for path, span in spans.items() if span.file is None)
+    overridden = (path for path, span in spans.items() if span.file is None)
     requests = KernelRequests(
         default=recipe.kernels.default,
         by_block=recipe.kernels.by_block,
         by_node=recipe.kernels.by_node,
         strict=recipe.kernels.policy == "strict",
-        overridden=frozenset(path for path in said if path.startswith(("graph.", "kernels."))),
+        overridden=frozenset(
+            path for path in overridden if path.startswith(("graph.", "kernels."))
+        ),
     )
     sequences = {n: f for n, f in recipe.features.items() if isinstance(f, SequenceFeature)}
     sparse = recipe.train.optim.sparse
@@ -188,8 +194,8 @@ def recipe_target(
 
 def device_of(recipe: Recipe, device: Device | None = None) -> Device:
     """The kind of device to compile for: the one asked for, the recipe's, else the CPU."""
-    asked = device or recipe.train.device
-    return "cpu" if asked == "auto" else asked
+    requested = device or recipe.train.device
+    return "cpu" if requested == "auto" else requested
 
 
 def _lock_of(path: str | Path) -> Path | None:
@@ -206,13 +212,13 @@ def _kernel_findings(recipe: Recipe, graph: Graph) -> list[Problem]:
     code, severity = ("GR601", "error") if strict else ("GR602", "warn")
     help_text = "kernels.policy is strict; `fallback` runs torch instead" if strict else ""
     span = recipe.origin.key("kernels") if recipe.origin else None
-    asked = [(n.origin, f"graph.{n.origin}", n.span, n.kernel) for n in graph.nodes]
-    asked += [(name, "kernels", span, choice) for name, choice in graph.table_kernels.items()]
-    found: dict[tuple[str, str], Problem] = {}
-    for name, path, place, choice in asked:
+    choices = [(n.origin, f"graph.{n.origin}", n.span, n.kernel) for n in graph.nodes]
+    choices += [(name, "kernels", span, choice) for name, choice in graph.table_kernels.items()]
+    problems_by_name: dict[tuple[str, str], Problem] = {}
+    for name, path, place, choice in choices:
         if choice is None or choice.asked in ("auto", "torch", choice.chosen):
             continue
         # copies of one node say it once
         message = f"{name}: {choice.asked} can't run here ({choice.why}) -> {choice.chosen}"
-        found[name, message] = Problem(code, message, place, path, help_text, severity)
-    return list(found.values())
+        problems_by_name[name, message] = Problem(code, message, place, path, help_text, severity)
+    return list(problems_by_name.values())

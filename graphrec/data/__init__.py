@@ -8,12 +8,15 @@ for batch in loader.epoch(0): ...
 
 from graphrec.data.chunk import NULL_KEY
 from graphrec.data.counts import Counts
-from graphrec.data.dataset import DataSet, open_data, open_files
+from graphrec.data.dataset import DataSet, open_data, open_files, open_items
 from graphrec.data.encoder import Encoder
 from graphrec.data.files import fingerprint
+from graphrec.data.items import Items
 from graphrec.data.loader import Loader
 from graphrec.data.loops import batches, fitted, source_of
+from graphrec.data.negatives import Negatives
 from graphrec.data.remarks import Remark, data_remarks
+from graphrec.data.seen import SeenValues
 from graphrec.data.source import Source
 from graphrec.data.tables import NoSource, Rows, as_table
 
@@ -22,10 +25,13 @@ __all__ = [
     "Counts",
     "DataSet",
     "Encoder",
+    "Items",
     "Loader",
     "Remark",
+    "Negatives",
     "NoSource",
     "Rows",
+    "SeenValues",
     "Source",
     "as_table",
     "batches",
@@ -34,5 +40,6 @@ __all__ = [
     "fitted",
     "open_data",
     "open_files",
+    "open_items",
     "source_of",
 ]

@@ -48,8 +48,8 @@ def lists_of_texts(texts: Any, sep: str | None, mask: Array, *, nested: bool) ->
     lists = pc.split_pattern(pc.if_else(pa.array(mask), inner, plain), _UNIT)
     values = pc.utf8_trim(pc.list_flatten(lists), "'")
     wide = pa.types.is_large_list(lists.type)
-    made = (pa.LargeListArray if wide else pa.ListArray).from_arrays(lists.offsets, values)
-    return pc.if_else(texts.is_valid(), made, pa.scalar(None, made.type))
+    arrays = (pa.LargeListArray if wide else pa.ListArray).from_arrays(lists.offsets, values)
+    return pc.if_else(texts.is_valid(), arrays, pa.scalar(None, arrays.type))
 
 
 _UNIT = "\x1f"

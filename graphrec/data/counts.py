@@ -64,8 +64,8 @@ class Counts:
             elif isinstance(mine, Counter):
                 mine.update(theirs)
             else:
-                for name, found in theirs.items():
-                    widen(mine, name, found)
+                for name, bounds in theirs.items():
+                    widen(mine, name, bounds)
 
     def unseen_rates(self) -> dict[str, float]:
         """Share of values not in the vocabulary, by feature."""
@@ -109,7 +109,7 @@ def count_ranges(chunk: Chunk, counts: Counts) -> None:
             widen(counts.ranges, name, (float(values.min()), float(values.max())))
 
 
-def widen(ranges: dict[str, Range], name: str, found: Range) -> None:
+def widen(ranges: dict[str, Range], name: str, bounds: Range) -> None:
     """Let the range of `name` take in another one."""
-    low, high = ranges.get(name, found)
-    ranges[name] = (min(low, found[0]), max(high, found[1]))
+    low, high = ranges.get(name, bounds)
+    ranges[name] = (min(low, bounds[0]), max(high, bounds[1]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,9 @@ from graphrec.recipe.training import Data
 __all__ = ["CsvFile"]
 
 _BLOCK = 4 << 20  # bytes parsed at a time: also the longest row
+_HELD: deque[Any] = deque(maxlen=64)
+"""The latest options: a thread of Arrow's that lets go of a handler last, when the interpreter
+ends, aborts the process."""
 _PACKED = 4  # bytes of text in a byte of a packed file, about
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)?")
 
@@ -68,8 +72,6 @@ class CsvFile:
         malformed: list[int] = []
 
         def handle(row: Any) -> str:
-            if not self._quarantine:
-                return "error"
             # 0-based, less the header
             malformed.append(-1 if row.number is None else row.number - 1 - self._header)
             return "skip"
@@ -77,8 +79,10 @@ class CsvFile:
         start = told = blocks = 0
         share = _BLOCK / max(self._size, 1)
         try:
-            with self._open(wanted, handle) as (reader, watched):
+            skip = handle if self._quarantine else None
+            with self._open(wanted, skip) as (reader, watched):
                 for block in reader:
+                    watched.look(_BLOCK if blocks else 2 * _BLOCK)  # a row may reach into the next
                     self._refuse(watched.stray)
                     lost = len(malformed) - told
                     told = len(malformed)
@@ -89,6 +93,7 @@ class CsvFile:
                         yield raw
                     start += block.num_rows + lost
                     blocks += 1
+                watched.look()
                 self._refuse(watched.stray)
                 if len(malformed) > told:
                     lost = len(malformed) - told
@@ -101,29 +106,34 @@ class CsvFile:
 
     @contextmanager
     def _open(self, columns: list[str], handle: Any) -> Iterator[tuple[Any, WatchedBytes]]:
-        with pa.input_stream(os.fspath(self.path), compression="detect") as plain:
-            watched = WatchedBytes(plain, self._sep, self._header)
+        # Watched on a way of their own: no thread of Arrow's may call Python when the process ends.
+        with self._stream() as file, self._stream() as beside:
+            watched = WatchedBytes(beside if self._quoted else None, self._sep, self._header)
             try:
-                with self._reader(watched if self._quoted else plain, columns, handle) as reader:
+                with self._reader(file, columns, handle) as reader:
                     yield reader, watched
             except pa.ArrowException:  # a stray quote is told before what follows from it
-                while self._quoted and watched.stray is None and watched.read(_BLOCK):
-                    continue
+                watched.look()
                 self._refuse(watched.stray)
                 raise
 
+    def _stream(self) -> Any:
+        return pa.input_stream(os.fspath(self.path), compression="detect")
+
     def _reader(self, file: Any, columns: list[str], handle: Any) -> Any:
+        parse_options = pc_csv.ParseOptions(
+            delimiter=self._sep,
+            quote_char='"' if self._quoted else False,
+            newlines_in_values=self._quoted,
+            invalid_row_handler=handle,
+        )
+        _HELD.append(parse_options)
         return pc_csv.open_csv(
             file,
             read_options=pc_csv.ReadOptions(
                 use_threads=False, block_size=_BLOCK, column_names=self._given or None
             ),
-            parse_options=pc_csv.ParseOptions(
-                delimiter=self._sep,
-                quote_char='"' if self._quoted else False,
-                newlines_in_values=self._quoted,
-                invalid_row_handler=handle,
-            ),
+            parse_options=parse_options,
             convert_options=pc_csv.ConvertOptions(
                 include_columns=columns,
                 column_types=dict.fromkeys(columns, pa.string()),
@@ -149,10 +159,10 @@ class CsvFile:
         )
 
     def _fault(self, fault: Exception) -> DataError:
-        found = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(fault))
-        if not found:
+        counted = re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(fault))
+        if not counted:
             return unreadable(self.label, fault, "CSV")
-        line, expected, got = map(int, found.groups())
+        line, expected, got = map(int, counted.groups())
         what = "the header" if self._header else "data.columns"
         return bad_data(
             "GR707",

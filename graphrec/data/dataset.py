@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from graphrec.data.faults import bad_data
-from graphrec.data.files import find_files
+from graphrec.data.files import find_files, fingerprint
 from graphrec.data.filesource import FileSource, drawn, split
 from graphrec.data.partitions import partitions_of
-from graphrec.data.plan import Plan, plan
+from graphrec.data.plan import Plan, item_plan, row_plan
 from graphrec.data.source import Source
 from graphrec.recipe.calls import parse_call
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Split
 
-__all__ = ["DataSet", "open_data"]
+__all__ = ["DataSet", "open_data", "open_files", "open_items"]
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """What `open_data` found; `eval` is None where the recipe names no evaluation data."""
+    """What `open_data` found; `eval` is None where the recipe names no evaluation data.
+
+    `items` are those that a retriever searches, None for other recipes.
+    """
 
     train: Source
     eval: Source | None
     fingerprint: str
+    items: Source | None = None
 
 
 def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
@@ -33,12 +38,39 @@ def open_data(recipe: Recipe, base_dir: Path | None = None) -> DataSet:
     Relative globs (a recipe that was read has none) start at `base_dir`, else at the working
     directory. Raises DataError with every missing file and column.
     """
+    rows = _open_rows(recipe, base_dir)
+    if recipe.retrieval is None:
+        return rows
+    items = rows.items or open_items(recipe, base_dir)
+    parts = [rows.fingerprint, items.fingerprint]
+    if recipe.retrieval.candidates.hard is not None:
+        parts.append(
+            fingerprint(find_files((recipe.retrieval.candidates.hard,), base_dir or Path()))
+        )
+    return replace(
+        rows, items=items, fingerprint=hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    )
+
+
+def open_items(recipe: Recipe, base_dir: Path | None = None, globs: str | None = None) -> Source:
+    """The items that a retriever searches: those of its recipe, or of other files."""
+    assert recipe.retrieval is not None
+    if globs is None and recipe.data.synthetic is not None:
+        rows = _open_rows(recipe, base_dir).items
+        assert rows is not None
+        return rows
+    files = (globs or recipe.retrieval.candidates.source,)
+    return open_files(recipe, files, base_dir, item_plan(recipe))
+
+
+def _open_rows(recipe: Recipe, base_dir: Path | None) -> DataSet:
     data = recipe.data
     if data.synthetic is not None:
         from graphrec.data.synthetic import SyntheticSource
 
         generator = SyntheticSource(recipe, data.synthetic)
-        return DataSet(generator, generator.held_out, generator.fingerprint)
+        items = None if recipe.retrieval is None else generator.items()
+        return DataSet(generator, generator.held_out, generator.fingerprint, items)
     if not data.train:
         raise bad_data(
             "GR701",
@@ -104,4 +136,4 @@ def open_files(
 ) -> FileSource:
     """A source over the files of some globs, for the recipe's columns or those of another plan."""
     files = find_files(globs, base_dir or Path())
-    return FileSource(files, plan(recipe) if columns is None else columns, recipe.data)
+    return FileSource(files, row_plan(recipe) if columns is None else columns, recipe.data)

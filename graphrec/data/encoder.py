@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from copy import copy
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,15 @@ from graphrec.data import numbers
 from graphrec.data.cells import at_row, cell
 from graphrec.data.chunk import Array, Chunk, Ragged
 from graphrec.data.counts import Counts, count_ranges
+from graphrec.data.doubts import note_doubts
 from graphrec.data.faults import Faults
 from graphrec.data.fit import learn
 from graphrec.data.forms import settled_table
 from graphrec.data.hashing import combine, hash_integers, hash_texts
 from graphrec.data.learned import Learned, load, save
 from graphrec.data.lists import Lists, ids_of_steps, rows_of_steps, steps_of, values_of
-from graphrec.data.plan import Cross, Field, plan
+from graphrec.data.plan import Cross, Field, Plan, item_plan, plan, row_plan
+from graphrec.data.seen import SeenValues, SlottedRows
 from graphrec.data.source import Raw, Source
 from graphrec.data.spelling import canonical_text
 from graphrec.data.tables import Rows, TableSource, as_table
@@ -47,33 +50,36 @@ class Encoder:
 
     def __init__(self, recipe: Recipe, learned: Learned) -> None:
         self.recipe = recipe
-        self.plan = plan(recipe)
+        self.plan, self._whole = row_plan(recipe), plan(recipe)
         self.learned = learned
         self.vocabularies: dict[str, Vocabulary] = {}
         self.rows: dict[str, int] = {}
-        for field in self.plan.fields:
+        for field in self._whole.fields:
             if field.table and field.table not in self.rows:
                 self._add_table(field)
-        for cross in self.plan.crosses:
+        for cross in self._whole.crosses:
             self.rows.setdefault(cross.table, cross.rows + 1)
         self._maps = {
-            f.key: self._map(f) for f in self.plan.fields if isinstance(f.feature, IdFeature)
+            f.key: self._map(f) for f in self._whole.fields if isinstance(f.feature, IdFeature)
         }
         self._parts = {
             part.key: ValueMap(hash_texts, hash_integers, _default_hash(part))
-            for cross in self.plan.crosses
+            for cross in self._whole.crosses
             for part in cross.parts
         }
         self._targets = Targets(self.plan)
         self._served = False
+        self._seen: SeenValues | None = None
+        self._learns = False
 
     @classmethod
-    def fit(cls, recipe: Recipe, source: Source) -> Encoder:
+    def fit(cls, recipe: Recipe, source: Source, items: Source | None = None) -> Encoder:
         """Learn vocabularies, statistics and quantiles in one pass over the training data.
 
-        Nothing is read where nothing is to be learned. Raises DataError.
+        Nothing is read where nothing is to be learned; of a retriever the `items` teach, too.
+        Raises DataError.
         """
-        return cls(recipe, learn(recipe, source))
+        return cls(recipe, learn(recipe, source, items))
 
     @classmethod
     def load(cls, recipe: Recipe, folder: Path) -> Encoder:
@@ -90,13 +96,41 @@ class Encoder:
         Where rows are `served` a bad cell is an error, whatever `data.bad_rows` says: no row is
         left out.
         """
-        made = copy(self)
+        part = self.for_plan(self._whole.only(keys))
         if served:
             strict = self.recipe.data.model_copy(update={"bad_rows": "error"})
-            made.recipe = self.recipe.model_copy(update={"data": strict})
-        made._served = served
-        made.plan = self.plan.only(keys)
-        made._targets = Targets(made.plan)
+            part.recipe = self.recipe.model_copy(update={"data": strict})
+        part._served = served
+        return part
+
+    def of_items(self) -> Encoder:
+        """The same for rows of the file of items: their features, and their key beside them."""
+        return self.for_plan(item_plan(self.recipe))
+
+    def targets_only(self) -> Encoder:
+        """The same for keys and labels alone, without any feature."""
+        return self.for_plan(replace(self.plan, fields=(), crosses=()))
+
+    def for_plan(self, plan: Plan) -> Encoder:
+        """The same for rows of another plan."""
+        part = copy(self)
+        part.plan, part._targets = plan, Targets(plan)
+        return part
+
+    def seen_values(self) -> SeenValues:
+        """An empty sketch for the hashed tables."""
+        hashed = {n: v for n, v in self.vocabularies.items() if isinstance(v, HashedRows)}
+        return SeenValues({name: vocabulary.size for name, vocabulary in hashed.items()})
+
+    def with_seen(self, seen: SeenValues, *, learns: bool) -> Encoder:
+        """The same; values of hashed features are noted in `seen`, or counted as unseen by it."""
+        made = copy(self)
+        made._seen, made._learns = seen, learns
+        made._maps = {
+            f.key: self._map(f, seen)
+            for f in self._whole.fields
+            if isinstance(f.feature, IdFeature)
+        }
         return made
 
     def encode(self, rows: Rows, *, labels: bool = True) -> Batch:
@@ -124,12 +158,15 @@ class Encoder:
         counts.skipped = raw.read - raw.malformed - rows
         chunk = Chunk(rows, {})
         histories: dict[str, list[tuple[Field, Any]]] = {}
+        first = raw.start == 0 and not self._served
         for field in self.plan.fields:
             array = table.column(field.column)
             counts.cells[field.key] += rows
             counts.nulls[field.key] += array.null_count
             if field.sequence is None:
                 lists = values_of(field, array) if field.form == "multi" else None
+                if first and isinstance(field.feature, IdFeature):
+                    note_doubts(field, array if lists is None else lists.values, counts)
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
             else:
                 histories.setdefault(field.sequence.name, []).append((field, array))
@@ -137,6 +174,8 @@ class Encoder:
             steps = steps_of(history)
             _align(history, steps, faults)
             for (field, array), lists in zip(history, steps, strict=True):
+                if first and isinstance(field.feature, IdFeature):
+                    note_doubts(field, lists.values, counts)
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
         for cross in self.plan.crosses:
             chunk.features[cross.key] = self._cross(cross, table, faults)
@@ -200,7 +239,7 @@ class Encoder:
 
         rows = self._maps[field.key](values, field.column, note)
         if isinstance(self.vocabularies[field.table], HashedRows):
-            return rows
+            return rows if self._seen is None else self._slotted(field, rows, counts)
         unseen = rows == self.rows[field.table] - 1
         if values.null_count:
             unseen &= values.is_valid().to_numpy(zero_copy_only=False)
@@ -214,6 +253,18 @@ class Encoder:
             why = f"is not in the vocabulary of feature `{feature.name}` (oov: error)"
             faults.add(where, field.column, why, lambda i: cell(array, i), "GR708")
         return rows
+
+    def _slotted(self, field: Field, packed: Array, counts: Counts) -> Array:
+        """Rows of a hashed table, after its values were noted or counted."""
+        assert self._seen is not None and field.table is not None
+        rows, slots = SlottedRows.parts(packed)
+        if self._learns:
+            self._seen.mark(field.table, slots)
+        else:
+            values, unseen = self._seen.look(field.table, slots)
+            counts.values[field.key] += values
+            counts.unseen[field.key] += unseen
+        return rows.astype(np.int32) if self.rows[field.table] <= 1 << 31 else rows
 
     def _cross(self, cross: Cross, table: Any, faults: Faults) -> Array:
         parts = []
@@ -241,13 +292,16 @@ class Encoder:
         self.vocabularies[table] = vocabulary_of(feature, self.learned.vocabularies.get(table))
         self.rows[table] = self.vocabularies[table].rows
 
-    def _map(self, field: Field) -> ValueMap:
+    def _map(self, field: Field, seen: SeenValues | None = None) -> ValueMap:
         assert isinstance(field.feature, IdFeature)
         vocabulary = self.vocabularies[str(field.table)]
         default = field.feature.default
         null = vocabulary.rows - 1
         if default is not None:
             null = int(vocabulary.texts(pa.array([canonical_text(str(default))]))[0])
+        if seen is not None and isinstance(vocabulary, HashedRows):
+            slotted = SlottedRows(vocabulary.size, null, seen.bits[str(field.table)])
+            return ValueMap(slotted.texts, slotted.integers, slotted.null)
         return ValueMap(vocabulary.texts, vocabulary.integers, null)
 
 

@@ -74,6 +74,6 @@ class Faults:
         if self.bad is None:
             return None
         if self.policy == "error":
-            earliest = sorted(self.problems, key=lambda found: found[0])
+            earliest = sorted(self.problems, key=lambda entry: entry[0])
             raise DataError(problem for _, problem in earliest[:_LIMIT])
         return np.flatnonzero(~self.bad)

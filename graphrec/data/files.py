@@ -60,10 +60,10 @@ def find_files(globs: Sequence[str], base: Path) -> list[Path]:
     return sorted(known)
 
 
-def format_of(path: Path, asked: Literal["auto", "parquet", "csv"]) -> Format:
+def format_of(path: Path, form: Literal["auto", "parquet", "csv"]) -> Format:
     """The file's format: as asked, else by its suffix."""
-    if asked != "auto":
-        return asked
+    if form != "auto":
+        return form
     suffixes = [s.lower() for s in path.suffixes]
     if suffixes and suffixes[-1] in _PACKED:
         suffixes.pop()

@@ -19,7 +19,7 @@ from graphrec.data.forms import kind_of, plain, settled_table, valid_utf8
 from graphrec.data.learned import Learned
 from graphrec.data.lists import ids_of_steps, steps_of, values_of
 from graphrec.data.numbers import Scale, vectors
-from graphrec.data.plan import Field, plan
+from graphrec.data.plan import Field, item_plan, plan, row_plan
 from graphrec.data.quantiles import quantile_edges
 from graphrec.data.source import Raw, Source
 from graphrec.data.spelling import canonical_text, canonical_texts, texts_of_times
@@ -32,8 +32,8 @@ EXACT = 1 << 20
 """Quantiles are exact up to that many values, taken from a seeded sample of that size beyond."""
 
 
-def learn(recipe: Recipe, source: Source) -> Learned:
-    """One pass over the source, if anything is to be learned from it."""
+def learn(recipe: Recipe, source: Source, items: Source | None = None) -> Learned:
+    """One pass over the source, and over the items there are, if these are to teach anything."""
     learned = _given(recipe)
     fields = [f for f in plan(recipe).fields if _learns(f, learned)]
     counters: dict[str, _Values] = {}
@@ -46,6 +46,41 @@ def learn(recipe: Recipe, source: Source) -> Learned:
             moments[f.key] = _Moments(f.feature.width)
         else:
             samples[f.key] = _Sample(zlib.crc32(f.key.encode()))
+    for part, of_part in _by_source(recipe, fields, source, items):
+        _read(recipe, part, of_part, counters, moments, samples)
+    for f in fields:
+        feature = f.feature
+        if isinstance(feature, IdFeature) and f.table not in learned.vocabularies:
+            least = feature.vocab.kwargs.get("min_count", 1)
+            learned.vocabularies[str(f.table)] = counters[str(f.table)].texts(least)
+        elif isinstance(feature, DenseFeature):
+            learned.scales[f.key] = moments[f.key].scale(feature.transform)
+        elif isinstance(feature, BucketFeature) and not isinstance(feature.edges, tuple):
+            learned.edges[f.key] = samples[f.key].edges(feature.edges.args[0])
+    return learned
+
+
+def _by_source(
+    recipe: Recipe, fields: list[Field], source: Source, items: Source | None
+) -> Iterator[tuple[Source, list[Field]]]:
+    """Who reads what: of a retriever the features of items are in a file of their own."""
+    if items is None:
+        yield source, fields
+        return
+    for part, columns in ((source, row_plan(recipe)), (items, item_plan(recipe))):
+        keys = {field.key for field in columns.fields}
+        yield part, [f for f in fields if f.key in keys]
+
+
+def _read(
+    recipe: Recipe,
+    source: Source,
+    fields: list[Field],
+    counters: dict[str, _Values],
+    moments: dict[str, _Moments],
+    samples: dict[str, _Sample],
+) -> None:
+    """One pass over a source for these fields."""
     for raw in _rows(source, sorted({f.column for f in fields})):
         table = settled_table(raw.table, recipe.data.nulls)
         faults = Faults(raw.file, table.num_rows, raw.row, recipe.data.bad_rows)
@@ -61,16 +96,6 @@ def learn(recipe: Recipe, source: Source) -> Learned:
                 moments[f.key].add(values)
             else:
                 samples[f.key].add(values)
-    for f in fields:
-        feature = f.feature
-        if isinstance(feature, IdFeature) and f.table not in learned.vocabularies:
-            least = feature.vocab.kwargs.get("min_count", 1)
-            learned.vocabularies[str(f.table)] = counters[str(f.table)].texts(least)
-        elif isinstance(feature, DenseFeature):
-            learned.scales[f.key] = moments[f.key].scale(feature.transform)
-        elif isinstance(feature, BucketFeature) and not isinstance(feature.edges, tuple):
-            learned.edges[f.key] = samples[f.key].edges(feature.edges.args[0])
-    return learned
 
 
 def _given(recipe: Recipe) -> Learned:

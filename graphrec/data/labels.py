@@ -15,7 +15,7 @@ from graphrec.recipe.model import Recipe, Task
 
 __all__ = ["LabelColumn", "Truth", "best_possible", "draw_labels", "label_columns"]
 
-_BASE_RATE = 0.3
+_BASE_RATE = 0.3  # positives: rare enough to show, frequent enough to learn from few rows
 _STEEPNESS = 2.0  # standard deviation of a score in logits
 _NOISE = 0.7  # of a regression label, where the score has standard deviation 1
 
@@ -53,8 +53,8 @@ def label_columns(recipe: Recipe) -> list[LabelColumn]:
     columns: dict[str, LabelColumn] = {}
     for _, task in sorted(recipe.tasks.items()):
         if task.label is not None:
-            made = _column(task)
-            known = columns.setdefault(made.name, made)
+            label = _column(task)
+            known = columns.setdefault(label.name, label)
             low, high = task.label.above, task.label.below
             if known.kind == "number" and low is not None:
                 known.centre = low - 0.4
@@ -139,7 +139,7 @@ def _own(column: LabelColumn, drawn: Drawn) -> Array:
 
 def draw_labels(columns: list[LabelColumn], drawn: Drawn, random: Any) -> dict[str, Truth]:
     """Labels of some rows, in the order of the columns."""
-    found: dict[str, Truth] = {}
+    truths: dict[str, Truth] = {}
     for column in columns:
         rows = len(_score(column, drawn, 0))
         if column.kind == "class":
@@ -149,32 +149,32 @@ def draw_labels(columns: list[LabelColumn], drawn: Drawn, random: Any) -> dict[s
             odds = np.exp(scores - scores.max(axis=1, keepdims=True))
             probabilities = odds / odds.sum(axis=1, keepdims=True)
             values = (scores + random.gumbel(size=scores.shape)).argmax(axis=1)
-            found[column.name] = Truth(values, probabilities, probabilities)
+            truths[column.name] = Truth(values, probabilities, probabilities)
         elif column.kind == "number":
             mean = column.centre + _score(column, drawn, 0)
             values = mean + _NOISE * random.normal(size=rows)
-            found[column.name] = Truth(values, mean, mean)
+            truths[column.name] = Truth(values, mean, mean)
         else:
             own = _own(column, drawn)
             values = (random.random(rows) < own).astype(np.int8)
             mean = own
             for gate in _ancestors(column, columns):
-                values = values * found[gate].values
-                mean = mean * found[gate].own
-            found[column.name] = Truth(values.astype(np.int8), mean, own)
-    return found
+                values = values * truths[gate].values
+                mean = mean * truths[gate].own
+            truths[column.name] = Truth(values.astype(np.int8), mean, own)
+    return truths
 
 
 def _ancestors(column: LabelColumn, columns: list[LabelColumn]) -> list[str]:
     by_name = {known.name: known for known in columns}
-    found: set[str] = set()
+    gates: set[str] = set()
     waiting = list(column.gates)
     while waiting:
         name = waiting.pop()
-        if name not in found:
-            found.add(name)
+        if name not in gates:
+            gates.add(name)
             waiting.extend(by_name[name].gates)
-    return sorted(found)
+    return sorted(gates)
 
 
 def raw_labels(column: LabelColumn, truth: Truth) -> Any:

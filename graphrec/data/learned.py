@@ -89,12 +89,12 @@ def load(recipe: Recipe, folder: Path) -> Learned:
             ):
                 learned.scales[f.stats]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as fault:
-        said = (
+        damage = (
             f"missing: {fault}"
             if isinstance(fault, KeyError)
             else " ".join(str(fault).split())[:200]
         )
-        raise CheckpointError(Problem("GR805", f"{path} can't be used: {said}")) from None
+        raise CheckpointError(Problem("GR805", f"{path} can't be used: {damage}")) from None
     return learned
 
 

@@ -16,6 +16,7 @@ from graphrec.data.chunk import Chunk
 from graphrec.data.counts import Counts
 from graphrec.data.encoder import Encoder
 from graphrec.data.faults import bad_data
+from graphrec.data.negatives import Negatives
 from graphrec.data.remarks import check_limits
 from graphrec.data.source import CHUNK_ROWS, Source, Unit
 from graphrec.ground.errors import DataError
@@ -29,7 +30,7 @@ __all__ = ["Loader", "cuts"]
 Encoded = tuple[Chunk, Counts, float]
 """Some rows, what was counted in them, and the share of their unit that is done with them."""
 
-_BATCHES_AHEAD = 4
+_BATCHES_AHEAD = 4  # made while a step runs: more take memory and hide no longer a wait
 _TOGETHER = 8  # most units that are read in turn; two in a small block
 _TURN = 1024  # least rows of a turn
 
@@ -54,6 +55,7 @@ class Loader:
         shuffle: bool,
         seed: int = 0,
         workers: int | None = None,
+        negatives: Negatives | None = None,
     ) -> None:
         self.encoder, self.source, self.batch_size, self.seed = encoder, source, batch, seed
         self.workers = recipe.data.workers if workers is None else workers
@@ -66,6 +68,7 @@ class Loader:
         self._exact = recipe.data.bad_rows == "error"
         self.counts = Counts()
         self.wait_seconds = 0.0
+        self._negatives = negatives
 
     @property
     def num_rows(self) -> int | None:
@@ -141,7 +144,11 @@ class Loader:
                             else block.take(order[begin:stop])
                         )
                         counts.trained = stop - begin
-                        yield some.batch(), counts
+                        batch = some.batch()
+                        if self._negatives is not None:
+                            row = place * self.block + begin
+                            batch.compared = self._negatives.compared(some, number, row)
+                        yield batch, counts
                         counts = Counts()
                 start_row = max(0, start_row - block.num_rows)
         yield None, counts

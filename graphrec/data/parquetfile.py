@@ -111,10 +111,10 @@ def unreadable(place: str, fault: Exception, form: str) -> DataError:
     """The error for a file that can't be read."""
     if isinstance(fault, OSError) and fault.errno:
         return bad_data("GR702", f"{place}: {os.strerror(fault.errno).lower()}")
-    said = " ".join(str(fault).split())[:200]
+    reason = " ".join(str(fault).split())[:200]
     return bad_data(
         "GR702",
-        f"{place}: can't be read as {form}: {said}",
+        f"{place}: can't be read as {form}: {reason}",
         "is it complete? write or copy it again",
     )
 

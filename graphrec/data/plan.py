@@ -17,7 +17,7 @@ from graphrec.recipe.model import (
 )
 from graphrec.recipe.tasks import grouping_columns
 
-__all__ = ["INSIDE", "Cross", "Field", "Plan", "plan"]
+__all__ = ["INSIDE", "Cross", "Field", "Plan", "item_plan", "plan", "row_plan"]
 
 INSIDE = "inside"
 """`weights: inside`: no column, but a part of every value."""
@@ -151,6 +151,47 @@ def plan(recipe: Recipe) -> Plan:
     return Plan(
         tuple(fields.values()), crosses, dict(sorted(recipe.tasks.items())), groups, spaces, uses
     )
+
+
+def row_plan(recipe: Recipe) -> Plan:
+    """What the rows have: everything, but for retrieval, whose items have a file of their own."""
+    whole, retrieval = plan(recipe), recipe.retrieval
+    if retrieval is None:
+        return whole
+    rows = whole.only({key for key in _keys(whole) if not _is_of_item(recipe, key)})
+    candidates = retrieval.candidates
+    groups = {candidates.key: candidates.key}
+    uses = {**rows.uses, candidates.key: "the key of retrieval"}
+    tasks: dict[str, Task] = {}
+    if candidates.hard_by is not None:
+        groups[candidates.hard_by] = candidates.hard_by
+        uses.setdefault(candidates.hard_by, "the hard negatives of retrieval")
+    if retrieval.label is not None:
+        tasks = recipe.with_wanted().tasks
+        uses.setdefault(retrieval.label.column, "the label of retrieval")
+    if recipe.data.split and recipe.data.split.by:
+        uses.setdefault(recipe.data.split.by, "data.split")
+    return replace(rows, tasks=tasks, groups=groups, uses=uses)
+
+
+def item_plan(recipe: Recipe) -> Plan:
+    """What the file of items has: the features of items, and their key."""
+    whole, retrieval = plan(recipe), recipe.retrieval
+    assert retrieval is not None
+    items = whole.only({key for key in _keys(whole) if _is_of_item(recipe, key)})
+    key, by = retrieval.candidates.key, retrieval.candidates.by
+    uses = {**items.uses, key: "the key of retrieval"}
+    if by not in ("uniform", "frequency"):
+        uses.setdefault(by, "the draw of negatives (candidates.by)")
+    return replace(items, groups={key: key}, uses=uses)
+
+
+def _keys(whole: Plan) -> list[str]:
+    return [*(field.key for field in whole.fields), *(cross.key for cross in whole.crosses)]
+
+
+def _is_of_item(recipe: Recipe, key: str) -> bool:
+    return recipe.features[key.partition(".")[0]].side == "item"
 
 
 def _fields(recipe: Recipe) -> list[Field]:

@@ -7,7 +7,6 @@ lines that each have as many separators as the first one are rows, and no parts 
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 __all__ = ["StrayQuote", "WatchedBytes"]
 
 _LONGEST_LINE = 64 << 20  # bytes
+_PIECE = 1 << 20
 _ENOUGH = 64  # lines of one cell after which like lines are a verdict, without its end
 
 
@@ -30,15 +30,14 @@ class StrayQuote:
     closed: bool
 
 
-class WatchedBytes(io.RawIOBase):
-    """The bytes of `source` (anything with `read(size)`), looked at on their way.
+class WatchedBytes:
+    """Looks at the bytes of `source` (anything with `read(size)`; None: there is none to look at).
 
     `stray` is the first stray quote so far. Lines with an even number of quotes, all of most
     files, are only counted.
     """
 
     def __init__(self, source: Any, sep: str, header: bool) -> None:
-        super().__init__()
         self.stray: StrayQuote | None = None
         self._source = source
         self._sep, self._header = sep.encode(), header
@@ -50,18 +49,19 @@ class WatchedBytes(io.RawIOBase):
         self._open: _Cell | None = None
         self._blind = False
 
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        data: bytes = self._source.read(size)
-        if self.stray is None and not self._blind:
-            self._look(data) if data else self._end()
-        return data
-
-    def close(self) -> None:
-        self._source.close()
-        super().close()
+    def look(self, size: int | None = None) -> None:
+        """Look at the next `size` bytes, or at all of the rest."""
+        left = size
+        while self._source is not None and self.stray is None and not self._blind:
+            if left is not None and left <= 0:
+                return
+            data = self._source.read(_PIECE if left is None else min(left, _PIECE))
+            if not data:
+                self._source = None
+                self._end()
+                return
+            left = None if left is None else left - len(data)
+            self._look(data)
 
     def _look(self, data: bytes) -> None:
         whole = self._rest + data

@@ -18,7 +18,7 @@ from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Sequen
 __all__ = ["Columns"]
 
 _HASHED, _FITTED, _GROUPS = 10_000, 1_000, 1_000
-_STEEP = 2.0
+_STEEP = 2.0  # exponent of the uniform draw; at 1 ranks follow 1 / (r + 1)
 _STEPS = 20  # longest generated history
 _LARGE = 2 * TASTES  # domains from this size on show a taste
 
@@ -203,25 +203,25 @@ class Columns:
 
 def _by_column(plan: Plan) -> dict[str, Field]:
     """The field that decides what a column holds: an id before a number."""
-    found: dict[str, Field] = {}
+    fields: dict[str, Field] = {}
     for f in plan.fields:
-        known = found.get(f.column)
+        known = fields.get(f.column)
         if known is None or (
             isinstance(f.feature, IdFeature) and not isinstance(known.feature, IdFeature)
         ):
-            found[f.column] = f
-    return found
+            fields[f.column] = f
+    return fields
 
 
 def _histories(plan: Plan) -> dict[str, str]:
     """Sequence -> the first one that it shares a column with, by way of others too: equal steps."""
     fields = [(f.column, f.sequence.name) for f in plan.fields if f.sequence is not None]
-    found = {name: name for _, name in fields}
+    source_of = {name: name for _, name in fields}
     first: dict[str, str] = {}
     for column, name in fields:
-        old, new = found[name], found[first.setdefault(column, name)]
-        found = {key: new if value == old else value for key, value in found.items()}
-    return found
+        old, new = source_of[name], source_of[first.setdefault(column, name)]
+        source_of = {key: new if value == old else value for key, value in source_of.items()}
+    return source_of
 
 
 def _base(f: Field) -> str:

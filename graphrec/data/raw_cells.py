@@ -33,7 +33,7 @@ Array = np.ndarray[Any, Any]
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _SUSPECT = re.compile(r"[-+0-9tTfF]")
 _WHOLE = re.compile(r"-?[0-9]+")
-_LONGEST = 40
+_LONGEST = 40  # bytes of a number or time that is written in several ways, as in spelling.py
 _MEMO = 1 << 17  # values whose rows are remembered, of each table
 _START, _PRIME, _MASK = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 _RULES = tuple(
@@ -50,6 +50,7 @@ _RULES = tuple(
         (r"(\d{4}-\d\d-\d\d) 00:00:00", r"\1"),
     )
 )
+_HASHED = frozenset({str, int, float, bool, type(None)})
 _PAIRS = {"[": "]", "(": ")", "{": "}"}
 
 
@@ -76,13 +77,13 @@ class Table:
 
     def row(self, value: str | int) -> int:
         """The row of a text or integer; ValueError where it is illegal."""
-        found = self.memo.get(value)
-        if found is None:
-            found = self._find(canonical(value) if isinstance(value, str) else value)
+        row = self.memo.get(value)
+        if row is None:
+            row = self._find(canonical(value) if isinstance(value, str) else value)
             if len(self.memo) >= _MEMO:
                 self.memo.clear()
-            self.memo[value] = found
-        return found
+            self.memo[value] = row
+        return row
 
     def _find(self, value: str | int) -> int:
         if self.kind == "range":
@@ -134,17 +135,20 @@ def canonical(text: str) -> str:
     if len(text) > _LONGEST or not _SUSPECT.match(text):
         return text
     for pattern, replacement in _RULES:
-        found = pattern.fullmatch(text)
-        if found is not None:
-            text = found.expand(replacement)
+        match = pattern.fullmatch(text)
+        if match is not None:
+            text = match.expand(replacement)
     return text
 
 
 def has_null_text(cells: Sequence[Any], nulls: frozenset[str]) -> bool:
     """Whether some text among these values means null."""
-    return str in set(map(type, cells)) and any(
-        type(cell) is str and cell in nulls for cell in cells
-    )
+    kinds = set(map(type, cells))
+    if str not in kinds:
+        return False
+    if kinds <= _HASHED:
+        return not nulls.isdisjoint(cells)
+    return any(type(cell) is str and cell in nulls for cell in cells)
 
 
 def settled(cell: Any, nulls: frozenset[str]) -> Any:

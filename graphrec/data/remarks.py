@@ -173,14 +173,14 @@ def _features(recipe: Recipe, counts: Counts) -> Iterator[Remark]:
 
 def _large(recipe: Recipe, counts: Counts) -> Iterator[Remark]:
     for field in plan(recipe).fields:
-        feature, found = field.feature, counts.ranges.get(field.key)
+        feature, bounds = field.feature, counts.ranges.get(field.key)
         if isinstance(feature, BucketFeature) or not isinstance(feature, DenseFeature):
             continue
-        if found is None or max(abs(found[0]), abs(found[1])) < LARGE:
+        if bounds is None or max(abs(bounds[0]), abs(bounds[1])) < LARGE:
             continue
         text = (
-            f"feature `{field.key}`: numbers from {found[0]:.4g} to {found[1]:.4g} reach the model "
-            f"(transform: {feature.transform}): too large to learn from; "
+            f"feature `{field.key}`: numbers from {bounds[0]:.4g} to {bounds[1]:.4g} reach the "
+            f"model (transform: {feature.transform}): too large to learn from; "
             "transform: zscore, or log1p, brings them near 1"
         )
         yield Remark("large", field.key, text)

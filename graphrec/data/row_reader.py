@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ __all__ = ["BadCell", "Features", "Table"]
 
 Array = np.ndarray[Any, Any]
 Row = Mapping[str, Any]
+_NUMBERS = frozenset({int, float, bool, type(None)})
 
 
 class Features:
@@ -73,29 +75,29 @@ class Features:
 
     def columns(self, side: str | None = None) -> list[str]:
         """The columns that are read, of one side or all."""
-        found = [c for e in self.entries if side in (None, e["side"]) for c in _columns_of(e)]
-        return sorted(set(found))
+        names = [c for e in self.entries if side in (None, e["side"]) for c in _columns_of(e)]
+        return sorted(set(names))
 
     def __call__(self, rows: Sequence[Row], side: str | None = None) -> dict[str, Array]:
         """The arrays for whole rows; with `side`, of the features of that side alone."""
-        found: dict[str, Array] = {}
+        arrays: dict[str, Array] = {}
         for entry in self.entries:
             if side not in (None, entry["side"]):
                 continue
             if entry["kind"] == "cross":
-                found[entry["name"]] = self._cross(entry, rows)
+                arrays[entry["name"]] = self._cross(entry, rows)
             elif entry["form"] == "single":
                 cells = self._cells(rows, entry["column"])
-                found[entry["name"]] = self._values(entry, cells, range(len(cells)))
+                arrays[entry["name"]] = self._values(entry, cells, range(len(cells)))
             elif entry["form"] == "multi":
-                self._multi(entry, rows, found)
+                self._multi(entry, rows, arrays)
             elif entry is self._histories[entry["sequence"]][0]:
-                self._history(self._histories[entry["sequence"]], rows, found)
-        return found
+                self._history(self._histories[entry["sequence"]], rows, arrays)
+        return arrays
 
     def score(self, request: Row, candidates: Sequence[Row]) -> dict[str, Array]:
         """The arrays for the candidates of one request; the request's own values count for both."""
-        found = self([request], "request")
+        arrays = self([request], "request")
         mine = set(self.columns("request"))
         wanted = [c for c in self.columns("candidates") if c in request]
         given = {c: request[c] for c in wanted if c in mine}
@@ -105,13 +107,13 @@ class Features:
             given |= {c: value for c, value in other.items() if c not in known}
         if given:
             candidates = [{**row, **given} for row in candidates]
-        return found | self(candidates, "candidates")
+        return arrays | self(candidates, "candidates")
 
     # ---- values --------------------------------------------------------------------------------
 
     def _cells(self, rows: Sequence[Row], column: str) -> list[Any]:
         try:
-            cells = [row[column] for row in rows]
+            cells = list(map(itemgetter(column), rows))
         except KeyError:  # a key that is left out may be misspelt, and is no null
             place = next(n for n, row in enumerate(rows) if column not in row)
             raise BadCell(place, column, "is missing; null is written as None") from None
@@ -132,19 +134,16 @@ class Features:
         unseen = table.rows - 1
         null = unseen if entry["default"] is None else table.row(str(entry["default"]))
         try:  # most values were seen before; 7, 7.0 and True, 1 are one value and one key
-            found: list[Any] = list(map(table.memo.get, cells))
+            rows: list[Any] = list(map(table.memo.get, cells))
         except TypeError:  # a list or map among them
-            found = [None] * len(cells)
-        if None in found:
-            for number, row in enumerate(found):
-                if row is None:
-                    cell = cells[number]
-                    found[number] = (
-                        null if cell is None else _row(table, cell, entry, places[number])
-                    )
-        out = np.array(found, np.int64)
+            rows = [None] * len(cells)
+        if None in rows:
+            for number in [n for n, row in enumerate(rows) if row is None]:
+                cell = cells[number]
+                rows[number] = null if cell is None else _row(table, cell, entry, places[number])
+        out = np.fromiter(rows, np.int64, len(rows))
         if entry["oov"] == "error":
-            for place in [n for n, row in enumerate(found) if row == unseen]:
+            for place in [n for n, row in enumerate(rows) if row == unseen]:
                 if cells[place] is not None:
                     why = f"is not in the vocabulary of feature `{entry['feature']}`"
                     raise BadCell(int(places[place]), entry["column"], f"{cells[place]!r} {why}")
@@ -153,17 +152,17 @@ class Features:
     def _buckets(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
         default = entry["default"]
         values = numbers(cells, 0.0 if default is None else default, entry["column"], places)
-        found = np.searchsorted(self._edges[entry["name"]], values, side="right")
+        buckets = np.searchsorted(self._edges[entry["name"]], values, side="right")
         if default is None:
             nulls = [number for number, cell in enumerate(cells) if cell is None]
-            found[nulls] = self.tables[entry["table"]].rows - 1
-        return found.astype(np.int64)
+            buckets[nulls] = self.tables[entry["table"]].rows - 1
+        return buckets.astype(np.int64)
 
     def _dense(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
         """Transformed numbers [N, width], float32."""
         width, column, null = entry["width"], entry["column"], entry["null"]
         sep = entry.get("inner_sep" if entry["form"] == "sequence" else "sep")
-        if width == 1 and not any(isinstance(cell, list | tuple | str) for cell in cells):
+        if width == 1 and set(map(type, cells)) <= _NUMBERS:
             values = numbers(cells, null[0], column, places)[:, None]
         else:
             flat: list[Any] = []
@@ -218,10 +217,10 @@ class Features:
             raise BadCell(place, column or entry["column"], f"{cell!r} is no list")
         return values
 
-    def _multi(self, entry: dict[str, Any], rows: Sequence[Row], found: dict[str, Array]) -> None:
+    def _multi(self, entry: dict[str, Any], rows: Sequence[Row], arrays: dict[str, Array]) -> None:
         cells, pad = self._cells(rows, entry["column"]), entry.get("pad")
         if pad is None and not {"weights", "inside"} & entry.keys():
-            self._plain_lists(entry, cells, found)
+            self._plain_lists(entry, cells, arrays)
             return
         beside = self._cells(rows, entry["weights"]) if "weights" in entry else None
         flat: list[Any] = []
@@ -244,14 +243,14 @@ class Features:
             lengths[place] = len(kept)
         places = np.repeat(np.arange(len(cells)), lengths)
         name = entry["name"]
-        found[f"{name}.lengths"] = lengths
-        found[f"{name}.values"] = self._values(entry, flat, places)
+        arrays[f"{name}.lengths"] = lengths
+        arrays[f"{name}.values"] = self._values(entry, flat, places)
         if beside is not None or entry.get("inside"):
             column = entry.get("weights", entry["column"])
-            found[f"{name}.weights"] = numbers(weights, 1.0, column, places).astype(np.float32)
+            arrays[f"{name}.weights"] = numbers(weights, 1.0, column, places).astype(np.float32)
 
     def _plain_lists(
-        self, entry: dict[str, Any], cells: Sequence[Any], found: dict[str, Array]
+        self, entry: dict[str, Any], cells: Sequence[Any], arrays: dict[str, Array]
     ) -> None:
         lists = cells
         if set(map(type, cells)) != {list}:
@@ -265,11 +264,11 @@ class Features:
             flat = list(chain.from_iterable(lists))
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
         places = np.repeat(np.arange(len(lists)), lengths)
-        found[f"{entry['name']}.lengths"] = lengths
-        found[f"{entry['name']}.values"] = self._values(entry, flat, places)
+        arrays[f"{entry['name']}.lengths"] = lengths
+        arrays[f"{entry['name']}.values"] = self._values(entry, flat, places)
 
     def _history(
-        self, entries: list[dict[str, Any]], rows: Sequence[Row], found: dict[str, Array]
+        self, entries: list[dict[str, Any]], rows: Sequence[Row], arrays: dict[str, Array]
     ) -> None:
         """The columns of a history: steps that are nothing in all of them are none."""
         columns = []
@@ -290,11 +289,11 @@ class Features:
             if lengths is not None and (odd := np.flatnonzero(sizes != lengths)).size:
                 why = f"has not as many steps as `{entries[0]['column']}`"
                 raise BadCell(int(odd[0]), entry["column"], why)
-            lengths = found[f"{entry['sequence']}.lengths"] = sizes
-            self._steps(entry, [v for values in lists for v in values], sizes, found)
+            lengths = arrays[f"{entry['sequence']}.lengths"] = sizes
+            self._steps(entry, [v for values in lists for v in values], sizes, arrays)
 
     def _steps(
-        self, entry: dict[str, Any], flat: list[Any], lengths: Array, found: dict[str, Array]
+        self, entry: dict[str, Any], flat: list[Any], lengths: Array, arrays: dict[str, Array]
     ) -> None:
         name, places = entry["name"], np.repeat(np.arange(len(lengths)), lengths)
         if entry.get("nested"):
@@ -304,9 +303,9 @@ class Features:
                 step = (cell,) if several is None else several
                 steps.append([value for value in step if value is not None])
             inner = np.fromiter(map(len, steps), np.int64, len(steps))
-            found[f"{name}.lengths"] = inner
+            arrays[f"{name}.lengths"] = inner
             flat, places = [v for values in steps for v in values], np.repeat(places, inner)
-        found[f"{name}.values"] = self._values(entry, flat, places)
+        arrays[f"{name}.values"] = self._values(entry, flat, places)
 
 
 def _row(table: Table, cell: Any, entry: Mapping[str, Any], place: Any) -> int:

@@ -40,12 +40,12 @@ def row_spec(encoder: Encoder, sides: Mapping[str, str]) -> dict[str, Any]:
 
 def row_tables(encoder: Encoder, spec: Mapping[str, Any]) -> dict[str, Table]:
     """The tables of a spec."""
-    found = {}
+    tables = {}
     for name, table in spec["tables"].items():
         vocabulary = encoder.vocabularies.get(name)
         arrays = vocabulary.arrays() if isinstance(vocabulary, ListedRows) else None
-        found[name] = Table(table["kind"], table["rows"], arrays)
-    return found
+        tables[name] = Table(table["kind"], table["rows"], arrays)
+    return tables
 
 
 def _entry(encoder: Encoder, field: Field, side: str) -> dict[str, Any]:

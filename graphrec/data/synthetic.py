@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from graphrec.data.chunk import Array
+from graphrec.data.faults import bad_data
 from graphrec.data.labels import (
     LabelColumn,
     Truth,
@@ -20,15 +21,16 @@ from graphrec.data.labels import (
     label_columns,
     raw_labels,
 )
-from graphrec.data.plan import plan
+from graphrec.data.plan import item_plan, plan
 from graphrec.data.planted import Drawn, Planted, seed_of
 from graphrec.data.random_columns import Columns
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
+from graphrec.data.tables import TableSource
 from graphrec.recipe.model import Recipe
 
 __all__ = ["SyntheticSource"]
 
-_BLOCK = 32_768
+_BLOCK = 32_768  # rows of a unit: a block is drawn from its own seed, whoever reads it
 _HELD_OUT = 10  # every tenth row
 
 
@@ -46,7 +48,9 @@ class SyntheticSource:
         held = max(rows // _HELD_OUT, 1)
         self._start, self._stop = (0, rows - held) if part == "train" else (rows - held, rows)
         self._columns: Columns = parent._columns if parent else Columns(plan(recipe))
-        self._labels: list[LabelColumn] = parent._labels if parent else label_columns(recipe)
+        self._labels: list[LabelColumn] = (
+            parent._labels if parent else label_columns(recipe.with_wanted())
+        )
         if parent is not None:
             return
         sample = self._columns.draw(np.random.default_rng(seed_of("sample")), 20_000)[1]
@@ -77,6 +81,25 @@ class SyntheticSource:
         for name in sorted(first.schema.names):
             digest.update(f"{name}={first.column(name).to_pylist()}".encode())
         return digest.hexdigest()
+
+    def items(self) -> TableSource:
+        """For a retriever, an item for each key that some row names, as that row has it."""
+        retrieval = self.recipe.retrieval
+        assert retrieval is not None
+        columns, key = item_plan(self.recipe), retrieval.candidates.key
+        if key not in self._columns.domains:
+            what = f"generated rows have no `{key}`: no id feature reads this column"
+            help = f"declare {{type: id, side: item, names: {key}}}"
+            raise bad_data("GR710", what, help)
+        parts = []
+        for source in (self, self.held_out):
+            for unit in source.units():
+                parts += [raw.table.select(list(columns.uses)) for raw in source.read(unit)]
+        rows = pa.Table.from_batches(parts).combine_chunks()
+        coded = rows.column(key).combine_chunks().dictionary_encode()
+        codes = pa.chunked_array([coded]).combine_chunks().indices.fill_null(-1)
+        known, first = np.unique(codes.to_numpy(), return_index=True)
+        return TableSource(rows.take(pa.array(first[known >= 0])), columns.uses)
 
     def check(self) -> None:
         """Generated rows never change."""

@@ -132,16 +132,18 @@ class TableCollection:
     def outputs(self, read: Any, batch: Batch) -> dict[str, Tensor]:
         """What the collection gave, by column: [B, dim] or, of histories, [steps, dim]."""
         rows = batch.num_rows
-        found = {}
+        embedded = {}
         for lookup in self.lookups:
             dim = self.table_of[lookup.column].dim
             if self.pooled:
                 # By key: a sharded collection orders its columns by rank and sharding.
-                found[lookup.column] = read[lookup.column][:rows, :dim]
+                embedded[lookup.column] = read[lookup.column][:rows, :dim]
             else:
                 values = read[lookup.column].values()[:, :dim]
-                found[lookup.column] = _bags(values, jagged(batch.features, lookup.column), lookup)
-        return found
+                embedded[lookup.column] = _bags(
+                    values, jagged(batch.features, lookup.column), lookup
+                )
+        return embedded
 
 
 def owners(module: nn.Module) -> Iterator[tuple[str, Embeddings]]:
@@ -173,13 +175,13 @@ def collections_of(
         name = f"{owner}/{number}/{piece.key.removesuffix('.weight')}".replace(".", "_")
         table = ShardedTable(name, owner, piece, width)
         groups.setdefault((pooled, 0 if pooled else width), []).append(table)
-    found = []
+    collections = []
     for (pooled, width), tables in sorted(groups.items()):
         names = {table.piece.key.removesuffix(".weight") for table in tables}
         columns = tuple(c for c in lookups if c.table in names)
         name = f"{owner}_bags" if pooled else f"{owner}_rows_{width}"
-        found.append(TableCollection(name, owner, pooled, tuple(tables), columns))
-    return found
+        collections.append(TableCollection(name, owner, pooled, tuple(tables), columns))
+    return collections
 
 
 class Reading:
@@ -190,8 +192,8 @@ class Reading:
 
     def read(self, group: Group) -> Tensor:
         """The columns of the group side by side; one that is alone is handed on as it is."""
-        found = [self.columns[lookup.column] for lookup in group.lookups]
-        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+        parts = [self.columns[lookup.column] for lookup in group.lookups]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def _ids(features: Features, lookup: Lookup) -> tuple[Tensor, Tensor]:

@@ -207,16 +207,16 @@ class Engine:
         self.module, self.tables, self.ranks = module, tables, ranks
         self.before, self.after = before, after
         self._model = Model(module, tables, extra, losses, context)
-        found = tables.modules()
-        attach_optimizers(found, tables.by_name, rates, optimizer)
-        step = Step(found, self._model)
+        sharded = tables.modules()
+        attach_optimizers(sharded, tables.by_name, rates, optimizer)
+        step = Step(sharded, self._model)
         cluster = Cluster(ranks.size, ranks.device.type, ranks.local_size)
         self.plan: Plan = ranks.once(
             lambda: make_plan(
                 step, tables.collections, cluster, batch, wishes, lengths, optimizer.name
             )
         )
-        for name, parameter in found.named_parameters():
+        for name, parameter in sharded.named_parameters():
             if self.plan.ways()[name.removesuffix(".weight").split(".")[-1]][0] == "data_parallel":
                 _without_optimizer(parameter)
         with quiet():
@@ -292,9 +292,9 @@ def _without_optimizer(parameter: nn.Parameter) -> None:
 
 def _lookups(embeddings: Embeddings) -> Sequence[Lookup]:
     groups = [packed for packed in embeddings.table_groups if packed.trainable]
-    found = [c for packed in groups for c in (*packed.singles, *packed.bags)]
-    found += [c for packed in groups for own in packed.sequences.values() for c in own]
-    return sorted(found, key=lambda lookup: lookup.column)
+    lookups = [c for packed in groups for c in (*packed.singles, *packed.bags)]
+    lookups += [c for packed in groups for own in packed.sequences.values() for c in own]
+    return sorted(lookups, key=lambda lookup: lookup.column)
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:

@@ -38,10 +38,10 @@ def load_torchrec() -> None:
             import torchrec.distributed.planner
             import torchrec.distributed.train_pipeline  # noqa: F401
     except (ImportError, OSError, AttributeError) as error:
-        said = " ".join(str(error).split())[:200] or type(error).__name__
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         problem = Problem(
             "GR905",
-            f"torchrec can't be loaded: {said}",
+            f"torchrec can't be loaded: {reason}",
             help="`graphrec doctor` says what is missing, and the line that installs it",
         )
         raise EnvironmentFault(problem) from None

@@ -33,7 +33,7 @@ from graphrec.recipe.model import Recipe
 
 __all__ = ["Portion", "RankLoader"]
 
-_AHEAD = 4
+_AHEAD = 4  # portions made while a step runs, as in data/loader.py
 _READ = 65_536  # rows that a rank reads at a time, where no block of shuffled rows says it
 
 
@@ -247,13 +247,13 @@ def _count(
         number: _count_unit(encoder, source, units[number], turn, exact=exact)
         for number in range(ranks.rank, len(units), ranks.size)
     }
-    found: dict[int, tuple[UnitRows, Counts]] = {}
+    counted: dict[int, tuple[UnitRows, Counts]] = {}
     for part in ranks.gather(own):
-        found.update(part)
+        counted.update(part)
     beside = Counts()
     for number in range(len(units)):
-        beside.add(found[number][1])
-    return [found[number][0] for number in range(len(units))], beside
+        beside.add(counted[number][1])
+    return [counted[number][0] for number in range(len(units))], beside
 
 
 def _count_unit(

@@ -40,7 +40,7 @@ WAYS = ("table_wise", "row_wise", "column_wise", "table_row_wise", "data_paralle
 """torchrec's ways of sharding that a recipe may name, beside `auto`."""
 
 _ELEMENT = 4  # bytes of fp32, in which tables and their optimizer state are
-_SMALLEST_COLUMNS = 4
+_SMALLEST_COLUMNS = 4  # of a shard: FBGEMM's tables have widths that are multiples of 4
 MARGIN = 0.15  # of the memory is not the planner's: the dense part, activations
 
 
@@ -304,11 +304,11 @@ def _unplannable(
     error: PlannerError, tables: Mapping[str, ShardedTable], cluster: Cluster
 ) -> Problem:
     total = sum(table.rows * table.width * _ELEMENT for table in tables.values())
-    said = " ".join(str(error).split())[:300]
+    reason = " ".join(str(error).split())[:300]
     return Problem(
         "GR904",
         f"no plan puts {len(tables)} tables ({total / 2**30:,.1f} GiB of weights) on "
-        f"{cluster.ranks} ranks: {said}",
+        f"{cluster.ranks} ranks: {reason}",
         path="train.shard",
         help="more ranks, more memory (--hbm), or fewer wishes in train.shard",
     )

@@ -51,9 +51,9 @@ def preview(
         tables = Tables(module, weighted)
     optimizers = make_optimizers(module, recipe, 1, elsewhere=[*tables.readings])
     rates = {owner: rate for owner, (rate, _) in optimizers.table_rates.items()}
-    found = tables.modules()
-    attach_optimizers(found, tables.by_name, rates, recipe.train.optim.sparse)
-    step = Step(found, Model(module, tables, None, lambda predictions, share: torch.zeros(())))
+    sharded = tables.modules()
+    attach_optimizers(sharded, tables.by_name, rates, recipe.train.optim.sparse)
+    step = Step(sharded, Model(module, tables, None, lambda predictions, share: torch.zeros(())))
     plan = make_plan(
         step,
         tables.collections,
@@ -173,8 +173,8 @@ def _loads(plan: Plan) -> list[str]:
 
 
 def _by_rank(plan: Plan) -> dict[int, tuple[int, float]]:
-    found: dict[int, tuple[int, float]] = {}
+    load: dict[int, tuple[int, float]] = {}
     for part in plan.parts:
-        size, cost = found.get(part.rank, (0, 0.0))
-        found[part.rank] = (size + part.storage, cost + part.cost)
-    return found
+        size, cost = load.get(part.rank, (0, 0.0))
+        load[part.rank] = (size + part.storage, cost + part.cost)
+    return load

@@ -65,9 +65,9 @@ class Ranks:
 
     def gather(self, value: T) -> list[T]:
         """The values of all ranks, in their order, on every rank."""
-        found: list[Any] = [None] * self.size
-        dist.all_gather_object(found, value, group=self.patient)
-        return found
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, value, group=self.patient)
+        return gathered
 
     def broadcast(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
@@ -100,13 +100,13 @@ class Ranks:
 
     def gone(self) -> list[int]:
         """Ranks that have given no sign of life for a while."""
-        now, found = time.time(), []
+        now, silent = time.time(), []
         for rank in range(self.size):
             with contextlib.suppress(RuntimeError):
                 beat = self.store.get(f"beat/{rank}").decode().split()
                 if now - float(beat[0]) > _STALE:
-                    found.append(rank)
-        return found
+                    silent.append(rank)
+        return silent
 
     def end_those_that_hang(self, ranks: list[int]) -> None:
         """Kill ranks of this host that give no sign of life: a stopped process can't obey."""

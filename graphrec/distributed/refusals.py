@@ -19,12 +19,12 @@ _ONE = "train this recipe on one process"
 
 def refuse(recipe: Recipe, graph: Graph, device: str) -> None:
     """RecipeError (GR901) with everything that ranks on this kind of device can't do."""
-    problems = [*_training(recipe, device), *_model(recipe, graph)]
+    problems = [*_tables(recipe, device), *_training(recipe), *_model(recipe, graph)]
     if problems:
         raise RecipeError(problems)
 
 
-def _training(recipe: Recipe, device: str) -> Iterator[Problem]:
+def _tables(recipe: Recipe, device: str) -> Iterator[Problem]:
     train = recipe.train
     sparse = train.optim.sparse
     if sparse.name == "adam" and device == "cpu":
@@ -42,6 +42,19 @@ def _training(recipe: Recipe, device: str) -> Iterator[Problem]:
             "weight decay on tables is not the same rule in the fused optimizers",
             "take weight_decay away from the tables' optimizer",
         )
+    if sparse.name == "rowwise_adagrad":
+        for table in sorted(t for t, way in train.shard.items() if way == "column_wise"):
+            yield _problem(
+                recipe,
+                f"train.shard.{table}",
+                "column_wise and rowwise_adagrad: every part would have an accumulator of its own, "
+                "which is another algorithm",
+                "shard it row_wise, or use adagrad for the tables",
+            )
+
+
+def _training(recipe: Recipe) -> Iterator[Problem]:
+    train = recipe.train
     if train.accumulate > 1:
         yield _problem(
             recipe,
@@ -64,25 +77,32 @@ def _training(recipe: Recipe, device: str) -> Iterator[Problem]:
             "torch.compile does not see through sharded lookups here",
             "-o train.compile=false",
         )
-    if sparse.name == "rowwise_adagrad":
-        for table in sorted(t for t, way in train.shard.items() if way == "column_wise"):
-            yield _problem(
-                recipe,
-                f"train.shard.{table}",
-                "column_wise and rowwise_adagrad: every part would have an accumulator of its own, "
-                "which is another algorithm",
-                "shard it row_wise, or use adagrad for the tables",
-            )
+    if train.memory == "low":
+        yield _problem(
+            recipe,
+            "train.memory",
+            "nodes computed again were not tried beside lookups that other ranks answer",
+            "-o train.memory=normal",
+        )
 
 
 def _model(recipe: Recipe, graph: Graph) -> Iterator[Problem]:
     for node in graph.nodes:
         why = _BATCHWISE.get(node.label)
+        if why is None and node.is_loss and node.role != "loss":
+            why = "is a mean over the rows that one process has"
         if isinstance(node.op, Group) and node.op.regularize:
             why = "has variational dropout, which divides by the rows that one process has"
         if why is not None:
-            said = f"node `{node.name}` ({node.label}) {why}"
-            yield Problem("GR901", said, node.span, f"graph.{node.origin or node.name}", _ONE)
+            reason = f"node `{node.name}` ({node.label}) {why}"
+            yield Problem("GR901", reason, node.span, f"graph.{node.origin or node.name}", _ONE)
+    if recipe.retrieval is not None:
+        yield _problem(
+            recipe,
+            "retrieval",
+            "the items that rows are compared with are drawn and held by one process",
+            _ONE,
+        )
     for name in recipe.losses:
         yield _problem(
             recipe,
@@ -91,13 +111,14 @@ def _model(recipe: Recipe, graph: Graph) -> Iterator[Problem]:
             _ONE,
         )
     for name, task in sorted(recipe.tasks.items()):
-        if "jrc" in task.loss:
-            yield _problem(
-                recipe,
-                f"tasks.{name}.loss",
-                "jrc compares the rows of a session, which other ranks may hold",
-                f"{_ONE}, or use bce",
-            )
+        for loss in task.loss:
+            if recipe.measures.losses[loss].group:
+                yield _problem(
+                    recipe,
+                    f"tasks.{name}.loss",
+                    f"{loss} compares the rows of a session, which other ranks may hold",
+                    f"{_ONE}, or use a loss of single rows",
+                )
     for table in (*graph.tables, *graph.first_order_tables):
         if table.dtype != "fp32" and table.trainable:
             yield _problem(

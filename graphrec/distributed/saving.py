@@ -76,12 +76,12 @@ class RankSaver(Saver):
                     facts[name] = write_tensors(place / name, parts)
         except OSError as error:
             fault = error.errno or 0, f"{ranks.name}: {error.strerror or error}"
-        found: dict[str, FileFacts] = {}
+        facts_of: dict[str, FileFacts] = {}
         for theirs, their_fault in ranks.gather((facts, fault)):
             if their_fault is not None:
                 raise OSError(*their_fault) if ranks.first else Consequence("rank 0 tells it")
-            found.update(theirs)
-        return found
+            facts_of.update(theirs)
+        return facts_of
 
 
 def model_parts(shards: Sequence[Shard], *, first: bool) -> dict[str, Tensor]:
@@ -95,13 +95,13 @@ def model_parts(shards: Sequence[Shard], *, first: bool) -> dict[str, Tensor]:
 
 def optim_parts(shards: Sequence[Shard], *, first: bool) -> dict[str, Tensor]:
     """What this rank saves of the tables' optimizer."""
-    found = {}
+    parts = {}
     for shard in shards:
         if (first or not shard.replica) and shard.columns:
             for slot, values in shard.state.items():
                 part = _slice(shard, _state_key(shard, slot), values.shape[1])
-                found[str(part)] = shard.own(values) * shard.scale(slot)
-    return found
+                parts[str(part)] = shard.own(values) * shard.scale(slot)
+    return parts
 
 
 def _slice(shard: Shard, key: str, columns: int) -> Slice:
@@ -124,20 +124,20 @@ class Parts:
     Every rank checks its share of the files; CheckpointError where one of them is damaged.
     """
 
-    def __init__(self, found: Checkpoint, ranks: Ranks) -> None:
+    def __init__(self, start: Checkpoint, ranks: Ranks) -> None:
         self._places: dict[str, list[tuple[Path, str, Slice | None]]] = {}
-        self._check(found, ranks)
+        self._check(start, ranks)
         for file in (MODEL, OPTIM):
-            for name in found.files:
+            for name in start.files:
                 if name == file or is_part(name, file):
-                    self._index(found.folder / name)
+                    self._index(start.folder / name)
 
-    def _check(self, found: Checkpoint, ranks: Ranks) -> None:
+    def _check(self, start: Checkpoint, ranks: Ranks) -> None:
         error: CheckpointError | None = None
-        for number, name in enumerate(sorted(found.files)):
+        for number, name in enumerate(sorted(start.files)):
             if number % ranks.size == ranks.rank and error is None:
                 try:
-                    found.check(name)
+                    start.check(name)
                 except CheckpointError as raised:
                     error = raised
         for theirs in ranks.gather(error and error.problems):

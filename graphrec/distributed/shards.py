@@ -75,8 +75,8 @@ def shards_of(
         ):
             place = config.local_metadata
             row, column = (0, 0) if replica or place is None else place.shard_offsets
-            found = {name: _two(values) for name, values in zip(slots, state, strict=False)}
-            yield Shard(tables[config.name], row, column, _two(weight), found, replica)
+            slot_values = {name: _two(values) for name, values in zip(slots, state, strict=False)}
+            yield Shard(tables[config.name], row, column, _two(weight), slot_values, replica)
 
 
 def kernels(module: nn.Module) -> Iterator[BaseBatchedEmbedding[Tensor]]:

@@ -73,12 +73,12 @@ def divide_block(batches: Sequence[Array], ranks: int, rank: int) -> list[Divisi
     """Shares of a block's batches: the block's rows are divided as they stand in the files."""
     every = np.sort(np.concatenate(batches))
     edges = every[bounds(len(every), ranks)[1:-1]]  # the first row of every rank but the first
-    found = []
+    divisions = []
     for rows in batches:
         whose = np.searchsorted(edges, rows, side="right")
         most = int(np.bincount(whose, minlength=ranks).max())
-        found.append(Division(rows[whose == rank], len(rows), most))
-    return found
+        divisions.append(Division(rows[whose == rank], len(rows), most))
+    return divisions
 
 
 def divide_batch(rows: Array, ranks: int, rank: int) -> Division:

@@ -20,7 +20,7 @@ from graphrec.distributed.saving import Parts, RankSaver, load_shards, plain
 from graphrec.nn.batch import Batch
 from graphrec.train import counters, nan_guard
 from graphrec.train.checkpoint import Checkpoint
-from graphrec.train.losses import Losses
+from graphrec.train.losses import Losses, check_learns
 from graphrec.train.progress import Progress
 from graphrec.train.saving import State
 from graphrec.train.signals import Signals
@@ -99,7 +99,7 @@ class RankTrainer(Trainer):
         """The tables are updated within the backward pass: say now how fast."""
         self.optimizers.zero_grad()
         self.replicas.zero_grad()
-        self.engine.set_factor(self.optimizers.factor)
+        self.engine.set_factor(self.optimizers.table_factor)
 
     def loss(self, predictions: dict[str, Tensor], share: Share) -> Tensor:
         """What this rank differentiates: the mean over all ranks of it is the batch's loss."""
@@ -112,6 +112,7 @@ class RankTrainer(Trainer):
         }
         total = torch.stack(list(parts.values())).sum() if parts else torch.zeros(())
         losses = Losses(total, parts, own.mass, own.missing)
+        check_learns(losses)
         if self.balance is not None:
             losses = self.balance(losses)
         self._share, self._losses = share, losses
@@ -122,12 +123,12 @@ class RankTrainer(Trainer):
         """Everything that belongs to an update but the tables, which have had theirs."""
         losses = self._whole()
         total = float(losses.total)
-        largest = nan_guard.largest_gradient(self._learned())
+        largest = nan_guard.largest_gradient(self._learned)
         if not math.isfinite(total) or not largest < nan_guard.TOO_LARGE:
             self._stop_here_or_there()
         if self.ranks.first:
             self.window.add(total, losses, *self._everything())
-        self.replicas.step(self.optimizers.factor, self.optimizers.updates + 1)
+        self.replicas.step(self.optimizers.table_factor, self.optimizers.updates + 1)
         self.optimizers.step()
 
     def _stop_here_or_there(self) -> NoReturn:
@@ -193,11 +194,11 @@ class RankTrainer(Trainer):
                 state[f"random/cpu/{rank}"] = numbers
         return model, state
 
-    def restore(self, found: Checkpoint) -> None:
+    def restore(self, start: Checkpoint) -> None:
         """Go on from a checkpoint of any number of processes."""
         if self.lead is not None:
-            self.lead("restore", found)
-        parts = Parts(found, self.ranks)
+            self.lead("restore", start)
+        parts = Parts(start, self.ranks)
         load_shards(parts, self.engine.shards)
         tensors = plain(parts, self.engine.tables.by_name.values())
         model = self.module.state_dict()
@@ -210,15 +211,15 @@ class RankTrainer(Trainer):
         own = f"random/cpu/{self.ranks.rank}" if self.ranks.rank else "random/cpu"
         if own in tensors:
             torch.set_rng_state(tensors[own])
-        self.position = found.position
+        self.position = start.position
 
     def anyone(self, signal: int | None) -> bool:
         """Whether any rank was sent a signal; all of them know of it then."""
-        found = torch.tensor(float(signal or 0))
-        dist.all_reduce(found, op=dist.ReduceOp.MAX)
-        if int(found):
-            self._heard.received = int(found)
-        return bool(found)
+        strongest = torch.tensor(float(signal or 0))
+        dist.all_reduce(strongest, op=dist.ReduceOp.MAX)
+        if int(strongest):
+            self._heard.received = int(strongest)
+        return bool(strongest)
 
 
 class _Scores:
@@ -245,12 +246,12 @@ class _Scores:
         assert self.parts is not None
         table = torch.cat(self.parts)
         table = table[table[:, 0] == 1][:, 1:]
-        found, start = [], 0
+        gathered, start = [], 0
         for like in self._all():
             width = like[0].numel() if len(like) else max(1, math.prod(like.shape[1:]))
             values = table[:, start : start + width].reshape(len(table), *like.shape[1:])
-            found.append(values.to(like.dtype))
+            gathered.append(values.to(like.dtype))
             start += width
-        predictions = dict(zip(self.predictions, found, strict=False))
-        labels = dict(zip(self.labels, found[len(predictions) :], strict=True))
+        predictions = dict(zip(self.predictions, gathered, strict=False))
+        labels = dict(zip(self.labels, gathered[len(predictions) :], strict=True))
         return predictions, Batch({"row": torch.zeros(len(table))}, labels)

@@ -15,6 +15,9 @@
     compared.py     what smaller weights cost
     bundle_files/   the example clients, and the script of the proof
 
+    item_index.py   item vectors and an index over them (graphrec index)
+    item_search.py  the best items for rows (graphrec search); result_file.py: what it writes
+
     server/         a server of scores (graphrec serve)
 
 Nothing here is needed to train; `train.inference` scores single requests in Python.

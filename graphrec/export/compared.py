@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Change", "changes"]
 
-_BATCH = 4096
+_BATCH = 4096  # rows of a forward, as in scoring.py
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def row_outputs(graph: Graph) -> tuple[RowOutput, ...]:
 
     Raises ValueError for an exported node whose rows differ in size (a history).
     """
-    found = [
+    outputs = [
         RowOutput(kind + output.suffix, kind, output.task, dims)
         for output in graph.outputs
         for kind, dims in _predictions(output)
@@ -46,8 +46,8 @@ def row_outputs(graph: Graph) -> tuple[RowOutput, ...]:
         if shape.is_jagged:
             raise ValueError(f"`{ref}` is a history, {shape}: rows of different sizes")
         dims = tuple(size for size in shape.dims[1:] if isinstance(size, int))
-        found.append(RowOutput(str(ref), "embedding", dims=dims))
-    return tuple(found)
+        outputs.append(RowOutput(str(ref), "embedding", dims=dims))
+    return tuple(outputs)
 
 
 def _predictions(output: Output) -> list[tuple[str, tuple[int, ...]]]:
@@ -55,6 +55,8 @@ def _predictions(output: Output) -> list[tuple[str, tuple[int, ...]]]:
         wide = (output.classes,)
         second = [("probs1", ())] if output.classes == 2 else []
         return [("logits", wide), ("probs", wide), *second]
+    if output.form == "lognormal":
+        return [("logits", (output.classes,)), ("y", ())]
     if output.form == "regression":
         return [("y", ())]
     if output.form == "prob":

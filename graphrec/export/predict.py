@@ -230,13 +230,13 @@ def _schema(job: Job, scorer: Scorer, source: FileSource) -> Any:
 
 def _identity(job: Job, trained: Trained, source: FileSource, schema: Any) -> dict[str, Any]:
     """What makes two jobs the same: all that the bytes of the parts depend on."""
-    found = trained.checkpoint
+    loaded = trained.checkpoint
     known = versions()
     return {
         "format": 1,
         "recipe": trained.recipe.name,
-        "step": found.position.step,
-        "weights": found.files["model.safetensors"]["sha256"],
+        "step": loaded.position.step,
+        "weights": loaded.files["model.safetensors"]["sha256"],
         "files": [str(path) for path in source.paths],
         "data": source.fingerprint,
         "columns": {field.name: str(field.type) for field in schema},

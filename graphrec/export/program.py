@@ -28,7 +28,7 @@ Precision = Literal["fp32", "bf16"]
 TableType = Literal["as trained", "int8"]
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 
-_EXAMPLE_ROWS = 23
+_EXAMPLE_ROWS = 23  # no size that a model has elsewhere: the exporter must not tie them together
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,10 @@ class EntryPoint:
         shapes = tuple(shape for edge in self.edges for shape in edge.dynamic_shapes())
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of torch's own passes, nothing for a user to mend
-            return torch.export.export(
+            program = torch.export.export(
                 self.module, self.example, dynamic_shapes=(shapes,), strict=False
             )
+        return _slim(program)
 
     def run(self, call: Callable[..., Any], arrays: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         """What a callable of tensors gives for a row reader's arrays."""
@@ -116,7 +117,7 @@ def load_model(
         return EntryPoint(name, flat, edges, outputs, example)
 
     whole = (Edge.of(spec["entries"]),)
-    found = {"forward": entry_point("forward", "forward", whole, features(rows))}
+    entry_points = {"forward": entry_point("forward", "forward", whole, features(rows))}
     if method := plain.compiled.source.score:
         both = tuple(
             Edge.of([e for e in spec["entries"] if e["side"] == side], side == "request")
@@ -125,20 +126,16 @@ def load_model(
         request = max(
             rows, key=lambda row: sum(isinstance(v, list) and len(v) for v in row.values())
         )
-        found["score"] = entry_point("score", method, both, features.score(request, rows))
-    return Model(plain, spec, features, found, _replaced(run, library))
-
-
-def _values_in(row: Mapping[str, Any]) -> int:
-    """How many values a row has in its lists: the fullest request is traced."""
-    return sum(len(value) for value in row.values() if isinstance(value, list | str))
+        entry_points["score"] = entry_point("score", method, both, features.score(request, rows))
+    return Model(plain, spec, features, entry_points, _replaced(run, library))
 
 
 def _converted(module: nn.Module, precision: Precision, tables: TableType) -> nn.Module:
-    """The module with its weights in other types, in place."""
-    if precision == "bf16":
-        prepare(module, torch.bfloat16)
-    module.eval().requires_grad_(False)
+    """The module with its weights as they are to be written, in place.
+
+    As a run predicts: with norms folded in, the numbers are its own and not merely near them.
+    """
+    prepare(module, torch.bfloat16 if precision == "bf16" else None)
     if tables == "int8":
         for part in module.modules():
             if isinstance(part, Embeddings):
@@ -146,12 +143,28 @@ def _converted(module: nn.Module, precision: Precision, tables: TableType) -> nn
     return module
 
 
+def _slim(program: ExportedProgram) -> ExportedProgram:
+    """The program without the numbers of weights that nothing reads: those that were folded."""
+    signature = program.graph_signature
+    owners = signature.inputs_to_parameters | signature.inputs_to_buffers
+    for node in program.graph.find_nodes(op="placeholder"):
+        if node.name in owners and not node.users:
+            weight = program.state_dict.get(owners[node.name])
+            if weight is not None:
+                none = weight.new_empty(0)
+                given = nn.Parameter(none, False) if isinstance(weight, nn.Parameter) else none
+                program.state_dict[owners[node.name]] = given
+    return program
+
+
 def _replaced(run: str | Path, library: Library) -> tuple[str, ...]:
     """Nodes whose kernel of the recipe is left behind."""
     from graphrec.compiler.pipeline import check_recipe
 
     graph = check_recipe(Path(run) / "recipe.yaml", library=library, purpose="inference").graph
-    asked = [] if graph is None else [(n.name, n.kernel) for n in graph.nodes if n.kernel]
+    kernels = [] if graph is None else [(n.name, n.kernel) for n in graph.nodes if n.kernel]
     return tuple(
-        f"{name}: {kernel.layer}" for name, kernel in asked if kernel.layer not in ("auto", "torch")
+        f"{name}: {kernel.layer}"
+        for name, kernel in kernels
+        if kernel.layer not in ("auto", "torch")
     )

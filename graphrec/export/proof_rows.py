@@ -15,7 +15,7 @@ from graphrec.recipe.model import BucketFeature, DenseFeature
 __all__ = ["proof_rows"]
 
 _NULL, _UNSEEN, _EMPTY = 0.08, 0.08, 0.15
-_LONGEST = 30
+_LONGEST = 30  # steps of a history: enough to cut most, and proofs stay quick
 
 Draw = Callable[[int], list[Any]]
 

@@ -75,8 +75,8 @@ class ScoreFolder:
     def total(self, stretches: int) -> tuple[Counts, int]:
         """What was counted of all parts that are done, and their number."""
         if self.finished:
-            found = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-            return Counts.of(found["counts"]), found["parts"]
+            manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            return Counts.of(manifest["counts"]), manifest["parts"]
         counts, parts = Counts(), 0
         for stretch in range(stretches):
             for record in self.records(stretch):
@@ -110,15 +110,15 @@ class ScoreFolder:
             write_text(manifest, _text({**self.job, "finished": False}))
             return
         try:
-            found = json.loads(manifest.read_text(encoding="utf-8"))
-            odd = [key for key, value in self.job.items() if found.get(key) != value]
+            earlier = json.loads(manifest.read_text(encoding="utf-8"))
+            odd = [key for key, value in self.job.items() if earlier.get(key) != value]
         except (ValueError, AttributeError):
             raise self._refused(f"has a damaged {MANIFEST}", "give a new folder") from None
         if odd:
-            what = f"holds the scores of another job: its {odd[0]} is {found.get(odd[0])!r}"
+            what = f"holds the scores of another job: its {odd[0]} is {earlier.get(odd[0])!r}"
             help = f"here it is {self.job[odd[0]]!r}; give a new folder, or remove this one"
             raise self._refused(what, help)
-        self.resumed, self.finished = True, bool(found["finished"])
+        self.resumed, self.finished = True, bool(earlier["finished"])
         if not self.finished:
             (self.path / _DONE).mkdir(exist_ok=True)
             self._sweep()

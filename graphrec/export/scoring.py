@@ -56,7 +56,7 @@ class Scorer:
         self._device = trained.device
         graph = trained.compiled.graph
         read = {lookup.column for lookup in (*graph.lookups, *graph.first_order)}
-        self.encoder: Encoder = trained.encoder.only(read, served=False)
+        self.encoder: Encoder = trained.with_seen(trained.encoder.only(read, served=False))
 
     def chunks(self, raws: Iterable[Raw], threads: int) -> Generator[Scored, None, None]:
         """The predictions of all chunks, in their order; at most `threads` + 1 are held."""
@@ -82,25 +82,25 @@ class Scorer:
         """The predictions of one chunk. Raises DataError for bad cells, unless quarantined."""
         chunk, counts, index = self.encoder.encode_kept(raw)
         counts.trained = chunk.num_rows
-        found: dict[str, list[Array]] = {output.name: [] for output in self.outputs}
+        parts: dict[str, list[Array]] = {output.name: [] for output in self.outputs}
         with torch.inference_mode():
             for start in range(0, chunk.num_rows, _BATCH):
                 part = chunk.slice(start, min(start + _BATCH, chunk.num_rows))
-                self._add(found, self._module(part.batch().to(self._device)))
+                self._add(parts, self._module(part.batch().to(self._device)))
         kept = {name: raw.table.column(name) for name in self.keep}
         if index is not None:
             kept = {name: values.take(index) for name, values in kept.items()}
         predictions = {
-            output.name: np.concatenate(found[output.name])
-            if found[output.name]
+            output.name: np.concatenate(parts[output.name])
+            if parts[output.name]
             else np.empty((0, *output.dims), np.float32)
             for output in self.outputs
         }
         return Scored(chunk.num_rows, kept, predictions, counts)
 
-    def _add(self, found: Mapping[str, list[Array]], result: Mapping[str, Any]) -> None:
+    def _add(self, parts: Mapping[str, list[Array]], result: Mapping[str, Any]) -> None:
         for output in self.outputs:
-            found[output.name].append(result[output.name].float().cpu().numpy())
+            parts[output.name].append(result[output.name].float().cpu().numpy())
 
 
 def _iterator(raws: Iterable[Raw]) -> Generator[Raw, None, None]:

@@ -21,16 +21,16 @@ class Stretch:
 
 def stretches(source: FileSource, rows: int) -> list[Stretch]:
     """Row groups of a file up to `rows` together, or a larger one; a CSV file as a whole."""
-    found: list[list[Unit]] = []
+    groups: list[list[Unit]] = []
     held = 0
     for unit in source.units():
         size = rows if unit.num_rows is None else unit.num_rows
-        if not found or found[-1][0].file != unit.file or held + size > rows:
-            found.append([])
+        if not groups or groups[-1][0].file != unit.file or held + size > rows:
+            groups.append([])
             held = 0
-        found[-1].append(unit)
+        groups[-1].append(unit)
         held += size
-    return [Stretch(number, tuple(units)) for number, units in enumerate(found)]
+    return [Stretch(number, tuple(units)) for number, units in enumerate(groups)]
 
 
 def read_behind(source: FileSource, stretch: Stretch, rows: int) -> Iterator[Raw]:

@@ -5,7 +5,7 @@ Inputs are the truth; everything else (order, ancestors, the networkx view) is d
 
 from __future__ import annotations
 
-from graphrec.graph.graph import Graph, KernelChoice, Node, Output, topological
+from graphrec.graph.graph import Graph, KernelChoice, Node, Output, Vectors, topological
 from graphrec.graph.operations import (
     Arrangement,
     Broadcast,
@@ -37,6 +37,7 @@ __all__ = [
     "Side",
     "Split",
     "Table",
+    "Vectors",
     "find_cycle",
     "topological",
 ]

@@ -19,7 +19,7 @@ from graphrec.ground.shapes import Shape
 if TYPE_CHECKING:
     import networkx
 
-__all__ = ["Graph", "KernelChoice", "Node", "Output", "topological"]
+__all__ = ["Graph", "KernelChoice", "Node", "Output", "Vectors", "topological"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,8 @@ class Node:
 
     `role` tells what it is for: group, block, expression, head, relation, loss. `origin` is the
     node of the recipe it was expanded from (a composite, a copy of `each`), for folding in
-    pictures; `parents` are the relation edges among its inputs.
+    pictures; `parents` are the relation edges among its inputs. A node `for_training` is computed
+    in training alone, and so is all that reads it.
     """
 
     name: str
@@ -82,6 +83,7 @@ class Node:
     shares: str | None = None
     was: str | None = None
     note: str | None = None
+    for_training: bool = False
 
     def refs(self) -> Iterator[tuple[str, Ref]]:
         """Every (port, reference) the node reads, in port order."""
@@ -115,17 +117,30 @@ class Output:
     """What a task reads: the node that gives its logits (or probability) and how it is predicted.
 
     `form`: `binary` (logits, probs), `softmax` (logits, probs, probs1 with two classes),
-    `regression` (y) or `prob` (probs). `suffix` ends the keys of its predictions; a task that is
-    `for_training` alone is not there in inference.
+    `regression` (y), `lognormal` (logits of its three numbers, y) or `prob` (probs). `suffix` ends
+    the keys of its predictions; a task that is `for_training` alone is not there in inference.
     """
 
     task: str
     ref: Ref
-    form: Literal["binary", "softmax", "regression", "prob"]
+    form: Literal["binary", "softmax", "regression", "lognormal", "prob"]
     classes: int = 1
     span: Span | None = None
     suffix: str = ""
     for_training: bool = False
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Of a model for retrieval: the outputs that meet in an inner product.
+
+    `query` [B, D], or [B, K, D] for several interests, is of rows of the data; `item` [B, D] of
+    rows of the file of items. With `cosine` both are divided by their length.
+    """
+
+    query: Ref
+    item: Ref
+    cosine: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,6 +167,7 @@ class Graph:
     seed: int = 0
     sides: Mapping[Ref, Side] = field(default_factory=dict)
     scoring: Graph | None = None
+    vectors: Vectors | None = None
 
     @cached_property
     def by_name(self) -> Mapping[str, Node]:
@@ -192,12 +208,42 @@ class Graph:
         """Names in topological order: as the recipe has them, but for what would come too late."""
         return tuple(node.name for node in self.nodes)
 
+    @cached_property
+    def read(self) -> frozenset[Ref]:
+        """Every output that a node, a task or an export reads."""
+        inside = (ref for node in self.nodes for _, ref in node.refs())
+        return frozenset([*inside, *(output.ref for output in self.outputs), *self.exports])
+
+    @cached_property
+    def trained(self) -> frozenset[str]:
+        """Names of the nodes that are for training, and of all that read them."""
+        trained: set[str] = set()
+        for node in self.nodes:
+            if node.for_training or any(ref.node in trained for _, ref in node.refs()):
+                trained.add(node.name)
+        return frozenset(trained)
+
+    @cached_property
+    def training_only(self) -> frozenset[str]:
+        """Names of the nodes that evaluation does without: `trained` and what only they need."""
+        if not self.trained:
+            return frozenset()
+        ends = [Ref(n.name) for n in self.nodes if n.is_loss and n.name not in self.trained]
+        ends += [o.ref for o in self.outputs if o.ref.node not in self.trained]
+        return frozenset(self.by_name) - self.behind([*ends, *self.exports])
+
     def needed(self) -> set[str]:
         """Names of the nodes that some output or loss depends on."""
+        ends = [output.ref for output in self.outputs]
+        ends += [Ref(node.name) for node in self.nodes if node.is_loss]
+        ends += self.exports
+        ends += [self.vectors.query, self.vectors.item] if self.vectors else []
+        return self.behind(ends)
+
+    def behind(self, ends: Iterable[Ref]) -> set[str]:
+        """Names of the nodes that these outputs depend on, their own included."""
         needed: set[str] = set()
-        waiting = [output.ref.node for output in self.outputs]
-        waiting.extend(node.name for node in self.nodes if node.is_loss)
-        waiting += [ref.node for ref in self.exports]
+        waiting = [ref.node for ref in ends]
         while waiting:
             name = waiting.pop()
             if name not in needed:

@@ -3,12 +3,18 @@
 A recipe writes `relu`, `leaky_relu(0.2)` or `hardtanh(min_val=-2, max_val=2)`; `read_activation`
 gives the row and the parameters. Layers are named by path, so that nothing here needs torch.
 To add one: a row here; only if the kernels are to know it, its formula in kernels/ops/reference.py
-and kernels/triton/activations.py.
+and kernels/triton/activations.py. A plugin has rows of its own, as constants of its module:
+
+    SQUARED = Activation("my_layers:Squared", "max(x, 0) ** power.", {"power": Number(2.0)})
+
+which recipes write `squared(3)` and generated code `my_activations:SQUARED(power=3)`: what runs
+without the compiler finds the row by that path. Only rows of plugins that the user named get there.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -18,8 +24,10 @@ __all__ = [
     "FUSED",
     "Activation",
     "Number",
+    "Word",
     "canonical_activation",
     "read_activation",
+    "row_of",
 ]
 
 Value = float | str
@@ -70,7 +78,8 @@ class Activation:
     and takes `inplace=True`. `rectifies`: weights before it start He uniform, not Glorot uniform.
     `lives`: in training each application draws numbers or moves statistics. `learns`: one weight,
     or one for each column, or none. `slope`: what the kernels, which know this activation with its
-    default parameters, compute its slope from; "" where they do not know it.
+    default parameters, compute its slope from; "" where they do not know it. `path` is where the
+    row of a plugin stands.
     """
 
     layer: str
@@ -82,6 +91,7 @@ class Activation:
     lives: bool = False
     learns: Literal["", "one", "each"] = ""
     slope: Literal["", "none", "input", "output"] = ""
+    path: str = ""
 
 
 _ALPHA = {"alpha": Number(1.0, positive=True)}
@@ -172,16 +182,28 @@ FUSED: tuple[str, ...] = tuple(sorted(name for name, row in ACTIVATIONS.items() 
 """The activations that Triton's and the native operators know."""
 
 
-def read_activation(text: str) -> tuple[str, Mapping[str, Value]]:
+def row_of(name: str) -> Activation | None:
+    """The row of the table, or of a plugin by its path, if there is one."""
+    if ":" not in name:
+        return ACTIVATIONS.get(name)
+    module, _, constant = name.partition(":")
+    row = getattr(importlib.import_module(module), constant, None)
+    return row if isinstance(row, Activation) else None
+
+
+def read_activation(
+    text: str, table: Mapping[str, Activation] | None = None
+) -> tuple[str, Mapping[str, Value]]:
     """The name of an activation, and its parameters where they differ from the defaults.
 
-    Raises KeyError (with the name) for an unknown one, ValueError for wrong parameters.
+    `table` are the rows by name, by default those of `row_of`. Raises KeyError (with the name) for
+    an unknown one, ValueError for wrong parameters.
 
     >>> read_activation("leaky_relu(0.2)")
     ('leaky_relu', {'negative_slope': 0.2})
     """
     name, _, inside = text.strip().partition("(")
-    row = ACTIVATIONS.get(name.strip())
+    row = row_of(name.strip()) if table is None else table.get(name.strip())
     if row is None:
         raise KeyError(name.strip())
     if "(" in text and (not inside.endswith(")") or not inside[:-1].strip()):
@@ -205,13 +227,14 @@ def read_activation(text: str) -> tuple[str, Mapping[str, Value]]:
     }
 
 
-def canonical_activation(text: str) -> str:
-    """The text with named parameters, without those that are the defaults.
+def canonical_activation(text: str, table: Mapping[str, Activation] = ACTIVATIONS) -> str:
+    """The text with named parameters, without those that are the defaults; a plugin's by its path.
 
     >>> canonical_activation("leaky_relu(0.2)"), canonical_activation("elu(alpha=1)")
     ('leaky_relu(negative_slope=0.2)', 'elu')
     """
-    name, given = read_activation(text)
+    name, given = read_activation(text, table)
+    name = table[name].path or name
     inside = ", ".join(f"{key}={_shown(value)}" for key, value in given.items())
     return f"{name}({inside})" if inside else name
 
@@ -223,7 +246,7 @@ def _shown(value: Value) -> str:
 def _arguments(text: str, row: Activation) -> list[tuple[str, object]]:
     """(parameter, value) as written; those without a name in the order of the table."""
     try:
-        call = ast.parse(text.strip(), mode="eval").body
+        call = ast.parse(f"f({text.partition('(')[2].strip()}", mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError(f"can't read the parameters of `{text}`") from None
     if not isinstance(call, ast.Call) or any(keyword.arg is None for keyword in call.keywords):

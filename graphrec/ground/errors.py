@@ -90,8 +90,8 @@ class GraphrecError(ValueError):
     exit_status = 70
 
     def __init__(self, problems: Problem | Iterable[Problem]) -> None:
-        found = [problems] if isinstance(problems, Problem) else list(problems)
-        self.problems: tuple[Problem, ...] = tuple(sorted(found, key=_position))
+        findings = [problems] if isinstance(problems, Problem) else list(problems)
+        self.problems: tuple[Problem, ...] = tuple(sorted(findings, key=_position))
         super().__init__(
             "\n".join(f"{p.code} {p.span or p.path}: {p.message}" for p in self.problems)
         )
@@ -143,11 +143,13 @@ def machine_fault(error: BaseException, more: str = "") -> EnvironmentFault | No
     kind, lower = type(error).__name__, text.lower()
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or _STARVED.search(lower):
         help = "a smaller train.batch, data.shuffle or table (vocab: hash(N)) needs less"
-        said = f"memory ran out: {text}" if text else "memory ran out"
-        return EnvironmentFault(Problem("GR005", said, help=help + more))
+        message = f"memory ran out: {text}" if text else "memory ran out"
+        return EnvironmentFault(Problem("GR005", message, help=help + more))
     return None
 
 
+# torch, numpy and the C++ library raise RuntimeError for want of memory and say so in words alone:
+# there is no class to ask for. The only place where a text decides a code.
 _STARVED = re.compile(
     r"can't allocate memory|cannot allocate memory|not enough memory|out of memory|std::bad_alloc"
     r"|can't start new thread"
@@ -243,8 +245,8 @@ def _block(problem: Problem, cache: dict[str, list[str]], color: bool) -> str:
     path = (
         f"{problem.path}: " if problem.path and not problem.message.startswith(problem.path) else ""
     )
-    said = printable(f"{place}{path}{problem.message}")
-    lines = [f"{paint}{problem.severity} {problem.code}{reset}  {said}"]
+    message = printable(f"{place}{path}{problem.message}")
+    lines = [f"{paint}{problem.severity} {problem.code}{reset}  {message}"]
     text = _line(problem.span, cache)
     help_text = printable(problem.help)
     if text is not None and problem.span is not None:

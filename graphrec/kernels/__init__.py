@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from graphrec.kernels.attention import TritonSelfAttention
     from graphrec.kernels.cross import TritonCrossV2
     from graphrec.kernels.gating import TritonEPNet, TritonMaskBlock, TritonMaskNet, TritonPPNet
+    from graphrec.kernels.hstu import TritonHSTU
     from graphrec.kernels.mlp import TritonMLP
     from graphrec.kernels.multitask import TritonMMoE, TritonPLE
     from graphrec.kernels.sequence import TritonDIN
@@ -38,6 +39,7 @@ __all__ = [
     "TritonCrossV2",
     "TritonDIN",
     "TritonEPNet",
+    "TritonHSTU",
     "TritonMLP",
     "TritonMMoE",
     "TritonMaskBlock",
@@ -49,6 +51,7 @@ __all__ = [
 
 _MODULES = {
     "TritonDIN": "sequence",
+    "TritonHSTU": "hstu",
     "TritonSelfAttention": "attention",
     "TritonMLP": "mlp",
     "TritonCrossV2": "cross",

@@ -10,9 +10,11 @@ from graphrec.nn import functions
 from graphrec.nn.activations import BatchNorm, Dice, activation
 from graphrec.nn.attention import SelfAttention
 from graphrec.nn.batch import Batch, Jagged
+from graphrec.nn.capsules import Interests
 from graphrec.nn.contrast import InfoNCE
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.discretize import AutoDiscretization
+from graphrec.nn.distill import Hint, OrderCalibrated, Similarity
 from graphrec.nn.embedding import Embeddings
 from graphrec.nn.embedding_outputs import EmbeddingOutputs
 from graphrec.nn.gating import EPNet, MaskBlock, MaskNet, PPNet
@@ -25,6 +27,7 @@ from graphrec.nn.interaction import (
     Cross,
     CrossV2,
     DotInteraction,
+    Regulation,
     SENet,
     WuKong,
 )
@@ -49,19 +52,14 @@ from graphrec.nn.split import Split
 from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table, first_order
 
 __all__ = [
-    "AUGRU",
-    "BatchNormalization",
-    "DropoutLayer",
-    "GRU",
-    "LayerNormalization",
-    "Logarithmic",
-    "HSTU",
     "AITM",
+    "AUGRU",
     "AttentionScores",
     "AutoDis",
+    "AutoDiscretization",
     "Batch",
     "BatchNorm",
-    "AutoDiscretization",
+    "BatchNormalization",
     "Bilinear",
     "CGC",
     "CIN",
@@ -73,27 +71,37 @@ __all__ = [
     "Dice",
     "DotAttention",
     "DotInteraction",
+    "DropoutLayer",
     "EPNet",
+    "EmbeddingOutputs",
     "Embeddings",
     "FIT",
     "FM",
     "FusionTower",
+    "GRU",
+    "HSTU",
+    "Hint",
     "InfoNCE",
     "Jagged",
+    "LayerNormalization",
     "Linear",
-    "EmbeddingOutputs",
+    "Logarithmic",
     "Lookup",
     "MLP",
     "MMoE",
     "MaskBlock",
     "MaskNet",
     "MultiWindowDIN",
+    "OrderCalibrated",
     "PLE",
     "PPNet",
+    "Interests",
     "Pooling",
     "RelationMLP",
+    "Regulation",
     "SENet",
     "SelfAttention",
+    "Similarity",
     "Split",
     "Table",
     "VariationalDropout",

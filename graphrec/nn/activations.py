@@ -9,7 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from graphrec.ground.activation_table import ACTIVATIONS, Activation, read_activation
+from graphrec.ground.activation_table import (
+    ACTIVATIONS,
+    Activation,
+    read_activation,
+    row_of,
+)
 
 __all__ = ["BatchNorm", "Dice", "Sigmoid", "Tanh", "activation", "rectifies"]
 
@@ -160,5 +165,6 @@ def _row(text: str) -> tuple[Activation, Mapping[str, float | str]]:
     except KeyError:
         known = ", ".join(sorted(ACTIVATIONS))
         raise ValueError(f"unknown activation `{text}`; there are {known}") from None
-    row = ACTIVATIONS[name]
+    row = row_of(name)
+    assert row is not None, "it was read from there"
     return row, {**{key: parameter.default for key, parameter in row.parameters.items()}, **given}

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-__all__ = ["Batch", "Jagged"]
+__all__ = ["Batch", "Compared", "Jagged"]
 
 
 @dataclass
@@ -94,6 +94,36 @@ class Encodes(Protocol):
 
 
 @dataclass
+class Compared:
+    """The distinct items that the rows of a batch are compared with.
+
+    `batch` has their features, N rows; `own` [B] is the place of each row's item among them.
+    `shared` [N] tells which are negatives of every row; `log_q` [N] are logarithms of the chance
+    that an item is among the shared ones, 0 where chance has no part in it. `hard` and `hidden`
+    [M, 2] are pairs (row, item): negatives of that row alone, and items that are none of it.
+    """
+
+    batch: Batch
+    own: Tensor
+    shared: Tensor
+    log_q: Tensor
+    hard: Tensor
+    hidden: Tensor
+
+    @classmethod
+    def each_with(cls, items: Batch) -> Compared:
+        """As many rows as items, each with its own among all of them."""
+        rows = items.num_rows
+        pairs = torch.empty(0, 2, dtype=torch.int64)
+        shared = torch.ones(rows, dtype=torch.bool)
+        return cls(items, torch.arange(rows), shared, torch.zeros(rows), pairs, pairs)
+
+    def to(self, device: torch.device | str) -> Compared:
+        tensors = (self.own, self.shared, self.log_q, self.hard, self.hidden)
+        return Compared(self.batch.to(device), *(tensor.to(device) for tensor in tensors))
+
+
+@dataclass
 class Batch:
     """One batch. `forward` of a generated module reads `features` only.
 
@@ -101,18 +131,29 @@ class Batch:
     sequence columns `Jagged` (a sequence's column is called `<sequence>.<feature>`).
     `labels`, `weights`: per task name, float32 or int64 [B]; a missing label is NaN (int: -1).
     `columns`: raw values for grouped metrics and sessions, by column name.
+    `compared`: where a retriever is trained, the items that the rows are compared with.
     """
 
     features: dict[str, Tensor | Jagged]
     labels: dict[str, Tensor] = field(default_factory=dict)
     weights: dict[str, Tensor] = field(default_factory=dict)
     columns: dict[str, Any] = field(default_factory=dict)
+    compared: Compared | None = None
 
     @property
     def num_rows(self) -> int:
         for value in self.features.values():
             return value.num_rows if isinstance(value, Jagged) else value.shape[0]
         return 0
+
+    def candidates(self) -> Batch:
+        """The items that the rows are compared with; ValueError where the batch has none."""
+        if self.compared is None:
+            raise ValueError(
+                "the batch has no items to compare with: encode_query and encode_item give the"
+                " vectors of rows and of items"
+            )
+        return self.compared.batch
 
     @classmethod
     def from_dict(
@@ -146,7 +187,9 @@ class Batch:
         def move(values: dict[str, Any]) -> dict[str, Any]:
             return {name: value.to(device) for name, value in values.items()}
 
-        return Batch(move(self.features), move(self.labels), move(self.weights), self.columns)
+        compared = None if self.compared is None else self.compared.to(device)
+        labels, weights = move(self.labels), move(self.weights)
+        return Batch(move(self.features), labels, weights, self.columns, compared)
 
 
 def _flatten_jagged(jagged: Jagged) -> tuple[list[Any], None]:

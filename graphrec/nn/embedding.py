@@ -10,9 +10,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from graphrec.nn.embedding_layout import Group, Layout, width_of
+from graphrec.nn.embedding_layout import Group, Layout
 from graphrec.nn.embedding_outputs import EmbeddingOutputs
-from graphrec.nn.embedding_reader import Features, bag, embed_numbers, jagged, plain, rows_of
+from graphrec.nn.embedding_reader import (
+    Features,
+    bag,
+    embed_numbers,
+    jagged,
+    numbers_of,
+    plain,
+    rows_of,
+)
 from graphrec.nn.gather import ByteRows, Part, byte_rows, gather
 from graphrec.nn.memory import in_huge_pages
 from graphrec.nn.native import KERNELS, RowKernel, choose
@@ -187,17 +195,16 @@ class Embeddings(PiecewiseModule):
             sources[f"steps/{column.column}"] = steps.values.reshape(-1, column.width).to(dtype)
             lengths[column.column] = steps.lengths
         if layout.numbers:
-            numbers = [plain(features, c.column).reshape(-1, width_of(c)) for c in layout.numbers]
-            raw = numbers[0] if len(numbers) == 1 else torch.cat(numbers, dim=1)
-            sources["raw"] = raw.to(dtype)
+            sources["raw"] = numbers_of(features, layout.numbers).to(dtype)
+        raw = layout.columns.raw
         for part in layout.dense_groups:
             first, last = part.vectors.columns[0].column, part.vectors.columns[-1].column
-            x = sources["raw"][:, layout.raw[first].start : layout.raw[last].stop]
+            x = sources["raw"][:, raw[first].start : raw[last].stop]
             weights: list[Tensor] = [self.get_parameter(name) for name in part.vectors.shapes]
             if part.rows is not None:
                 weights = [w[list(r)] for w, r in zip(weights, part.rows.values(), strict=True)]
             sources[part.vectors.name] = embed_numbers(part.vectors, weights, x)
-        return EmbeddingOutputs(sources, layout.places, layout.raw, lengths, parts)
+        return EmbeddingOutputs(sources, layout.columns, lengths, parts)
 
     def store_as_bytes(self) -> None:
         """Keep tables as one byte a number, for inference; narrow ones stay as they are.

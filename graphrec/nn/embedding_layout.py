@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from graphrec.nn.embedding_outputs import Place
+from graphrec.nn.embedding_outputs import Columns, Place
 from graphrec.nn.parameter_slice import ParameterSlice
 from graphrec.nn.table_group import DenseGroup, TableGroup
 from graphrec.nn.tables import AutoDis, Dense, Lookup
@@ -23,7 +23,7 @@ class Group:
     source: str
     lookups: tuple[Lookup, ...]
     at: tuple[int, ...]
-    key: tuple[tuple[Lookup, int, int], ...]
+    key: str  # not the values themselves, which would be hashed with every batch
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,7 @@ class Layout:
     steps: tuple[Dense, ...]
     numbers: tuple[Dense | AutoDis, ...]
     dense_groups: tuple[Numbers, ...]
-    places: dict[str, Place]
-    raw: dict[str, Place]
+    columns: Columns
 
     @classmethod
     def of(
@@ -80,7 +79,10 @@ class Layout:
                     [(column.column, vectors.dim) for column in vectors.columns],
                 )
             )
-        return cls(groups, steps, tuple(numbers), parts, places, raw)
+        lookups = [lookup for some in groups.values() for group in some for lookup in group.lookups]
+        histories = [lookup.column for lookup in lookups if lookup.sequence]
+        histories += [column.column for column in steps]
+        return cls(groups, steps, tuple(numbers), parts, Columns(places, raw, histories))
 
 
 def width_of(column: Dense | AutoDis) -> int:
@@ -100,7 +102,7 @@ def _groups(packed: TableGroup, present: frozenset[str] | None) -> tuple[Group, 
         start += len(lookups)
         if shown:
             columns, at = zip(*shown, strict=True)
-            key = tuple((c, *packed.tables[c.table]) for c in columns)
+            key = repr([(c, *packed.tables[c.table]) for c in columns])
             groups.append(Group(source, columns, at, key))
     return tuple(groups)
 

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from graphrec.nn.batch import Jagged
 from graphrec.nn.discretize import soft_buckets
+from graphrec.nn.embedding_layout import width_of
 from graphrec.nn.gather import Part
 from graphrec.nn.native import RowKernel
 from graphrec.nn.table_group import DenseGroup
-from graphrec.nn.tables import AutoDis, Lookup
+from graphrec.nn.tables import AutoDis, Dense, Lookup
 
-__all__ = ["Features", "bag", "embed_numbers", "jagged", "plain", "rows_of"]
+__all__ = ["Features", "bag", "embed_numbers", "jagged", "numbers_of", "plain", "rows_of"]
 
 Features = Mapping[str, Tensor | Jagged]
 
@@ -40,6 +41,16 @@ def _column(features: Features, column: str) -> Tensor | Jagged:
     if column not in features:
         raise KeyError(f"the batch has no column `{column}`")
     return features[column]
+
+
+def numbers_of(features: Features, columns: Sequence[Dense | AutoDis]) -> Tensor:
+    """The numbers of several columns side by side, [B, sum of widths]."""
+    parts = []
+    for column in columns:
+        part, width = plain(features, column.column), width_of(column)
+        whole = part.dim() == 2 and part.shape[1] == width
+        parts.append(part if whole else part.reshape(-1, width))
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def rows_of(

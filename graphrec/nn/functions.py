@@ -28,9 +28,11 @@ __all__ = [
     "detach",
     "dot",
     "log1p",
+    "lognormal_mean",
     "mask",
     "max",
     "mean",
+    "normalize",
     "one_row",
     "relu",
     "power",
@@ -54,6 +56,17 @@ def _values(x: Value) -> Tensor:
 
 def _like(x: Value, values: Tensor) -> Value:
     return x.replace(values) if isinstance(x, Jagged) else values
+
+
+def lognormal_mean(x: Tensor) -> Tensor:
+    """Mean [B] of the zero-inflated lognormals whose three numbers are x [B, 3].
+
+    They are the logit of a value above 0, the mean of the logarithm and, through softplus, its
+    deviation. Wang et al., A Deep Probabilistic Model for Customer Lifetime Value Prediction, 2019.
+    """
+    x = x.float()
+    deviation = F.softplus(x[:, 2])
+    return torch.sigmoid(x[:, 0]) * torch.exp(x[:, 1] + 0.5 * deviation * deviation)
 
 
 def concat(*xs: Value) -> Value:
@@ -103,6 +116,11 @@ def cos(a: Value, b: Value) -> Value:
     return _like(a, F.cosine_similarity(_values(a), _values(b), dim=-1).unsqueeze(-1))
 
 
+def normalize(x: Tensor) -> Tensor:
+    """Divided by its length over the last axis; a vector of nearly no length is made no longer."""
+    return F.normalize(x, dim=-1, eps=1e-6)
+
+
 def sigmoid(x: Value) -> Value:
     """1 / (1 + exp(-x))."""
     return _like(x, torch.sigmoid(_values(x)))
@@ -149,8 +167,10 @@ def sqrt(x: Value) -> Value:
     return _like(x, torch.sqrt(_values(x)))
 
 
-def spread(x: Tensor, steps: Jagged) -> Jagged:
-    """The row's vector [B, D] at each of its steps, [T, D]."""
+def spread(x: Tensor, steps: Value) -> Value:
+    """The row's vector [B, D] at each of its steps, [T, D], or of its N fields, [B, N, D]."""
+    if isinstance(steps, Tensor):
+        return x.unsqueeze(1).expand(-1, steps.shape[1], -1)
     return steps.replace(x.index_select(0, steps.rows()))
 
 

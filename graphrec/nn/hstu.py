@@ -77,7 +77,22 @@ class HSTULayer(nn.Module):
             times if known else None,
             self.limits if known else None,
         )
-        attended = hstu_attention(
+        gated = self.out_norm(self._attend(q, k, v, lengths, bias, targets, context)) * u
+        y: Tensor = x + self.out(self.dropout(gated))
+        return y
+
+    def _attend(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        lengths: Tensor,
+        bias: Bias,
+        targets: Tensor | None,
+        context: int,
+    ) -> Tensor:
+        """The attended values [T, heads * value_width]."""
+        return hstu_attention(
             q.reshape(-1, self.heads, self.head_width),
             k.reshape(-1, self.heads, self.head_width),
             v.reshape(-1, self.heads, self.value_width),
@@ -87,10 +102,7 @@ class HSTULayer(nn.Module):
             targets=targets,
             window=self.window,
             context=context,
-        )
-        gated = self.out_norm(attended.flatten(1)) * u
-        y: Tensor = x + self.out(self.dropout(gated))
-        return y
+        ).flatten(1)
 
 
 class HSTU(nn.Module):
@@ -102,6 +114,9 @@ class HSTU(nn.Module):
     [T, 1] are those of the steps, `now` [B, 1] that of the query; both count in whole units. In
     evaluation one row of keys may serve all queries: they are candidates of one row.
     """
+
+    unit = HSTULayer
+    """What a layer is made of; a twin has its own."""
 
     def __init__(
         self,
@@ -122,7 +137,7 @@ class HSTU(nn.Module):
             raise ValueError(f"unknown pool `{pool}`; there are last, mean, none")
         self.width, self.pool = width, pool
         shape = (heads, head_width, value_width, max_len, positions, time_buckets, window, dropout)
-        self.layers = nn.ModuleList(HSTULayer(width, *shape) for _ in range(layers))
+        self.layers = nn.ModuleList(self.unit(width, *shape) for _ in range(layers))
 
     def forward(
         self,

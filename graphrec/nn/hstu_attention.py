@@ -18,7 +18,7 @@ from graphrec.nn.batch import Jagged
 from graphrec.nn.native.hstu import HSTUKernel, Setting, hstu_kernel
 from graphrec.nn.segments import longest, places
 
-__all__ = ["Bias", "hstu_attention", "time_limits"]
+__all__ = ["Bias", "hstu_attention", "meeting", "padded_attention", "time_limits"]
 
 
 _KNOWN = (torch.float32, torch.bfloat16)
@@ -68,8 +68,17 @@ def hstu_attention(
     alpha = q.shape[-1] ** -0.5
     kernel = _kernel(q)
     if kernel is None:
-        weights = _weights(q, k, lengths, alpha, bias, targets, window, context) / scale
-        return _attended(weights, v, lengths)
+        return padded_attention(
+            q,
+            k,
+            v,
+            lengths,
+            scale=scale,
+            bias=bias,
+            targets=targets,
+            window=window,
+            context=context,
+        )
     starts = F.pad(lengths.cumsum(0), (1, 0))
     setting = Setting(starts, targets, alpha, scale, window, context, bias.times, bias.limits)
     # Under autocast the products around it give bfloat16; sums over a history want float32.
@@ -115,6 +124,24 @@ def _kernel(q: Tensor) -> HSTUKernel | None:
 # ---- the padded form ----------------------------------------------------------------------------
 
 
+def padded_attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    lengths: Tensor,
+    *,
+    scale: float,
+    bias: Bias | None = None,
+    targets: Tensor | None = None,
+    window: int = 0,
+    context: int = 0,
+) -> Tensor:
+    """`hstu_attention` by plain torch operations, padded to the longest row: [B, H, N, N]."""
+    alpha = q.shape[-1] ** -0.5
+    weights = _weights(q, k, lengths, alpha, bias or Bias(), targets, window, context) / scale
+    return _attended(weights, v, lengths)
+
+
 def _padded(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
     """x [T, ...] as [B, N, ...] with zeros behind each row, and every step's place in [B * N]."""
     steps = Jagged(x, lengths)
@@ -152,14 +179,18 @@ def _weights(
         apart = (times.unsqueeze(2) - times.unsqueeze(1)).abs()
         bucket = torch.searchsorted(bias.limits, apart, right=True) - 1
         scores = scores + bias.time[bucket].unsqueeze(1)
-    meets = _meets(steps, lengths, targets, window, context)
+    meets = meeting(lengths, targets, length, window, context)
     return F.silu(scores) * meets.unsqueeze(1)
 
 
-def _meets(
-    steps: Tensor, lengths: Tensor, targets: Tensor | None, window: int, context: int
+def meeting(
+    lengths: Tensor, targets: Tensor | None, longest: int, window: int, context: int
 ) -> Tensor:
-    """Which step [B, N, 1] meets which [B, 1, N]: by ids, where all of the context has 0."""
+    """Which step meets which, [B, longest, longest]: by ids, where all of the context has 0.
+
+    `lengths` [B] are those of the rows, candidates (`targets` [B]) among them.
+    """
+    steps = torch.arange(longest, device=lengths.device)
     history = (lengths if targets is None else lengths - targets).unsqueeze(1)
     first = torch.clamp(history, max=context)
     ids = torch.minimum(steps, history)  # all candidates have one id: none is before another

@@ -221,12 +221,12 @@ class DotAttention(nn.Module):
 
 
 class Pooling(nn.Module):
-    """Mean, sum or maximum over the steps of a row, [B, D]; without steps zeros."""
+    """Mean, sum, maximum or the newest of the steps of a row, [B, D]; without steps zeros."""
 
     def __init__(self, mode: str = "mean") -> None:
         super().__init__()
-        if mode not in ("mean", "sum", "max"):
-            raise ValueError(f"unknown mode `{mode}`; there are mean, sum, max")
+        if mode not in ("mean", "sum", "max", "last"):
+            raise ValueError(f"unknown mode `{mode}`; there are mean, sum, max, last")
         self.mode = mode
 
     def forward(self, keys: Tensor | Jagged) -> Tensor:
@@ -235,6 +235,10 @@ class Pooling(nn.Module):
             rows = steps.rows().unsqueeze(1).expand_as(steps.values)
             least = steps.values.new_zeros(steps.num_rows, steps.values.shape[1])
             return least.scatter_reduce(0, rows, steps.values, "amax", include_self=False)
+        if self.mode == "last":
+            ends = (steps.lengths.cumsum(0) - 1).clamp(min=0)
+            padded = torch.cat([steps.values, steps.values.new_zeros(1, steps.values.shape[1])])
+            return padded[torch.where(steps.lengths > 0, ends, steps.values.shape[0])]
         total = segment_sum(steps.values, steps.rows(), steps.num_rows)
         if self.mode == "sum":
             return total

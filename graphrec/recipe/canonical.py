@@ -11,7 +11,7 @@ from typing import Any
 
 from graphrec.ground.errors import Span
 from graphrec.recipe.base import Later, Model, Unhashed
-from graphrec.recipe.model import NODE_WORDS, NodeSpec, Recipe
+from graphrec.recipe.model import NODE_WORDS, TERM_WORDS, NodeSpec, Recipe
 from graphrec.recipe.model_checks import BALANCE_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS
 from graphrec.recipe.yaml_text import WIDTH, flow, scalar
 
@@ -41,6 +41,12 @@ def recipe_hash(recipe: Recipe) -> str:
     root = recipe.origin.root if recipe.origin else os.getcwd()
     for key in ("train", "eval"):
         plain["data"][key] = [_relative(path, root) for path in plain["data"][key]]
+    for term in plain.get("losses", {}).values():
+        if term.get("teacher"):
+            term["teacher"]["run"] = _relative(term["teacher"]["run"], root)
+    for part in ("from", "hard") if recipe.retrieval is not None else ():
+        candidates = plain["retrieval"]["candidates"]
+        candidates[part] = candidates[part] and _relative(candidates[part], root)
     for feature in plain["features"].values():
         vocab = str(feature.get("vocab", ""))
         if vocab.startswith("file("):
@@ -101,12 +107,15 @@ def _language(recipe: Recipe) -> dict[str, Any]:
     for body in sections.get("blocks", {}).values():
         body.pop("block")
     sections["graph"] = {name: _node(node) for name, node in recipe.graph.items()}
-    sections["tasks"] = {
-        name: {**short["tasks"][name], "loss": short["tasks"][name]["loss"] or "none"}
-        for name in recipe.tasks
-    }
+    if recipe.tasks or recipe.retrieval is None:
+        sections["tasks"] = {
+            name: {**short["tasks"][name], "loss": short["tasks"][name]["loss"] or "none"}
+            for name in recipe.tasks
+        }
+    if recipe.retrieval is not None:
+        sections["retrieval"] = short["retrieval"]
     if recipe.losses:
-        sections["losses"] = short["losses"]
+        sections["losses"] = {name: _term(term) for name, term in short["losses"].items()}
     if recipe.relations:
         sections["relations"] = [_relation(r) for r in short["relations"]]
     if short.get("kernels"):
@@ -150,6 +159,12 @@ def _node(node: NodeSpec | str) -> Any:
     return {**words, **{k: params[k] for k in sorted(params)}}
 
 
+def _term(plain: Mapping[str, Any]) -> Any:
+    params = plain.get("params", {})
+    words = {k: plain[k] for k in TERM_WORDS if k in plain}
+    return {**words, **{k: params[k] for k in sorted(params)}}
+
+
 def _relation(plain: Mapping[str, Any]) -> Any:
     text = f"{' + '.join(plain['parents'])} -> {plain['child']}"
     rest = {k: v for k, v in plain.items() if k not in ("parents", "child")}
@@ -162,9 +177,12 @@ def _train(plain: Mapping[str, Any]) -> dict[str, Any]:
         side: {o["name"]: {k: o[k] for k in OPTIMIZER_SETTINGS[o["name"]] if k in o}}
         for side, o in plain["optim"].items()
     }
-    schedule = plain["schedule"]
-    words = ["kind", "warmup", *(["warmup_from"] if schedule["warmup"] else [])]
-    kept["schedule"] = {k: schedule[k] for k in [*words, *SCHEDULE_SETTINGS[schedule["kind"]]]}
+    for key in ("schedule", "table_schedule"):
+        schedule = plain[key]
+        if schedule is not None:
+            words = ["kind", "warmup", *(["warmup_from"] if schedule["warmup"] else [])]
+            words += SCHEDULE_SETTINGS[schedule["kind"]]
+            kept[key] = {word: schedule[word] for word in words}
     balance = plain["balance"]
     kept["balance"] = {k: balance[k] for k in ("kind", *BALANCE_SETTINGS[balance["kind"]])}
     return kept

@@ -60,6 +60,7 @@ CODES: Mapping[str, str] = {
     "GR238": "a metric that no task evaluates",
     "GR239": "a schedule that needs the number of updates",
     "GR240": "a label that is also a feature",
+    "GR241": "parts of retrieval that don't go together",
     # names
     "GR301": "nothing has this name",
     "GR302": "no such port or output",
@@ -83,6 +84,9 @@ CODES: Mapping[str, str] = {
     "GR405": "a group, feature or composite that nothing reads",
     "GR406": "a task that can't be related",
     "GR407": "a graph that is too large",
+    "GR408": "something of training alone that is wanted always",
+    "GR409": "a model that computes nothing in inference",
+    "GR410": "there is nothing to train",
     # shapes
     "GR501": "inputs that a block can't use",
     "GR502": "fields of different widths",
@@ -114,6 +118,7 @@ CODES: Mapping[str, str] = {
     "GR713": "more unseen values or lost rows than allowed",
     "GR714": "the data changed while it was used",
     "GR715": "a quote that swallows rows",
+    "GR716": "items that can't be searched",
     "GR720": "the loss is not finite",
     "GR721": "evaluation data is needed",
     "GR730": "a folder of scores that can't be used",
@@ -129,11 +134,13 @@ CODES: Mapping[str, str] = {
     "GR808": "a checkpoint that does not fit",
     "GR809": "a run folder whose files do not belong together",
     "GR810": "a tensor that no checkpoint can hold",
+    "GR811": "a teacher that can't teach this recipe",
     # files for other programs
     "GR820": "an exported model that differs from its run",
     "GR821": "a format that can't be written here",
     "GR822": "a place where nothing can be exported to",
     "GR823": "a bundle that is not whole",
+    "GR824": "an index that can't be made or read",
     # many processes
     "GR901": "something that many processes can't do",
     "GR902": "a rank that can't join the others",

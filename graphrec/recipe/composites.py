@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from graphrec.ground.errors import Problem, nearest, suggestion
-from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec
+from graphrec.recipe.model import NODE_WORDS, TERM_WORDS, Composite, LossTerm, NodeSpec
 from graphrec.recipe.names import node_name
 from graphrec.recipe.tree import INVALID, Tree, shown
 
-__all__ = ["check_composite", "fits", "node_of", "ordered"]
+__all__ = ["check_composite", "fits", "node_of", "ordered", "term_of"]
 
 _TYPES: Mapping[str, Any] = {"int": int, "float": (int, float), "bool": bool, "str": str}
 
@@ -20,6 +20,13 @@ def node_of(body: Mapping[str, Any]) -> NodeSpec:
     words = {key: value for key, value in body.items() if key in NODE_WORDS}
     params = {key: value for key, value in body.items() if key not in NODE_WORDS}
     return NodeSpec.model_validate({**words, "params": params})
+
+
+def term_of(body: Mapping[str, Any]) -> LossTerm:
+    """A term's mapping as a LossTerm: the words of terms apart from its block's parameters."""
+    words = {key: value for key, value in body.items() if key in TERM_WORDS}
+    params = {key: value for key, value in body.items() if key not in TERM_WORDS}
+    return LossTerm.model_validate({**words, "params": params})
 
 
 def ordered(graph: Mapping[str, Mapping[str, Any] | str]) -> tuple[str, ...]:

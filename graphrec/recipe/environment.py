@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Container
 
-from graphrec.ground.errors import Problem
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.recipe.scalars import Refused, resolve
 from graphrec.recipe.tree import INVALID, Tree
 
@@ -43,38 +43,38 @@ def fill_in(
         )
     if not isinstance(tree.value, str) or not tree.value.startswith("$env"):
         return tree
-    match = _FORM.fullmatch(tree.value)
+    try:
+        return _with(tree, _text_for(tree, path, allowed))
+    except RecipeError as error:
+        report(error.problems[0])
+    except Refused as error:
+        report(Problem("GR109", str(error), tree.span, path))
+    return tree.holding(INVALID)
+
+
+def _text_for(tree: Tree, path: str, allowed: Container[str] | None) -> object:
+    """What stands in the place of `$env.NAME`; a RecipeError with the one finding there is."""
+
+    def refused(code: str, what: str, help: str = "") -> RecipeError:
+        return RecipeError(Problem(code, what, tree.span, path, help))
+
+    match = _FORM.fullmatch(str(tree.value))
     if match is None:
-        what = (
-            f"expected $env.NAME or $env.NAME:default as the whole value, got `{tree.value[:60]}`"
-        )
-        report(Problem("GR204", what, tree.span, path))
-        return tree.holding(INVALID)
+        given = str(tree.value)[:60]
+        what = f"expected $env.NAME or $env.NAME:default as the whole value, got `{given}`"
+        raise refused("GR204", what)
     name, default = str(match[1]), match[2]
     text: str | None = os.environ.get(name, default)
     if allowed is not None and name not in allowed and (default is None or name in os.environ):
         what = f"the recipe reads the environment variable {name}, which is not allowed"
         help = f"where you trust it:  --allow-env {name}   (Python: allow_env=[{name!r}])"
-        report(Problem("GR209", what, tree.span, path, help))
-        return tree.holding(INVALID)
+        raise refused("GR209", what, help)
     if text is None:
         help = f"set it, or give a default:  $env.{name}:value"
-        report(
-            Problem("GR209", f"the environment variable {name} is not set", tree.span, path, help)
-        )
-        return tree.holding(INVALID)
+        raise refused("GR209", f"the environment variable {name} is not set", help)
     if not text.isprintable() and not text.strip().isprintable():
-        report(
-            Problem("GR209", f"the environment variable {name} is not plain text", tree.span, path)
-        )
-        return tree.holding(INVALID)
-    if tree.quoted:
-        return _with(tree, text)
-    try:
-        return _with(tree, resolve(text))
-    except Refused as error:
-        report(Problem("GR109", str(error), tree.span, path))
-        return tree.holding(INVALID)
+        raise refused("GR209", f"the environment variable {name} is not plain text")
+    return text if tree.quoted else resolve(text)
 
 
 def _with(tree: Tree, value: object) -> Tree:

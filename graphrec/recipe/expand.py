@@ -10,11 +10,14 @@ from graphrec.recipe.model import FEATURES
 from graphrec.recipe.problem_text import Report
 from graphrec.recipe.relations import expand_relations
 from graphrec.recipe.text_forms import (
+    located_items,
     open_data,
     open_group,
     open_loss_term,
+    open_retrieval,
     open_task,
     open_train,
+    settled_loss_term,
     with_task_defaults,
 )
 from graphrec.recipe.tree import INVALID, Tree, shown
@@ -44,6 +47,8 @@ def reopened(tree: Tree, report: Report) -> Tree:
     _each(value, "groups", open_group)
     _each(value, "tasks", open_task)
     _each(value, "losses", open_loss_term)
+    if "retrieval" in value and isinstance(value["retrieval"].value, dict):
+        value["retrieval"] = open_retrieval(value["retrieval"])
     if "train" in value and isinstance(value["train"].value, dict):
         value["train"] = open_train(value["train"], report)
     return tree.holding(value)
@@ -66,10 +71,13 @@ def completed(tree: Tree, report: Report) -> Tree:
             {name: _feature(name, f, defaults, report) for name, f in features.value.items()}
         )
     _each(value, "tasks", with_task_defaults)
+    _each(value, "losses", settled_loss_term)
     if "relations" in value:
         value["relations"] = expand_relations(value["relations"], report)
     if "data" in value and isinstance(value["data"].value, dict):
         value["data"] = open_data(value["data"])
+    if "retrieval" in value and isinstance(value["retrieval"].value, dict):
+        value["retrieval"] = located_items(value["retrieval"])
     ordered = tree.holding(value).ordered()
     nodes = value.get("graph")
     if nodes is None or not isinstance(nodes.value, dict):

@@ -115,49 +115,88 @@ def _where(args: list[Shape], term: Apply) -> Shape:
 
 def _spread(args: list[Shape], term: Apply) -> Shape:
     row, steps = args
-    if row.rank != 2 or not steps.is_jagged:
-        raise ShapeError(f"needs a vector [B, D] and a history [B, L, E], got {row} and {steps}")
+    if row.rank != 2 or steps.rank != 3:
+        raise ShapeError(
+            f"needs a vector [B, D], and a history [B, L, E] or fields [B, N, E], got {row} and"
+            f" {steps}"
+        )
     return steps.resize(row.width)
 
 
 @dataclass(frozen=True)
 class _Function:
-    """Number of tensor arguments (high 0: unlimited), its shape, whether sizes follow."""
+    """Number of tensor arguments (high 0: any), shape, use and meaning; whether sizes follow."""
 
     tensors: tuple[int, int]
     infer: Callable[[list[Shape], Apply], Shape]
     usage: str
+    doc: str
     sizes: bool = False
 
 
-def _unary(name: str, rule: Callable[[list[Shape], Apply], Shape] = _elementwise) -> _Function:
-    return _Function((1, 1), rule, f"{name}(x)")
-
-
-_ELEMENTWISE = (
-    "sigmoid",
-    "tanh",
-    "relu",
-    "softmax",
-    "detach",
-    "exp",
-    "log",
-    "log1p",
-    "abs",
-    "sqrt",
-)
+_ELEMENTWISE = {
+    "sigmoid": "1 / (1 + exp(-x)), of every number.",
+    "tanh": "Hyperbolic tangent of every number.",
+    "relu": "max(x, 0), of every number.",
+    "softmax": "Numbers of the last dimension as shares that sum to 1.",
+    "detach": "x, through which no gradient flows; also written stop(x).",
+    "exp": "e to the power of every number.",
+    "log": "Natural logarithm of every number.",
+    "log1p": "Natural logarithm of 1 + x, of every number.",
+    "abs": "Absolute value of every number.",
+    "sqrt": "Square root of every number.",
+}
+_REDUCED = {
+    "sum": "Sum over the last dimension: [B, D] -> [B, 1].",
+    "mean": "Mean over the last dimension: [B, D] -> [B, 1].",
+    "max": "Maximum over the last dimension: [B, D] -> [B, 1].",
+}
 
 FUNCTIONS: Mapping[str, _Function] = {
-    **{n: _unary(n) for n in _ELEMENTWISE},
-    **{n: _unary(n, _reduce) for n in ("sum", "mean", "max")},
-    "dot": _Function((2, 2), _pair, "dot(a, b)"),
-    "cos": _Function((2, 2), _pair, "cos(a, b)"),
-    "spread": _Function((2, 2), _spread, "spread(row, history)"),
-    "concat": _Function((1, 0), _concat, "concat(a, b, ...)"),
-    "stack": _Function((1, 0), _stack, "stack(a, b, ...)"),
-    "clip": _Function((3, 3), _clip, "clip(x, low, high)"),
-    "where": _Function((3, 3), _where, "where(a > b, x, y)"),
-    "power": _Function((1, 1), _elementwise, "x ** 2", sizes=True),
-    "slice": _Function((1, 1), _slice, "slice(x, start, stop)", sizes=True),
-    "reshape": _Function((1, 1), _reshape, "reshape(x, [N, D])", sizes=True),
+    **{n: _Function((1, 1), _elementwise, f"{n}(x)", doc) for n, doc in _ELEMENTWISE.items()},
+    **{n: _Function((1, 1), _reduce, f"{n}(x)", doc) for n, doc in _REDUCED.items()},
+    "dot": _Function(
+        (2, 2), _pair, "dot(a, b)", "Inner product on the last dimension: two [B, D] -> [B, 1]."
+    ),
+    "cos": _Function(
+        (2, 2), _pair, "cos(a, b)", "Cosine on the last dimension: two [B, D] -> [B, 1]."
+    ),
+    "spread": _Function(
+        (2, 2),
+        _spread,
+        "spread(row, history)",
+        "A vector repeated for every step of a history, or every field: [B, D] -> [B, L, D].",
+    ),
+    "concat": _Function(
+        (1, 0), _concat, "concat(a, b, ...)", "Side by side, on the last dimension."
+    ),
+    "stack": _Function(
+        (1, 0), _stack, "stack(a, b, ...)", "N equal vectors as fields: [B, D] each -> [B, N, D]."
+    ),
+    "clip": _Function(
+        (3, 3), _clip, "clip(x, low, high)", "Every number held between two numbers."
+    ),
+    "where": _Function(
+        (3, 3),
+        _where,
+        "where(a > b, x, y)",
+        "x where the comparison (> >= < <=) holds, else y, number by number.",
+    ),
+    "power": _Function(
+        (1, 1), _elementwise, "x ** 2", "A whole power from 2 to 8, of every number.", sizes=True
+    ),
+    "slice": _Function(
+        (1, 1),
+        _slice,
+        "slice(x, start, stop)",
+        "Numbers start to stop - 1 of the last dimension.",
+        sizes=True,
+    ),
+    "reshape": _Function(
+        (1, 1),
+        _reshape,
+        "reshape(x, [N, D])",
+        "The numbers behind B in another shape: [B, N * D] -> [B, N, D].",
+        sizes=True,
+    ),
 }

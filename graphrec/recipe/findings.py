@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,6 +41,23 @@ _EXPECTED = {
     "string_too_short": "a text that is not empty",
 }
 _MOST = 50
+_NUMBER = re.compile(r"[+-]?(\d[\d_]*(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
+_SHORT = {
+    "train.lr": "a number, or {dense: 1e-3, sparse: 0.02}",
+    "train.schedule": "the name of a schedule, or a map of its settings",
+    "train.balance": "none, uncertainty, or {pareto: {...}}",
+    "train.optim.*": "the name of an optimizer, or {name: {settings}}",
+    "train.early_stop": "a map: {metric: ctr.auc, patience: 2}",
+    "train.save": "a map: {best: ctr.auc, keep: 3}",
+    "data.limits": "a map: {unseen: 0.5, quarantined: 0.1}",
+    "data.split": "a map: {by: column, eval: last(1)}",
+    "tasks.*.label": "the name of a column, or a map: {column: rating, above: 3.5}",
+    "tasks.*.space": "the name of a label or column, or a map: {label, inside, outside}",
+    "tasks.*.loss": "the name of a loss, or a map of losses and their settings",
+    "groups.*": "a list of features and groups, or a map: {of: [...], except: [...]}",
+    "losses.*": "an expression, or a map: {value, weight, from_step}",
+}
+"""Path of a map that has a short form -> what may stand there."""
 
 
 def from_pydantic(
@@ -114,6 +132,8 @@ class _Reader:
         if own and (len(own) == len(details) or isinstance(given, str)):
             return Problem("GR202", own[0].removeprefix("Value error, "), place, path)
         options = list(dict.fromkeys(_expected(d) for d in details if d["type"] != "value_error"))
+        if options == ["a map"]:
+            options = [next((s for p, s in _SHORT.items() if fnmatchcase(path, p)), "a map")]
         literal = next((d for d in details if d["type"] == "literal_error"), None)
         if literal is not None:
             near = nearest(str(given), _options(literal)) if given is not None else None
@@ -122,6 +142,13 @@ class _Reader:
             help = "only `true` and `false` are booleans"
         elif isinstance(given, int | float | bool) and "a text" in options:
             help = "put quotes around it to make it a text"
+        elif _is_number(given) and any("number" in o or "integer" in o for o in options):
+            help = f"without quotes: {given}"
+        elif isinstance(given, float) and given.is_integer() and "an integer" in options:
+            help = f"an integer has no point and no exponent: {given:.0f}"
+        elif isinstance(given, int | float | bool) and any("column" in o for o in options):
+            text = str(given).lower() if isinstance(given, bool) else given
+            help = f'a name that looks like something else stands in quotes: "{text}"'
         message = f"expected {' or '.join(options)}, got {shown(given)}"
         return Problem("GR202", message, place, path, help)
 
@@ -138,6 +165,11 @@ class _Reader:
         known = self.known if parent == self.path else _known_below(self.docs, parent, self.path)
         message = f"{self.what} has no parameter `{name}`" if self.what else f"unknown key `{name}`"
         return Problem("GR201", message, place, path, suggestion(name, known, 20))
+
+
+def _is_number(given: object) -> bool:
+    """Whether a text is written like a number."""
+    return isinstance(given, str) and _NUMBER.fullmatch(given) is not None
 
 
 def _join(path: str, step: object) -> str:

@@ -68,13 +68,19 @@ class Loss(Parameters):
     `output` are logits [B] (`binary`) or [B, C] (`softmax`), values [B] (`regression`); `label` [B]
     is a float, or an integer class below C; where a row has no label, its loss counts for nothing.
     `rows_of_prob` is the function for probabilities [B] (form `prob`), where `forms` has it. With a
-    `group` both get the number of each row's group [B] as `group`, and labelled rows alone.
+    `group` both get the number of each row's group [B] as `group`, and labelled rows alone; where a
+    loss `weighs`, also the rows' weights [B] as `weight`: what it gives for a row is averaged by
+    them, so that it is its business what a row of a pair or list counts.
     """
 
     rows: ClassVar[str]
     rows_of_prob: ClassVar[str] = ""
     two_classes: ClassVar[bool] = False
     """Whether a softmax must have two classes."""
+    weighs: ClassVar[bool] = False
+    """Whether the function is given the rows' weights."""
+    lognormal: ClassVar[bool] = False
+    """Whether it reads logits [B, 3] of a zero-inflated lognormal, whose mean is the prediction."""
 
 
 class Bce(Loss):
@@ -85,6 +91,8 @@ class Bce(Loss):
     rows_of_prob = "graphrec.train.loss_rows:bce_of_prob"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of the target that goes to the other outcome, halved."""
+    pos_weight: Annotated[float, Field(gt=0)] = 1.0
+    """Factor of positive rows; predictions are then no probabilities of the data."""
 
 
 class Focal(Loss):
@@ -128,5 +136,70 @@ class L2(Loss):
     rows = "graphrec.train.loss_rows:squared_error"
 
 
-LOSSES: Mapping[str, type[Loss]] = {loss.name: loss for loss in (Bce, Focal, Jrc, L2, Softmax)}
+class Hinge(Loss):
+    """max(0, margin - s x) with s = 1 for a positive row, else -1 (Cortes & Vapnik, 1995)."""
+
+    forms = ("binary",)
+    rows = "graphrec.train.loss_rows:hinge"
+    margin: Annotated[float, Field(gt=0)] = 1.0
+    """Rows this far on their own side cost nothing."""
+
+
+class Huber(Loss):
+    """Half the squared error up to delta, beyond it its tangent (Huber, 1964)."""
+
+    forms = ("regression",)
+    rows = "graphrec.train.loss_rows:huber"
+    delta: Annotated[float, Field(gt=0)] = 1.0
+    """Where the parabola becomes a line."""
+
+
+class Ziln(Loss):
+    """Zero-inflated lognormal for values that are mostly 0 (Wang et al., 2019).
+
+    The head gives three numbers: the logit of a value above 0, and of such values the mean of
+    the logarithm and, through softplus, its deviation. The prediction is the mean.
+    """
+
+    forms = ("regression",)
+    rows = "graphrec.train.loss_rows:ziln"
+    lognormal = True
+
+
+class _Grouped(Loss):
+    group = "session"
+    weighs = True
+    session: str
+    """A feature or column: rows of one value are a list, others never meet."""
+
+
+class Pairwise(_Grouped):
+    """Mean of softplus(margin - (x_i - x_j)) over the pairs of a list with y_i > y_j.
+
+    RankNet (Burges et al., 2005), which is BPR (Rendle et al., 2009) for clicks. A pair counts by
+    the product of its rows' weights.
+    """
+
+    forms = ("binary", "regression")
+    rows = "graphrec.train.list_rows:pairwise"
+    margin: Annotated[float, Field(ge=0)] = 0.0
+    """Distance that is wanted between the two."""
+
+
+class Listwise(_Grouped):
+    """Mean over lists of the cross entropy of softmax(x / temperature) with the list's labels.
+
+    ListNet's top one (Cao et al., 2007); labels are divided by their sum, lists without any are
+    left out. Rows of weight 0 are not in their list.
+    """
+
+    forms = ("binary", "regression")
+    rows = "graphrec.train.list_rows:listwise"
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """What predictions are divided by."""
+
+
+_ALL = (Bce, Focal, Hinge, Huber, Jrc, L2, Listwise, Pairwise, Softmax, Ziln)
+
+LOSSES: Mapping[str, type[Loss]] = {loss.name: loss for loss in _ALL}
 """By the name in recipes."""

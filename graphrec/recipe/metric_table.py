@@ -163,6 +163,15 @@ class NormalizedEntropy(_Weighted):
     decays = True
 
 
+class PrAuc(_Weighted):
+    """Area under the precision-recall curve in steps (average precision), exact with ties."""
+
+    computes = "graphrec.train.metrics:AveragePrecision"
+    forms = _BINARY
+    higher = True
+    ranks = True
+
+
 class Rmse(_Weighted):
     """Root of the mean squared error."""
 
@@ -186,7 +195,7 @@ METRICS: Mapping[str, type[Metric]] = {
     metric.name: metric
     for metric in (
         *(Accuracy, Auc, Gauc, Gxauc, LogLoss, Mae, Mse, MulticlassAuc, NormalizedEntropy),
-        *(Rmse, Xauc),
+        *(PrAuc, Rmse, Xauc),
     )
 }
 """By the name in recipes."""

@@ -33,7 +33,18 @@ from graphrec.recipe.features import (
     IdFeature,
     SequenceFeature,
 )
+from graphrec.recipe.label_spec import LabelSpec
 from graphrec.recipe.measures import Measures
+from graphrec.recipe.nodes import (
+    NODE_WORDS,
+    TERM_WORDS,
+    Composite,
+    LossTerm,
+    NodeSpec,
+    Parameter,
+    Teacher,
+)
+from graphrec.recipe.retrieval import RETRIEVAL, Retrieval
 from graphrec.recipe.search import Range
 from graphrec.recipe.training import Data, Export, Kernels, Train
 
@@ -59,9 +70,12 @@ __all__ = [
     "Recipe",
     "Regularize",
     "Relation",
+    "Retrieval",
     "SequenceFeature",
     "Space",
+    "TERM_WORDS",
     "Task",
+    "Teacher",
     "VariationalDropout",
     "Vocab",
 ]
@@ -111,104 +125,7 @@ class PairedGroup(Model):
 Group = FeatureGroup | PairedGroup
 
 
-# ---- graph ------------------------------------------------------------------------------------
-
-Inputs = str | Texts | dict[str, str | Texts]
-
-Repeated = Annotated[int, Field(gt=0, le=1000)]
-
-
-class NodeSpec(Model):
-    """One use of a block: reserved words, and the block's own parameters (still raw)."""
-
-    block: str
-    """Name of a block: `graphrec blocks` lists them."""
-    inputs: Annotated[Inputs | None, Field(alias="in")] = None
-    """A reference, a list of references, or a map port -> reference."""
-    each: str | Texts | None = None
-    """`tasks`, or names: one copy of the node for each."""
-    parallel: Repeated | Texts | None = None
-    """Several copies side by side, all reading the same input."""
-    join: Literal["concat", "sum", "mean", "stack"] | None = None
-    """How parallel copies become one tensor."""
-    repeat: Repeated | None = None
-    """Apply the block that many times."""
-    carry: str | None = None
-    """Port that the output feeds in the next step of repeat."""
-    tied: bool = False
-    """Steps of repeat share their weights."""
-    share: str | None = None
-    """Use the weights of another node."""
-    residual: bool = False
-    """Add the input to the output."""
-    enabled: bool = True
-    """false makes the node the identity."""
-    kernel: str | None = None
-    """Kernel asked for: auto, torch, triton, ..."""
-    was: str | None = None
-    """Former name: checkpoint keys are renamed on load."""
-    note: str | None = None
-    """A remark for the reader."""
-    params: dict[str, Any] = {}
-    """Parameters of the block."""
-
-
-NODE_WORDS = tuple(f.alias or n for n, f in NodeSpec.model_fields.items() if n != "params")
-"""Words of a node that are not parameters of its block."""
-
-
-class Parameter(Model):
-    """A parameter of a composite block."""
-
-    type: Literal["int", "float", "bool", "str", "list[int]", "list[float]", "list[str]"]
-    """Type of the value."""
-    default: Any = None
-    """Used when the parameter is not given; without a default it must be."""
-    doc: str = ""
-    """What it does."""
-
-
-class Composite(Model):
-    """A block made of blocks, written in YAML."""
-
-    block: str
-    """Its name."""
-    doc: str = ""
-    """One sentence and the source."""
-    params: dict[str, Parameter] = {}
-    """Parameters, used in the graph as $name."""
-    inputs: Texts
-    """Input ports."""
-    graph: dict[str, dict[str, Any] | str]
-    """Nodes, as in a recipe; still raw, since `$name` may stand for any value."""
-    output: str
-    """The node whose output is the block's."""
-
-
 # ---- tasks ------------------------------------------------------------------------------------
-
-
-def _class_texts(value: Any) -> Any:
-    """Classes as texts, in their order; whole numbers as they are written."""
-    whole = isinstance(value, list | tuple)
-    return tuple(str(v) if type(v) is int else v for v in value) if whole else value
-
-
-class LabelSpec(Model):
-    """A label column, perhaps made binary or transformed."""
-
-    column: str
-    """Column of the data."""
-    above: float | None = None
-    """Binary label: value > above."""
-    below: Annotated[float | None, Later()] = None
-    """Binary label: value < below; with above, between both."""
-    soft: Annotated[bool, Later()] = False
-    """Binary label: any value from 0 to 1, a probability."""
-    classes: Annotated[Texts, BeforeValidator(_class_texts), Later()] = ()
-    """Texts of the classes 0, 1, ...; of a multiclass task they may stand as its classes."""
-    transform: Literal["none", "log1p"] = "none"
-    """Applied to the label."""
 
 
 class Space(Model):
@@ -279,17 +196,6 @@ class Relation(Model):
     """true stops the gradient into the parents."""
 
 
-class LossTerm(Model):
-    """A further term of the loss: what the graph computes is minimised, without a label."""
-
-    value: str
-    """Expression, one number a row; also reads `<task>.logit` and `<task>.prob`."""
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    """Factor of the mean over the rows."""
-    from_step: Annotated[int, Field(ge=0)] = 0
-    """The first step at which it counts."""
-
-
 class Recipe(Model):
     """A whole recipe in canonical form."""
 
@@ -309,8 +215,10 @@ class Recipe(Model):
     """Composite blocks of this recipe."""
     graph: dict[str, NodeSpec | str] = {}
     """Nodes: a mapping is a block, a text an expression."""
-    tasks: dict[str, Task]
-    """Tasks by name."""
+    tasks: dict[str, Task] = {}
+    """Tasks by name; there may be none where there are losses or retrieval."""
+    retrieval: Annotated[Retrieval | None, Later()] = None
+    """Two nodes that meet in an inner product, and the items to search; instead of tasks."""
     losses: Annotated[dict[str, LossTerm], Later()] = {}
     """Further terms of the loss by name, logged under it."""
     relations: Annotated[tuple[Relation, ...], BeforeValidator(as_tuple)] = ()
@@ -335,6 +243,13 @@ class Recipe(Model):
     def measures(self) -> Measures:
         """What names of losses and metrics mean here."""
         return self._measures
+
+    def with_wanted(self) -> Recipe:
+        """Where there is retrieval, the same recipe with its label as that of a task."""
+        if self.retrieval is None or self.retrieval.label is None:
+            return self
+        task = Task(label=self.retrieval.label, logit="", loss={}, metrics=())
+        return self.model_copy(update={"tasks": {RETRIEVAL: task}})
 
     def with_measures(self, measures: Measures) -> Recipe:
         """The same recipe, its names of losses and metrics read so."""

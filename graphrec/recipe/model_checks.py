@@ -13,9 +13,11 @@ from graphrec.recipe.model import (
     DenseFeature,
     IdFeature,
     LabelSpec,
+    LossTerm,
     NodeSpec,
     PairedGroup,
     Relation,
+    Retrieval,
     SequenceFeature,
     Task,
 )
@@ -51,6 +53,19 @@ def _wrong(path: str, message: str, help: str = "") -> Problem:
 
 
 _QUANTILES = 100_000
+
+
+def _term(term: LossTerm, path: str) -> Iterator[Problem]:
+    words = {"value": term.value, "block": term.block, "teacher": term.teacher}
+    given = [word for word, what in words.items() if what is not None]
+    if not given:
+        help = "value: an expression, block: a loss block, or teacher: a run folder"
+        what = "one of `value`, `block` and `teacher` is required"
+        yield Problem("GR206", what, path=path, help=help)
+    elif len(given) > 1:
+        yield _clash(f"{path}.{given[0]}", f"`{given[0]}` and `{given[1]}`: a term has one of them")
+    elif term.block is None and term.inputs is not None:
+        yield _clash(f"{path}.in", "`in` belongs to a block")
 
 
 # ---- features ---------------------------------------------------------------------------------
@@ -220,6 +235,17 @@ def _label(label: LabelSpec, task: Task, path: str) -> Iterator[Problem]:
         yield from _twice(label.classes, f"{path}.classes")
 
 
+def _retrieval(retrieval: Retrieval, path: str) -> Iterator[Problem]:
+    """The label says whether an item was wanted: it is binary."""
+    if retrieval.label is None:
+        return
+    task = Task(label=retrieval.label, logit="", loss={}, metrics=())
+    yield from _label(retrieval.label, task, f"{path}.label")
+    if retrieval.label.transform != "none":
+        what = "`transform` is for regression; an item was wanted or not"
+        yield _clash(f"{path}.label.transform", what)
+
+
 def _relation(relation: Relation, path: str) -> Iterator[Problem]:
     if relation.via != "mlp":
         for word in ("hidden", "activation", "norm", "dropout", "bias"):
@@ -233,8 +259,12 @@ def _relation(relation: Relation, path: str) -> Iterator[Problem]:
 def _train(train: Train, path: str) -> Iterator[Problem]:
     if train.epochs is not None and train.steps is not None:
         yield _clash(f"{path}.steps", "`epochs` and `steps`: say one of them")
+    if train.memory == "low" and train.compile:
+        yield _clash(f"{path}.memory", "`low` and `compile`: torch.compile decides what is kept")
     yield from _optim(train.optim, f"{path}.optim")
     yield from _schedule(train.schedule, f"{path}.schedule")
+    if train.table_schedule is not None:
+        yield from _schedule(train.table_schedule, f"{path}.table_schedule")
     yield from _balance(train.balance, f"{path}.balance")
 
 
@@ -332,7 +362,9 @@ CHECKS: Mapping[type, Callable[[Any, str], Iterator[Problem]]] = {
     PairedGroup: _paired,
     NodeSpec: _node,
     Task: _task,
+    LossTerm: _term,
     Relation: _relation,
+    Retrieval: _retrieval,
     Train: _train,
     Data: _data,
 }

@@ -26,7 +26,7 @@ __all__ = ["Reading", "parse", "read_recipe"]
 
 KEYS = (
     *("graphrec", "name", "description", "extends", "data", "defaults", "features", "groups"),
-    *("blocks", "graph", "tasks", "losses", "relations", "kernels", "train", "search"),
+    *("blocks", "graph", "tasks", "retrieval", "losses", "relations", "kernels", "train", "search"),
     *("export", "meta"),
 )
 _SETTINGS = ("data", "kernels", "train", "export")
@@ -133,7 +133,7 @@ def _whole(
     for problem in problems:
         report(problem)
     if not whole:  # what is missing may be in the file that can't be read
-        report.breaks("extends", "features", "groups", "blocks", "graph", "tasks")
+        report.breaks("extends", "features", "groups", "blocks", "graph", "tasks", "retrieval")
         trees[0] = orphaned(trees[0])
     trees = [_as_meant(layer, report) for layer in trees]
     joined = root_layer(trees[0], report)
@@ -208,7 +208,9 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
         near = nearest(key, KEYS) or key  # what was meant is missing now
         report(_unknown_key(key, tree.value[key]), key, near)
     top = Span(path, 1, 1)
-    for key in ("graphrec", "features", "graph", "tasks"):
+    # retrieval or losses may stand in the place of tasks
+    rest = () if {"retrieval", "losses"} & tree.value.keys() else ("tasks",)
+    for key in ("graphrec", "features", "graph", *rest):
         if key not in tree.value:
             report.breaks(key)
             if not report.is_broken("extends") and not any(
@@ -216,19 +218,18 @@ def _check_top(tree: Tree, path: str, report: Report) -> None:
             ):
                 report(Problem("GR206", f"`{key}` is required", top, key, _WHY[key]))
     version = tree.at("graphrec")
-    if version is not None and version.value is not INVALID and version.value != _VERSION:
+    # True and 1.0 equal 1 to Python, and are no version.
+    right = version is None or (type(version.value) is int and version.value == _VERSION)
+    if version is not None and version.value is not INVALID and not right:
         what = f"this graphrec reads version {_VERSION} of the language, got {shown(version.value)}"
         report(Problem("GR202", what, version.span, "graphrec", f"graphrec: {_VERSION}"))
-    tasks = tree.at("tasks")
-    if tasks is not None and tasks.value == {}:
-        report(Problem("GR206", "a recipe has one task or more", tasks.key, "tasks"))
 
 
 _WHY = {
     "graphrec": "the version of the language:  graphrec: 1",
     "features": "a list of families:  - {type: id, names: [user_id], vocab: 1000, dim: 16}",
     "graph": "nodes by name:  deep: {block: mlp, in: all, hidden: [64]}   ({} for none)",
-    "tasks": "what is predicted:  ctr: {label: clk, in: deep}",
+    "tasks": "what is predicted:  ctr: {label: clk, in: deep}   (or `retrieval`)",
 }
 
 

@@ -2,6 +2,10 @@
 
 Entries are told apart by their indentation alone, since that is all there is before YAML is read:
 a line of a section (`  deep: {...}`) with the deeper lines below it, or a whole section.
+
+Kept, though a parser could stop at its first error: who mends a recipe, by hand or by program,
+mends what it is told, and one missing bracket would hide every other finding for a round. The
+patched text is for messages alone and never compiled.
 """
 
 from __future__ import annotations

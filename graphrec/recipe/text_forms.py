@@ -10,19 +10,24 @@ from graphrec.recipe.recipe_files import located
 from graphrec.recipe.tree import INVALID, Tree, shown
 
 __all__ = [
+    "BY_KIND",
+    "located_items",
     "open_data",
     "open_group",
     "open_loss_term",
+    "open_retrieval",
     "open_task",
     "open_train",
+    "settled_loss_term",
     "with_task_defaults",
 ]
 
-_BY_KIND = {
+BY_KIND = {
     "binary": ("bce", ("auc", "logloss")),
     "regression": ("l2", ("mse", "mae")),
     "multiclass": ("softmax", ("accuracy", "multiclass_auc")),
 }
+"""Loss and metrics of a task that says neither, by its kind."""
 
 
 def _change(tree: Tree, key: str, form: Callable[[Tree], Tree]) -> Tree:
@@ -74,8 +79,42 @@ def _class_texts(tree: Tree) -> Tree:
 
 
 def open_loss_term(tree: Tree) -> Tree:
-    """`hint: sum(a * b)` -> `{value: sum(a * b)}`."""
-    return tree.holding({"value": tree}) if isinstance(tree.value, str) else tree
+    """`hint: sum(a * b)` -> `{value: sum(a * b)}`; `teacher: runs/big` -> `{run: ...}`."""
+    if isinstance(tree.value, str):
+        return tree.holding({"value": tree})
+    return _change(tree, "teacher", _named("run")) if isinstance(tree.value, dict) else tree
+
+
+def settled_loss_term(tree: Tree) -> Tree:
+    """The teacher's folder as an absolute path: a relative one starts from its own file's."""
+
+    def absolute(run: Tree) -> Tree:
+        is_text = isinstance(run.value, str)
+        return run.holding(located(run.value, run.span)) if is_text else run
+
+    def inside(teacher: Tree) -> Tree:
+        return _change(teacher, "run", absolute) if isinstance(teacher.value, dict) else teacher
+
+    return _change(tree, "teacher", inside) if isinstance(tree.value, dict) else tree
+
+
+def open_retrieval(tree: Tree) -> Tree:
+    """`label: like`, `loss: sampled_softmax` and `seen: liked` in their long forms."""
+    for key, form in (("label", _named("column")), ("loss", _loss), ("seen", _listed)):
+        tree = _change(tree, key, form)
+    return tree
+
+
+def located_items(tree: Tree) -> Tree:
+    """Files of items and of hard negatives, absolute as those of `data` are."""
+
+    def absolute(path: Tree) -> Tree:
+        return path.holding(located(path.value, path.span)) if isinstance(path.value, str) else path
+
+    def of_candidates(part: Tree) -> Tree:
+        return _change(_change(part, "from", absolute), "hard", absolute)
+
+    return _change(tree, "candidates", of_candidates)
 
 
 def _loss(tree: Tree) -> Tree:
@@ -89,7 +128,7 @@ def with_task_defaults(tree: Tree) -> Tree:
     if not isinstance(tree.value, dict):
         return tree
     kind = tree.at("kind")
-    loss, metrics = _BY_KIND.get(str(kind.value) if kind else "binary", _BY_KIND["binary"])
+    loss, metrics = BY_KIND.get(str(kind.value) if kind else "binary", BY_KIND["binary"])
     place = Tree(None, tree.span, tree.key, filled=True)
     value = dict(tree.value)
     value.setdefault("loss", place.holding({loss: place.holding({})}))
@@ -104,7 +143,7 @@ def with_task_defaults(tree: Tree) -> Tree:
 def open_train(tree: Tree, report: Report) -> Tree:
     """`lr: 1e-3`, `dense: adam`, `{adam: {...}}`, `schedule: cosine` and `balance: uncertainty`."""
     tree = _change(tree, "lr", _rates)
-    for key in ("schedule", "balance"):
+    for key in ("schedule", "table_schedule", "balance"):
         tree = _change(tree, key, lambda t, key=key: _choice(t, "kind", f"train.{key}", report))  # type: ignore[misc]
     optim = tree.at("optim")
     if optim is None or optim.value is INVALID:

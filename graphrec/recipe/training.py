@@ -40,12 +40,20 @@ def _paths(value: Any) -> Any:
 Paths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
 
 
+def _last(value: Any) -> Any:
+    """The text, or what a share of the rows should have been."""
+    if isinstance(value, int | float):
+        share = value if 0 < value < 1 else 0.1
+        raise ValueError(f"expected last(N), got {value}; a share of the rows is random: {share}")
+    return value
+
+
 class Split(Model):
     """Cut evaluation rows out of the training files."""
 
     by: str | None = None
     """Column whose values decide."""
-    eval: str | None = None
+    eval: Annotated[str | None, BeforeValidator(_last)] = None
     """last(N): the rows with the N largest values of the column."""
     random: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Later()] = None
     """Share of the rows, drawn by chance; with `by`: of its values, each with all its rows."""
@@ -219,6 +227,8 @@ class Train(Model):
     """Optimizers."""
     schedule: Schedule = Schedule()
     """Learning rate over time."""
+    table_schedule: Annotated[Schedule | None, Later()] = None
+    """Learning rate of the tables over time; by default that of `schedule`."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the dense part; tables, optimizer state and metrics stay fp32."""
     clip: Rate | None = None
@@ -237,6 +247,8 @@ class Train(Model):
     """Seed of weights, shuffling and dropout."""
     compile: bool = False
     """Run the module through torch.compile."""
+    memory: Annotated[Literal["normal", "low"], Unhashed()] = "normal"
+    """low: nodes keep only inputs and are computed again in the backward pass; equal numbers."""
     device: Annotated[Device, Unhashed()] = "auto"
     """auto (CUDA where there is some), cpu or cuda: where to train, what kernels are chosen for."""
     dir: str | None = None
@@ -245,6 +257,11 @@ class Train(Model):
     """Settings by glob of node names."""
     shard: Annotated[dict[str, Sharding], Later()] = {}
     """On many processes: how a table is divided among them, by its name; `*` is every other one."""
+
+    @property
+    def of_tables(self) -> Schedule:
+        """The schedule of the tables."""
+        return self.table_schedule or self.schedule
 
     @property
     def sparse_rate(self) -> float:

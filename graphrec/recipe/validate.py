@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from graphrec.ground.errors import Problem
-from graphrec.recipe.composites import check_composite, node_of, sample
+from graphrec.recipe.composites import check_composite, node_of, sample, term_of
 from graphrec.recipe.findings import from_pydantic
 from graphrec.recipe.model import (
     FEATURES,
@@ -23,6 +23,7 @@ from graphrec.recipe.model import (
     PairedGroup,
     Recipe,
     Relation,
+    Retrieval,
     Task,
 )
 from graphrec.recipe.model_checks import CHECKS
@@ -61,6 +62,7 @@ class Validator:
             blocks=self.parts("blocks", self.composite),
             graph=self.parts("graph", self.node, by_name=False),
             tasks=self.parts("tasks", self.task),
+            retrieval=self.retrieval(),
             losses=self.parts("losses", self.loss_term),
             relations=tuple(self.relations()),
             kernels=self.section("kernels", Kernels),
@@ -191,9 +193,26 @@ class Validator:
         if why is not None:
             self.report(Problem("GR320", f"`{name[:60]}`: {why}", tree.key, path))
             return None
-        if not self.is_map(tree, path, "an expression, or a map with `value`"):
+        if not self.is_map(tree, path, "an expression, or a map with `value` or `block`"):
             return None
-        return self.model(LossTerm, tree.plain(), path)
+        plain = tree.plain()
+        if "block" not in plain:
+            return self.model(LossTerm, plain, path, hidden=("params",))
+        return self.attempt(lambda: term_of(plain), LossTerm, path, hidden=("params",))
+
+    def retrieval(self) -> Retrieval | None:
+        tree = self.tree.at("retrieval")
+        if tree is None:
+            return None
+        retrieval = None
+        if tree.value is not INVALID and self.is_map(
+            tree, "retrieval", "a map with query and item"
+        ):
+            retrieval = self.model(Retrieval, tree.plain(), "retrieval")
+        if retrieval is None or not tree.is_whole():
+            self.report.breaks("retrieval")
+            return None
+        return retrieval
 
     def relations(self) -> Iterator[Relation]:
         entries = self.tree.at("relations")
@@ -218,10 +237,10 @@ class Validator:
         self.report.breaks(name)
         return self.rest(entry, model, name)
 
-    def rest(self, found: Tree, model: type[Part], name: str) -> Part:
+    def rest(self, tree: Tree, model: type[Part], name: str) -> Part:
         """The settings of a broken section that can be used, for what follows from them."""
         plain: dict[str, Any] = {}
-        for key, part in found.value.items() if isinstance(found.value, dict) else ():
+        for key, part in tree.value.items() if isinstance(tree.value, dict) else ():
             if part.is_whole():
                 try:
                     model.model_validate({key: part.plain()})

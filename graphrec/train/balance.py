@@ -78,16 +78,20 @@ class Pareto(Balance):
     def _gram(self, parts: Sequence[Tensor]) -> Tensor:
         """Inner products of the losses' gradients, [K, K]."""
         # Of each loss by itself: in the graph of a stack all of them reach every parameter.
-        found = [
+        per_part: list[tuple[Tensor | None, ...]] = [
             torch.autograd.grad(part, self._over, retain_graph=True, allow_unused=True)
+            if part.requires_grad  # a task of frozen tables alone does not
+            else (None,) * len(self._over)
             for part in parts
             if self._over
         ]
         if self.over_ranks is not None:
-            found = [tuple(g if g is None else self.over_ranks(g) for g in of) for of in found]
+            per_part = [
+                tuple(g if g is None else self.over_ranks(g) for g in of) for of in per_part
+            ]
         count, device = len(parts), parts[0].device
         gram = torch.zeros(count, count, dtype=torch.float64, device=device)
-        for gradients in zip(*found, strict=True):
+        for gradients in zip(*per_part, strict=True):
             reached = {
                 task
                 for task, g in zip(self.tasks.values(), gradients, strict=True)
@@ -115,12 +119,12 @@ class Uncertainty(Balance):
 
 def make_balance(recipe: Recipe, module: nn.Module) -> Balance | None:
     """The balance that `train.balance` asks for."""
-    asked = recipe.train.balance
+    balance = recipe.train.balance
     keys = TaskLosses(recipe).keys()
     tasks = {key: task for task, losses in keys.items() for key in losses.values()}
-    if asked.kind == "pareto":
-        return Pareto(tasks, module, asked.min, asked.over)
-    return Uncertainty(tasks) if asked.kind == "uncertainty" else None
+    if balance.kind == "pareto":
+        return Pareto(tasks, module, balance.min, balance.over)
+    return Uncertainty(tasks) if balance.kind == "uncertainty" else None
 
 
 def pareto_weights(gram: Tensor, minimum: Tensor) -> Tensor:
@@ -157,7 +161,7 @@ def _on_simplex(point: Tensor, total: Tensor) -> Tensor:
 
 def _tables(module: nn.Module) -> list[nn.Parameter]:
     """The packed tables, whose gradients are sparse."""
-    owners = [found for found in module.modules() if isinstance(found, Embeddings)]
+    owners = [part for part in module.modules() if isinstance(part, Embeddings)]
     return [
         owner.get_parameter(packed.name)
         for owner in owners

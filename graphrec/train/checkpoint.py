@@ -27,7 +27,14 @@ from torch import Tensor
 from graphrec.ground.errors import CheckpointError, EnvironmentFault, Problem
 from graphrec.ground.text import open_regular
 from graphrec.train.slices import is_part, joined
-from graphrec.train.tensors import FileFacts, file_facts, read_tensors, write_bytes, write_tensors
+from graphrec.train.tensors import (
+    FileFacts,
+    file_facts,
+    read_some,
+    read_tensors,
+    write_bytes,
+    write_tensors,
+)
 
 __all__ = [
     "Checkpoint",
@@ -45,6 +52,8 @@ __all__ = [
 ]
 
 MANIFEST, MODEL, OPTIM = "manifest.json", "model.safetensors", "optim.safetensors"
+SEEN = "seen/"
+"""What the names of sketches of trained values (`graphrec.data.seen`) begin with."""
 FORMAT = 2
 _READ = (1, FORMAT)
 _HIDDEN = (".saving-", ".gone-")
@@ -93,6 +102,13 @@ class Checkpoint:
         """Optimizers and everything else that changes, after its file was checked."""
         return self._tensors(OPTIM)
 
+    def seen(self) -> dict[str, Tensor]:
+        """The sketches of trained values, by table; empty where there are none.
+
+        They serve remarks only: the file, large as it may be, is not checked for them.
+        """
+        return read_some(self.folder / OPTIM, SEEN)
+
     def check(self, name: str) -> Path:
         """The path of one of its files, which is what was saved."""
         path = self.folder / name
@@ -106,15 +122,15 @@ class Checkpoint:
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
         files = [file for file in sorted(self.files) if is_part(file, name)]
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for file in (name, *files):
             path = self.check(file)
             try:
-                found.update(read_tensors(path))
+                tensors.update(read_tensors(path))
             except ValueError as error:
                 raise damaged(path, str(error)) from None
         try:
-            return joined(found)
+            return joined(tensors)
         except ValueError as error:
             raise damaged(self.folder, str(error)) from None
 
@@ -198,16 +214,16 @@ def load(folder: Path) -> Checkpoint:
     form = body.get("format") if isinstance(body, dict) else None
     if type(form) is int and form not in _READ:
         # before the hash: another version may hash otherwise
-        said = f"{path}: format {form}, this version of graphrec reads {FORMAT}"
-        raise CheckpointError(Problem("GR804", said))
+        mismatch = f"{path}: format {form}, this version of graphrec reads {FORMAT}"
+        raise CheckpointError(Problem("GR804", mismatch))
     if not isinstance(body, dict) or body.pop("sha256", None) is None or _text(body) != text:
         raise damaged(path, _OTHER)
-    found = _checkpoint(folder, body)
-    if found is None:
+    loaded = _checkpoint(folder, body)
+    if loaded is None:
         raise damaged(path, "it is not what a checkpoint says of itself")
-    if folder.name != f"step-{found.position.step:08d}":
-        raise damaged(path, f"it is that of step {found.position.step}, in another's place")
-    return found
+    if folder.name != f"step-{loaded.position.step:08d}":
+        raise damaged(path, f"it is that of step {loaded.position.step}, in another's place")
+    return loaded
 
 
 def _checkpoint(folder: Path, body: dict[str, Any]) -> Checkpoint | None:

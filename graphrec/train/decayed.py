@@ -19,6 +19,9 @@ from graphrec.train.score_bins import binned, thresholds
 
 __all__ = ["Decayed", "DecayedAuc", "make_decayed"]
 
+_TOGETHER = 8192
+"""Rows of a training AUC that are counted at once, so much and no more is kept of them."""
+
 
 class Decayed:
     """A metric over every `step` updates, v <- rate v + (1 - rate) new; None before the first."""
@@ -71,19 +74,34 @@ class DecayedAuc:
         self.buffer = torch.zeros(2, len(self.thresholds), dtype=torch.float64)
         self.counts = torch.zeros_like(self.buffer)
         self.updates = 0
+        self._waiting: list[tuple[Tensor, Tensor]] = []
+        self._rows = 0
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         """Add one batch; rows have labels."""
-        self.buffer = self.buffer + binned(preds, target, self.thresholds)
+        # Small batches are counted together: a dozen operations for each would cost more than all
+        # that they count.
+        self._waiting.append((preds.detach(), target))
+        self._rows += len(target)
+        if self._rows >= _TOGETHER:
+            self._count()
         self.updates += 1
         if self.updates % self.step == 0:
             self.decay(self.rate)
 
     def decay(self, rate: float) -> None:
         """Let the counts so far fade by `rate`, and those since the last time enter."""
+        self._count()
         first = not bool(self.counts.any())
         self.counts = self.buffer if first else rate * self.counts + (1 - rate) * self.buffer
         self.buffer = torch.zeros_like(self.buffer)
+
+    def _count(self) -> None:
+        """Put the rows that wait into their bins."""
+        if self._waiting:
+            preds, target = (torch.cat(columns) for columns in zip(*self._waiting, strict=True))
+            self.buffer = self.buffer + binned(preds, target, self.thresholds)
+            self._waiting, self._rows = [], 0
 
     @property
     def value(self) -> float | None:
@@ -92,6 +110,7 @@ class DecayedAuc:
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
+        self._count()
         return {
             "updates": torch.tensor(self.updates),
             "buffer": self.buffer,
@@ -100,6 +119,7 @@ class DecayedAuc:
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state()`."""
+        self._waiting, self._rows = [], 0
         self.updates = int(state["updates"])
         self.buffer, self.counts = self._whole(state["buffer"]), self._whole(state["counts"])
 

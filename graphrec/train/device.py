@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_for", "find_device"]
 
 
-def find_device(asked: str, *, cuda: bool | None = None) -> torch.device:
+def find_device(name: str, *, cuda: bool | None = None) -> torch.device:
     """The device of that kind; EnvironmentFault (GR607) where it is not there.
 
     `cuda` says whether there is a CUDA device (default: as torch finds it).
@@ -23,15 +23,15 @@ def find_device(asked: str, *, cuda: bool | None = None) -> torch.device:
     import torch
 
     there = torch.cuda.is_available() if cuda is None else cuda
-    if asked == "auto":
+    if name == "auto":
         return torch.device("cuda" if there else "cpu")
-    if asked == "cuda" and not there:
+    if name == "cuda" and not there:
         why = "no CUDA device is here"
         if torch.version.cuda is None and torch.version.hip is None:
             why = f"torch {torch.__version__} is built without CUDA"
         help = "--device cpu (or train.device: auto), or a machine with one: graphrec doctor"
         raise EnvironmentFault(Problem("GR607", f"device cuda: {why}", path="device", help=help))
-    return torch.device(asked)
+    return torch.device(name)
 
 
 def compile_for(
@@ -47,7 +47,7 @@ def compile_for(
     # What a kernel lacks on one device says nothing of the other.
     if recipe is None or any(problem.code != "GR601" for problem in checked.errors):
         raise RecipeError(checked.problems)
-    found = find_device(device or recipe.train.device, cuda=cuda).type
-    if checked.device != found:
-        return compile_recipe(path, device="cuda" if found == "cuda" else "cpu", **settings)
+    kind = find_device(device or recipe.train.device, cuda=cuda).type
+    if checked.device != kind:
+        return compile_recipe(path, device="cuda" if kind == "cuda" else "cpu", **settings)
     return checked.compiled()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from graphrec.blocks.library import BUILTIN, Library
 from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.compiler.target import Purpose
-from graphrec.data import Encoder, Loader, Remark, Source, open_data, open_files
+from graphrec.data import Encoder, Items, Loader, Remark, Source, open_data, open_files, open_items
 from graphrec.ground.errors import CheckpointError, DataError, Problem, RecipeError
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Device
@@ -44,10 +44,27 @@ class Trained:
     def recipe(self) -> Recipe:
         return self.compiled.recipe
 
+    def items(self, globs: str | None = None) -> Items | None:
+        """What a retriever searches: the recipe's items, or those of other files."""
+        if self.recipe.retrieval is None:
+            return None
+        return Items(self.encoder, open_items(self.recipe, globs=globs))
+
+    def evaluation_rows(self) -> Source | None:
+        """The run's evaluation data, if it has any."""
+        return open_data(self.recipe).eval
+
     def loader(self, data: str | Sequence[str] | None, batch: int, *, shuffle: bool) -> Loader:
         """Batches of these files, or of the run's evaluation data."""
         source, seed = _source(self.recipe, data), self.recipe.train.seed
-        return Loader(self.recipe, self.encoder, source, batch, shuffle=shuffle, seed=seed)
+        encoder = self.with_seen(self.encoder)
+        return Loader(self.recipe, encoder, source, batch, shuffle=shuffle, seed=seed)
+
+    def with_seen(self, encoder: Encoder) -> Encoder:
+        """The encoder, which counts values of hashed features that were never trained."""
+        seen = encoder.seen_values()
+        seen.load({table: marks.numpy() for table, marks in self.checkpoint.seen().items()})
+        return encoder.with_seen(seen, learns=False)
 
 
 def load_run(
@@ -70,11 +87,7 @@ def load_run(
     info, on = read_info(folder), find_device(device)
     newest = checkpoint.latest(folder / "checkpoints")
     if newest is not None:
-        if newest.recipe != info["recipe"]:
-            raise CheckpointError(
-                Problem("GR808", f"{newest.folder} is of another recipe than {folder}")
-            )
-        check_files(folder, newest.run_files)  # before the recipe is read: it is one of them
+        _check_belongs(newest, folder, info)  # before the recipe is read: it is one of its files
     # Vocabularies that came from files are in the run folder now: the files are not needed.
     fitted = [f"features.{name}.vocab=fit" for name in info.get("vocabulary_files", ())]
     try:
@@ -87,21 +100,35 @@ def load_run(
         )
     except RecipeError as error:
         raise _with_plugins(error, info.get("plugins", ())) from None
-    found = choose_checkpoint(compiled.recipe, folder, wanted)
-    if found.recipe != info["recipe"]:
-        raise CheckpointError(
-            Problem("GR808", f"{found.folder} is of another recipe than {folder}")
-        )
-    check_files(folder, found.run_files)
+    if purpose == "inference" and compiled.recipe.retrieval is not None:
+        what = f"{folder} holds a retriever: it has vectors to search, and no predictions"
+        help = "graphrec index RUN, then graphrec search RUN --data FILES"
+        raise RecipeError([Problem("GR241", what, help=help)])
+    chosen = choose_checkpoint(compiled.recipe, folder, wanted)
+    _check_belongs(chosen, folder, info)
     encoder = Encoder.load(compiled.recipe, folder)
-    module = compiled.module(encoder.rows)
+    module = _with_weights(compiled.module(encoder.rows), chosen, purpose)
+    return Trained(compiled, module.to(on).eval(), encoder, chosen, on)
+
+
+def _with_weights(module: nn.Module, start: Checkpoint, purpose: Purpose) -> nn.Module:
+    """The module with the tensors of a checkpoint; those that only training needs may be left."""
     try:
-        module.load_state_dict(_needed(found.model(), module, purpose))
+        module.load_state_dict(_needed(start.model(), module, purpose))
     except RuntimeError as error:
         raise CheckpointError(
-            Problem("GR808", f"{found.folder} does not fit the model: {str(error)[:300]}")
+            Problem("GR808", f"{start.folder} does not fit the model: {str(error)[:300]}")
         ) from error
-    return Trained(compiled, module.to(on).eval(), encoder, found, on)
+    return module
+
+
+def _check_belongs(saved: Checkpoint, folder: Path, info: Mapping[str, Any]) -> None:
+    """A CheckpointError unless a checkpoint and the files it lists are of this run's recipe."""
+    if saved.recipe != info["recipe"]:
+        raise CheckpointError(
+            Problem("GR808", f"{saved.folder} is of another recipe than {folder}")
+        )
+    check_files(folder, saved.run_files)
 
 
 def _with_plugins(error: RecipeError, plugins: Sequence[str]) -> RecipeError:
@@ -149,7 +176,7 @@ def evaluate_with_remarks(
     """As `evaluate`, and what a careful person should hear of rows and scores."""
     run = load_run(run_dir, wanted, library=library, device=device)
     loader = run.loader(data, run.recipe.train.batch, shuffle=False)
-    evaluator = Evaluator(run.recipe, run.device)
+    evaluator = Evaluator(run.recipe, run.device, run.items())
     with closing(loader.epoch(0)) as batches:
         numbers = evaluator.run(run.module, run.module, batches)
     assert numbers is not None, "nothing stops this evaluation"
@@ -173,12 +200,12 @@ def choose_checkpoint(recipe: Recipe, folder: Path, wanted: str | int | None) ->
                 )
             )
     if wanted in (None, "last"):
-        found = checkpoint.survey(parent)
-        for error in found.newer():  # never an older one in its place without a word
+        candidates = checkpoint.survey(parent)
+        for error in candidates.newer():  # never an older one in its place without a word
             raise error
-        if found.newest is None:
+        if candidates.newest is None:
             raise CheckpointError(Problem("GR801", f"no checkpoint in {parent}"))
-        return found.newest
+        return candidates.newest
     if not str(wanted).isdecimal():
         raise CheckpointError(
             Problem("GR801", f"no checkpoint `{wanted}`", help="best, last, or a step: 1234")

@@ -12,9 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from graphrec.data.items import Items
 from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe, Task
+from graphrec.recipe.retrieval import RETRIEVAL
 from graphrec.recipe.tasks import (
     INSIDE,
     form_of,
@@ -24,9 +26,10 @@ from graphrec.recipe.tasks import (
     suffix,
 )
 from graphrec.train.checkpoint import Position
-from graphrec.train.losses import TaskLosses, score
+from graphrec.train.losses import TaskLosses, is_computed, score
 from graphrec.train.metrics import make_metric
 from graphrec.train.ranking import ranking_scores
+from graphrec.train.retrieval_scores import RetrievalScores
 
 __all__ = ["Calibration", "Evaluator", "LabelledRows", "LossMeans", "eval_record"]
 
@@ -39,8 +42,8 @@ _TOTAL = "balanced total"
 class Evaluator:
     """Evaluates a module on batches; `calibration` belongs to the last pass, by binary task."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self.recipe, self.device = recipe, device
+    def __init__(self, recipe: Recipe, device: torch.device, items: Items | None = None) -> None:
+        self.recipe, self.device, self.items = recipe, device, items
         self.losses = TaskLosses(recipe)
         self.calibration: dict[str, Calibration] = {}
 
@@ -58,15 +61,19 @@ class Evaluator:
         module.eval()
         try:
             with torch.no_grad():
+                found = self._retrieval(module)
                 for batch in batches:
                     if stop():
                         return None
                     batch = batch.to(self.device)
+                    rows += batch.num_rows
+                    if found is not None:
+                        found.add(module.encode_query(batch), batch)  # type: ignore[operator]
+                        continue
                     predictions = forward(batch)
                     means.add(self.losses(predictions, batch))
                     for task in scores:
                         task.add(predictions, batch)
-                    rows += batch.num_rows
         finally:
             module.train(training)
         self.calibration = {task.name: task.calibration for task in scores if task.calibration}
@@ -74,22 +81,32 @@ class Evaluator:
         record: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), **means.values()}
         for task in scores:
             record.update(task.values())
+        if found is not None:
+            record.update(found.values())
+            record["loss"] = record[key(RETRIEVAL, "loss")]
         return record
 
+    def _retrieval(self, module: nn.Module) -> RetrievalScores | None:
+        """What measures a retriever: its items are encoded once, before the rows."""
+        if self.recipe.retrieval is None:
+            return None
+        assert self.items is not None, "who evaluates a retriever has its items"
+        return RetrievalScores(self.recipe.retrieval, self.items, module, self.device)
 
-def eval_record(found: Mapping[str, Any], position: Position, waited: float) -> dict[str, Any]:
+
+def eval_record(measured: Mapping[str, Any], position: Position, waited: float) -> dict[str, Any]:
     """A line of metrics.jsonl from an evaluation's numbers."""
-    seconds = found["seconds"]
+    seconds = measured["seconds"]
     return {
         "kind": "eval",
         "step": position.step,
         "epoch": position.epoch,
-        "rows": found["rows"],
+        "rows": measured["rows"],
         "seconds": seconds,
-        "loss": found["loss"],
-        "rows_per_s": round(found["rows"] / seconds, 1) if seconds else None,
+        "loss": measured["loss"],
+        "rows_per_s": round(measured["rows"] / seconds, 1) if seconds else None,
         "loader_share": round(min(waited / seconds, 1.0), 4) if seconds else None,
-        **{name: value for name, value in found.items() if "." in name},
+        **{name: value for name, value in measured.items() if "." in name},
     }
 
 
@@ -98,26 +115,27 @@ class LossMeans:
 
     def __init__(self, losses: TaskLosses) -> None:
         self.keys = losses.keys()
-        self.sums: dict[str, Tensor] = {}
+        self.sums: dict[str, tuple[float, float]] = {}
 
-    def add(self, found: Any) -> None:
+    def add(self, loss: Any) -> None:
         """Add one batch's `Losses`."""
-        for name, value in found.parts.items():
-            mass = found.mass.get(name, torch.ones((), device=value.device))
-            pair = torch.stack([value.detach().double() * mass, mass.double()])
-            self.sums[name] = self.sums[name] + pair if name in self.sums else pair
-        if found.balanced:
-            pair = torch.stack(
-                [found.total.detach().double(), torch.ones_like(found.total).double()]
-            )
-            self.sums[_TOTAL] = self.sums[_TOTAL] + pair if _TOTAL in self.sums else pair
+        # Numbers of Python: a tensor's operation takes longer than all of them.
+        for name, value in loss.parts.items():
+            mass = float(loss.mass[name]) if name in loss.mass else 1.0
+            self._add(name, float(value.detach()) * mass, mass)
+        if loss.balanced:
+            self._add(_TOTAL, float(loss.total.detach()), 1.0)
+
+    def _add(self, name: str, total: float, mass: float) -> None:
+        before = self.sums.get(name, (0.0, 0.0))
+        self.sums[name] = before[0] + total, before[1] + mass
 
     def values(self) -> dict[str, float | None]:
         """`loss` is the total; a task's own, its terms where it has several; then the others.
 
         A loss without any row that counts is None; the total is the sum of those that there are.
         """
-        means = {n: float(s[0] / s[1]) for n, s in self.sums.items() if float(s[1]) > 0}
+        means = {n: total / mass for n, (total, mass) in self.sums.items() if mass > 0}
         of_tasks = {part for parts in self.keys.values() for part in parts.values()}
         balanced = means.pop(_TOTAL, None)
         total = sum(means.values()) if balanced is None else balanced
@@ -153,12 +171,12 @@ class Calibration:
         """(rows, mean prediction, rate) of about `number` equally large parts, rising."""
         rows = self.sums[0]
         ends = np.minimum(np.cumsum(rows) / max(rows.sum(), 1) * number, number - 1e-9).astype(int)
-        found = []
+        parts = []
         for part in range(number):
             n, predicted, positive = self.sums[:, ends == part].sum(axis=1)
             if n:
-                found.append((int(n), predicted / n, positive / n))
-        return found
+                parts.append((int(n), predicted / n, positive / n))
+        return parts
 
 
 def _task_scores(name: str, recipe: Recipe) -> list[_TaskScores]:
@@ -181,6 +199,9 @@ class _TaskScores:
 
     def add(self, predictions: Mapping[str, Tensor], batch: Batch) -> None:
         if not self.metrics and self.calibration is None:
+            return
+        key = "y" if form_of(self.recipe, self.name) == "regression" else "probs"
+        if not is_computed(self.task, key + suffix(self.recipe, self.name), predictions):
             return
         rows = LabelledRows(self.recipe, self.name, predictions, batch, inside=self.inside)
         if not len(rows.label):
@@ -231,20 +252,20 @@ class LabelledRows:
     @cached_property
     def scores(self) -> Tensor:
         """Float32 probabilities [N] or [N, C], or predicted values [N]."""
-        found = score(self._recipe, self._name, self._predictions)
-        return self._kept(found.detach().float().cpu())
+        scores = score(self._recipe, self._name, self._predictions)
+        return self._kept(scores.detach().float().cpu())
 
     @cached_property
     def ranks(self) -> Tensor:
         """What metrics of order compare; see `ranking_scores`."""
-        found = ranking_scores(self._recipe, self._name, self._predictions)
-        return self._kept(torch.from_numpy(found))
+        scores = ranking_scores(self._recipe, self._name, self._predictions)
+        return self._kept(torch.from_numpy(scores))
 
     @cached_property
     def logits(self) -> Tensor:
         """Logits [N, C] of a task over classes."""
-        found = self._predictions["logits" + suffix(self._recipe, self._name)]
-        return self._kept(found.detach().float().cpu())
+        logits = self._predictions["logits" + suffix(self._recipe, self._name)]
+        return self._kept(logits.detach().float().cpu())
 
     def read_by(self, call: Call) -> Tensor:
         """What this metric is computed from."""

@@ -14,6 +14,7 @@ __all__ = [
     "Array",
     "auc",
     "auc_measures",
+    "average_precision",
     "binned_auc",
     "concordant",
     "grouped_auc",
@@ -49,6 +50,26 @@ def auc_measures(
     ups, downs = np.add.reduceat(positive, starts), np.add.reduceat(negative, starts)
     under = below + np.cumsum(downs) - downs
     return float(np.sum(ups * (under + downs / 2))), float(ups.sum()), float(downs.sum())
+
+
+def average_precision(
+    score: Array,
+    label: Array,
+    weight: Array | None = None,
+    above: tuple[float, float] = (0.0, 0.0),
+) -> float:
+    """Sum over distinct scores of their positive weight times the precision down to there.
+
+    Divided by all positive weight it is the area under the precision-recall curve, in steps.
+    `above` is positive and negative weight known to lie over all these scores: sets cut by score
+    add up.
+    """
+    order = np.argsort(-score, kind="stable")
+    ranked, (positive, negative) = score[order], sides(label[order], weight, order)
+    starts = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1]]))
+    ups, downs = np.add.reduceat(positive, starts), np.add.reduceat(negative, starts)
+    right, wrong = above[0] + np.cumsum(ups), above[1] + np.cumsum(downs)
+    return float(np.sum(ups * right / np.maximum(right + wrong, np.finfo(np.float64).tiny)))
 
 
 def sides(label: Array, weight: Array | None = None, order: Array | None = None) -> Array:

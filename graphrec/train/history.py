@@ -11,10 +11,20 @@ from typing import Any
 
 from graphrec.ground.errors import CheckpointError, Problem
 from graphrec.ground.text import aligned
+from graphrec.train.curves import compared_curves
 from graphrec.train.progress import clock, number
 from graphrec.train.run import METRICS, read_info
+from graphrec.views.pictures import chart_page
 
-__all__ = ["PastRun", "compare_scores", "differences", "past_run", "past_runs", "runs_table"]
+__all__ = [
+    "PastRun",
+    "compare_scores",
+    "curves_picture",
+    "differences",
+    "past_run",
+    "past_runs",
+    "runs_table",
+]
 
 _LOWER = ("loss", "mse", "mae", "rmse")
 _SHOWN, _WIDTH = 3, 60
@@ -39,6 +49,13 @@ class PastRun:
             "finished": self.finished, "step": self.step, "seconds": self.seconds,
             "best": dict(self.best), "differs": list(differs),
         }  # fmt: skip
+
+
+def curves_picture(folders: Sequence[Path]) -> str:
+    """The evaluations of runs as one SVG, a line for each run; CheckpointError (GR807)."""
+    for folder in folders:
+        read_info(folder)
+    return chart_page(compared_curves({str(f): _records(f / METRICS) for f in folders}))
 
 
 def past_runs(pattern: str) -> list[PastRun]:
@@ -95,11 +112,11 @@ def runs_table(runs: Sequence[PastRun]) -> str:
 def differences(runs: Sequence[PastRun]) -> list[list[str]]:
     """The lines of each run's recipe that the first run of that recipe does not have."""
     first: dict[str, PastRun] = {}
-    found = []
+    own_lines = []
     for run in runs:
         other = first.setdefault(run.name, run)
-        found.append([line for line in run.recipe if line not in other.recipe])
-    return found
+        own_lines.append([line for line in run.recipe if line not in other.recipe])
+    return own_lines
 
 
 def compare_scores(one: PastRun, two: PastRun) -> str:

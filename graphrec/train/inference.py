@@ -53,8 +53,8 @@ class Served:
         keys = _keys_by_side(trained.compiled.graph)
         whole = trained.encoder.only(keys["request"] | keys["candidates"])
         self._encoders: dict[str | None, Encoder] = {None: whole}
-        self._encoders |= {side: whole.only(found) for side, found in keys.items()}
-        sides = {column: side for side, found in keys.items() for column in found}
+        self._encoders |= {side: whole.only(columns) for side, columns in keys.items()}
+        sides = {column: side for side, columns in keys.items() for column in columns}
         self.reader = row_features(whole, sides)
 
     def __repr__(self) -> str:
@@ -143,15 +143,15 @@ class Served:
         if isinstance(request, Mapping) and _are_maps(candidates):
             with suppress(BadCell):
                 return self.score_arrays(self.reader.score(request, candidates))
-        asked = as_table([request] if isinstance(request, Mapping) else request)
-        if asked.num_rows != 1:
+        table = as_table([request] if isinstance(request, Mapping) else request)
+        if table.num_rows != 1:
             raise ValueError(
-                f"a request is one row, got {asked.num_rows}: score requests one by one"
+                f"a request is one row, got {table.num_rows}: score requests one by one"
                 f" (the columns of a request: {', '.join(self.request_columns)})"
             )
-        given = self._with_request(asked, candidates)
+        given = self._with_request(table, candidates)
         call: Callable[..., Any] = getattr(self.module, method)
-        return self._run(call, self.batch(asked, "request"), self.batch(given, "candidates"))
+        return self._run(call, self.batch(table, "request"), self.batch(given, "candidates"))
 
     def predict_arrays(self, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Scores:
         """`predict` for what `reader(rows)` gave."""
@@ -166,7 +166,7 @@ class Served:
         entries = [e for e in self.reader.entries if side in (None, e["side"])]
         return batch_of(entries, arrays).to(self.trained.device)
 
-    def _with_request(self, asked: Any, candidates: Rows) -> Any:
+    def _with_request(self, request: Any, candidates: Rows) -> Any:
         """The candidates with what they read of the request: its values count, not their own.
 
         A cross of user and item is of the candidate, and reads a column of the request.
@@ -175,19 +175,19 @@ class Served:
         given = as_table(candidates, columns)
         for column in columns:
             own = column in given.column_names
-            if column in asked.column_names and (column in self.request_columns or not own):
-                said = asked.column(column).take(pa.array([0] * given.num_rows, pa.int64()))
+            if column in request.column_names and (column in self.request_columns or not own):
+                repeated = request.column(column).take(pa.array([0] * given.num_rows, pa.int64()))
                 given = given.drop_columns([column]) if own else given
-                given = given.append_column(column, said)
+                given = given.append_column(column, repeated)
         return given
 
     @staticmethod
     def _run(call: Callable[..., Any], *batches: Batch) -> dict[str, np.ndarray[Any, Any]]:
         with torch.inference_mode():
-            found = call(*batches)
+            outputs = call(*batches)
         return {
             key: value.float().cpu().numpy()
-            for key, value in found.items()
+            for key, value in outputs.items()
             if isinstance(value, Tensor) and value.dim()
         }
 
@@ -221,10 +221,12 @@ def _flat(name: str, values: np.ndarray[Any, Any]) -> list[tuple[str, np.ndarray
 def _keys_by_side(graph: Graph) -> dict[str, frozenset[str]]:
     columns = {c.column: c.side for c in (*graph.lookups, *graph.first_order)}
     return {
-        side: frozenset(column for column, found in columns.items() if found == side)
+        side: frozenset(column for column, whose in columns.items() if whose == side)
         for side in ("request", "candidates")
     }
 
 
 def _are_maps(rows: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
-    return isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows)
+    if not isinstance(rows, list | tuple):
+        return False
+    return set(map(type, rows)) == {dict} or all(isinstance(row, Mapping) for row in rows)

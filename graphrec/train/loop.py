@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from graphrec.compiler.pipeline import Compiled
-from graphrec.data import DataSet, Encoder, Loader, open_data
+from graphrec.data import DataSet, Encoder, Items, Loader, Negatives, open_data
 from graphrec.ground.errors import (
     CheckpointError,
     DataError,
@@ -37,6 +37,7 @@ from graphrec.train.run_files import run_files
 from graphrec.train.saving import try_saving
 from graphrec.train.schedules import needs_total
 from graphrec.train.signals import Signals
+from graphrec.train.teachers import load_teachers
 from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.trainer import Trainer
 from graphrec.train.watched import best_checkpoint
@@ -53,7 +54,7 @@ class OneProcess:
 
     def fit(self, recipe: Recipe, data: DataSet) -> Encoder:
         """What the training rows teach."""
-        return Encoder.fit(recipe, data.train)
+        return Encoder.fit(recipe, data.train, data.items)
 
     def trainer(
         self,
@@ -157,7 +158,7 @@ def _finish(trainer: Trainer, console: Console, command: Sequence[str]) -> None:
     if shown:
         name = f"best checkpoint, step {shown['step']}" if best is not None else "last checkpoint"
         lines += [f"evaluation of the {name}:", score_table(recipe, shown, trainer.reachable)]
-    lines.append(f"report    {run.folder / 'report.md'}")
+    lines.append(f"report    {run.folder / 'report.html'}, and as text in report.md")
     lines.append(f"model     {run.folder / 'model.py'}, weights in {run.checkpoints}")
     if trainer.eval_loader is not None:
         lines.append(f"evaluate  {command_line(['graphrec', 'evaluate', str(run.folder)])}")
@@ -194,10 +195,16 @@ def _trainer(
 ) -> Trainer:
     recipe = compiled.recipe
     seed, batch = recipe.train.seed, recipe.train.batch
-    loader = Loader(recipe, encoder, data.train, batch, shuffle=True, seed=seed)
+    seen = encoder.seen_values()
+    learning, known = (encoder.with_seen(seen, learns=learns) for learns in (True, False))
+    items = None if data.items is None else Items(encoder, data.items)
+    negatives = None if items is None else Negatives(encoder, items, data.train, seed)
+    loader = Loader(
+        recipe, learning, data.train, batch, shuffle=True, seed=seed, negatives=negatives
+    )
     evaluated = None
     if data.eval is not None:
-        evaluated = Loader(recipe, encoder, data.eval, batch, shuffle=False, seed=seed)
+        evaluated = Loader(recipe, known, data.eval, batch, shuffle=False, seed=seed)
     module = compiled.module(encoder.rows, run.folder / "model.py").to(device)
     balance = make_balance(recipe, module)
     learned = {} if balance is None else {"balance": balance.to(device)}
@@ -205,17 +212,19 @@ def _trainer(
     # Weights have seeds of their own; this one is for dropout.
     torch.manual_seed(seed)
     parts = (recipe, compiled.graph, module, optimizers, loader, evaluated, run)
-    trainer = Trainer(*parts, recipe_hash(recipe), device, balance)
+    trainer = Trainer(*parts, recipe_hash(recipe), device, balance, items)
     trainer.saver.run_files = run_files(run.folder)
+    trainer.seen = seen
+    trainer.losses.teachers = load_teachers(recipe, encoder, device)
     return trainer
 
 
-def _restore(trainer: Trainer, found: checkpoint.Checkpoint) -> None:
+def _restore(trainer: Trainer, start: checkpoint.Checkpoint) -> None:
     try:
-        trainer.restore(found)
+        trainer.restore(start)
     except (KeyError, ValueError, RuntimeError) as error:
         raise CheckpointError(
-            Problem("GR808", f"{found.folder} does not fit this model: {str(error)[:300]}")
+            Problem("GR808", f"{start.folder} does not fit this model: {str(error)[:300]}")
         ) from error
 
 
@@ -230,11 +239,12 @@ def total_updates(recipe: Recipe, loader: Loader) -> int | None:
 
 def known_updates(recipe: Recipe, loader: Loader) -> int | None:
     total = total_updates(recipe, loader)
-    if total is None and needs_total(recipe.train.schedule):
+    needing = [s for s in (recipe.train.schedule, recipe.train.of_tables) if needs_total(s)]
+    if total is None and needing:
         raise RecipeError(
             Problem(
                 "GR239",
-                f"schedule {recipe.train.schedule.kind} needs the number of updates, "
+                f"schedule {needing[0].kind} needs the number of updates, "
                 "which these files only tell when they are read",
                 path="train.schedule",
                 help="say train.steps instead of epochs, or use Parquet",
@@ -248,9 +258,10 @@ def _start_line(trainer: Trainer, data: DataSet) -> str:
     rows = f"{loader.num_rows:,} rows" if loader.num_rows is not None else "rows"
     steps = f"{recipe.train.steps:,} steps" if recipe.train.steps else ""
     epochs = f"{recipe.train.epochs or 1} x " if not steps else ""
-    tasks = ", ".join(recipe.tasks)
+    learned = ", ".join(recipe.tasks or recipe.losses)
+    name = f"{recipe.name} ({learned})" if learned else recipe.name
     return (
-        f"train {recipe.name} ({tasks}) on {epochs}{rows}{' for ' + steps if steps else ''} "
+        f"train {name} on {epochs}{rows}{' for ' + steps if steps else ''} "
         f"of {data.train.name}, batch {recipe.train.batch:,}\n"
         f"{_parameters(trainer.module):,} parameters on {trainer.device.type}, "
         f"{torch.get_num_threads()} threads, {recipe.train.precision}; run folder "

@@ -6,24 +6,41 @@ Weights, spaces, missing labels and the mean are the caller's business (`graphre
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["bce", "bce_of_prob", "focal", "jrc", "softmax", "squared_error"]
+__all__ = [
+    "bce",
+    "bce_of_prob",
+    "focal",
+    "hinge",
+    "huber",
+    "jrc",
+    "softmax",
+    "squared_error",
+    "ziln",
+]
 
 
-def bce(output: Tensor, label: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def bce(
+    output: Tensor, label: Tensor, label_smoothing: float = 0.0, pos_weight: float = 1.0
+) -> Tensor:
     """Binary cross entropy of logits [B] with labels [B] from 0 to 1."""
     target = label * (1 - label_smoothing) + label_smoothing / 2
-    return F.binary_cross_entropy_with_logits(output, target, reduction="none")
+    factor = None if pos_weight == 1.0 else output.new_tensor(pos_weight)
+    return F.binary_cross_entropy_with_logits(output, target, reduction="none", pos_weight=factor)
 
 
-def bce_of_prob(output: Tensor, label: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def bce_of_prob(
+    output: Tensor, label: Tensor, label_smoothing: float = 0.0, pos_weight: float = 1.0
+) -> Tensor:
     """Binary cross entropy of probabilities [B], kept 1e-7 away from 0 and 1."""
     target = label * (1 - label_smoothing) + label_smoothing / 2
     p = output.clamp(1e-7, 1 - 1e-7)
-    return -(target * torch.log(p) + (1 - target) * torch.log1p(-p))
+    return -(pos_weight * target * torch.log(p) + (1 - target) * torch.log1p(-p))
 
 
 def focal(output: Tensor, label: Tensor, gamma: float = 2.0, alpha: float = 0.5) -> Tensor:
@@ -43,6 +60,27 @@ def softmax(output: Tensor, label: Tensor, label_smoothing: float = 0.0) -> Tens
 def squared_error(output: Tensor, label: Tensor) -> Tensor:
     """(y - label)^2."""
     return (output - label) ** 2
+
+
+def hinge(output: Tensor, label: Tensor, margin: float = 1.0) -> Tensor:
+    """max(0, margin - s x) of logits [B], s = 2 label - 1."""
+    return F.relu(margin - (2 * label - 1) * output)
+
+
+def huber(output: Tensor, label: Tensor, delta: float = 1.0) -> Tensor:
+    """e^2 / 2 of values [B] where |e| <= delta, else delta (|e| - delta / 2)."""
+    return F.huber_loss(output, label, reduction="none", delta=delta)
+
+
+def ziln(output: Tensor, label: Tensor) -> Tensor:
+    """Negative log likelihood of labels [B] under a zero-inflated lognormal, output [B, 3]."""
+    logit, mean, deviation = output[:, 0], output[:, 1], F.softplus(output[:, 2]).clamp(min=1e-4)
+    paid = label > 0
+    known = torch.where(paid, label, torch.ones_like(label)).log()
+    density = deviation.log() + known + 0.5 * ((known - mean) / deviation) ** 2
+    density = density + 0.5 * math.log(2 * math.pi)
+    whether = F.binary_cross_entropy_with_logits(logit, paid.to(logit.dtype), reduction="none")
+    return whether + torch.where(paid, density, torch.zeros_like(density))
 
 
 def jrc(output: Tensor, label: Tensor, group: Tensor, alpha: float = 0.5) -> Tensor:

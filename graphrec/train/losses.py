@@ -17,12 +17,24 @@ import torch
 from torch import Tensor
 
 from graphrec.data.chunk import NULL_KEY
+from graphrec.ground.errors import Problem, RecipeError
 from graphrec.nn.batch import Batch
 from graphrec.recipe.loss_table import Loss
-from graphrec.recipe.model import Recipe
-from graphrec.recipe.tasks import form_of, loss_parameters, suffix
+from graphrec.recipe.model import Recipe, Task
+from graphrec.recipe.tasks import form_of, is_lognormal, loss_parameters, suffix
+from graphrec.train.loss_rows import bce
+from graphrec.train.retrieval_loss import PART, retrieval_loss
+from graphrec.train.whole_rows import every_row_counts, mean_bce
 
-__all__ = ["Losses", "TaskLosses", "compute", "group_numbers", "score"]
+__all__ = [
+    "Losses",
+    "TaskLosses",
+    "check_learns",
+    "compute",
+    "group_numbers",
+    "is_computed",
+    "score",
+]
 
 PENALTY = "_loss"
 """Ending of the numbers that a module returns beside its predictions: penalties, loss blocks."""
@@ -51,7 +63,9 @@ class TaskLosses:
             _TaskLoss(recipe, name) for name, task in sorted(recipe.tasks.items()) if task.loss
         ]
 
-        self._terms = recipe.losses
+        self._terms, self._retrieval = recipe.losses, recipe.retrieval
+        self.teachers: Mapping[str, Callable[[Mapping[str, Tensor], Batch], Tensor]] = {}
+        """Terms that trained runs give, by name; the trainer has them, evaluation has none."""
         self.step: int | None = None
         """The step that is made; None counts every term, as evaluation does."""
 
@@ -75,11 +89,17 @@ class TaskLosses:
         mass: dict[str, Tensor] = {}
         missing: dict[str, Tensor] = {}
         for number, task in enumerate(self._tasks):
+            if not is_computed(task.task, task.source, predictions):
+                continue
             norm = None if norms is None else norms[number]
             task.add(predictions, batch, parts, mass, missing, norm)
         for key, value in predictions.items():
             if key.endswith(PENALTY) and value.dim() == 0:
                 parts[key] = value * self._factor(key.removesuffix(PENALTY))
+        for name, teacher in self.teachers.items():
+            parts[name + PENALTY] = teacher(predictions, batch) * self._factor(name)
+        if self._retrieval is not None and batch.compared is not None:
+            parts[PART], mass[PART] = retrieval_loss(self._retrieval, predictions, batch)
         total = torch.stack(list(parts.values())).sum() if parts else torch.zeros(())
         return Losses(total, parts, mass, missing)
 
@@ -91,9 +111,28 @@ class TaskLosses:
         return term.weight if self.step is None or self.step >= term.from_step else 0.0
 
 
+def check_learns(losses: Losses) -> None:
+    """Raise RecipeError (GR410) where no weight that is trained changes any loss."""
+    if not losses.total.requires_grad:
+        raise RecipeError(
+            Problem(
+                "GR410",
+                "there is nothing to train: no loss depends on a weight that may change",
+                path="graph",
+                help="let a table change (trainable: true), put a block with weights before the "
+                "task (in: instead of logit:), or take away detach()",
+            )
+        )
+
+
 def compute(recipe: Recipe, predictions: Mapping[str, Tensor], batch: Batch) -> Losses:
     """The losses of one batch; keep a `TaskLosses` when there are many."""
     return TaskLosses(recipe)(predictions, batch)
+
+
+def is_computed(task: Task, key: str, predictions: Mapping[str, Tensor]) -> bool:
+    """Whether a prediction is there; those of a task of training alone may not be."""
+    return task.when != "train" or key in predictions
 
 
 def score(recipe: Recipe, task: str, predictions: Mapping[str, Tensor]) -> Tensor:
@@ -108,13 +147,17 @@ class _TaskLoss:
     def __init__(self, recipe: Recipe, name: str) -> None:
         self.name, self.task, self.suffix = name, recipe.tasks[name], suffix(recipe, name)
         wanted = form_of(recipe, name)
-        self.source = {"regression": "y", "prob": "probs"}.get(wanted, "logits") + self.suffix
+        source = {"regression": "y", "prob": "probs"}.get(wanted, "logits")
+        self.source = ("logits" if is_lognormal(recipe, name) else source) + self.suffix
         self.classes = wanted == "softmax"
         self.rows: dict[str, _Rows] = {}
         for loss, given in self.task.loss.items():
             declared = loss_parameters(recipe, loss, given)
             path = declared.rows_of_prob if wanted == "prob" else declared.rows
             self.rows[loss] = _Rows(path, declared)
+        weighted = self.task.sample_weight is not None or self.task.space is not None
+        # Losses with parameters and others' own functions take the way of the table.
+        self.plain = not weighted and all(rows.is_plain_bce for rows in self.rows.values())
 
     def add(
         self,
@@ -127,6 +170,9 @@ class _TaskLoss:
     ) -> None:
         output = predictions[self.source].float()
         label = batch.labels[self.name].to(output.device)
+        if norm is None and self._is_plain(output, label):
+            self._add_plain(output, label, parts, mass, missing)
+            return
         known = label.isfinite() if label.is_floating_point() else label >= 0
         label = torch.where(known, label, torch.zeros_like(label))
         label = label.long() if self.classes else label.to(output.dtype)
@@ -136,14 +182,40 @@ class _TaskLoss:
         scale = torch.where(
             (norm != 0) & norm.isfinite(), self.task.weight / norm, torch.zeros_like(norm)
         )
-        weight = torch.where(weight.isfinite(), weight, torch.zeros_like(weight)) * scale
+        plain = torch.where(weight.isfinite(), weight, torch.zeros_like(weight))
+        weight = plain * scale
         for loss, rows in self.rows.items():
-            value = rows(output, label, known, batch)
+            value = rows(output, label, known, batch, plain)
             parts[loss + self.suffix] = (
                 torch.where(known, value, torch.zeros_like(value)) * weight
             ).sum()
             mass[loss + self.suffix] = norm.detach()
         missing[self.name] = (~known).sum()
+
+    def _is_plain(self, output: Tensor, label: Tensor) -> bool:
+        """Whether the loss is a mean of binary cross entropies, each row counting as much."""
+        return (
+            self.plain
+            and type(output) is Tensor
+            and output.device.type == "cpu"
+            and output.dtype == label.dtype == torch.float32
+            and output.shape == label.shape
+            and len(label) > 0
+            and every_row_counts(label)
+        )
+
+    def _add_plain(
+        self,
+        output: Tensor,
+        label: Tensor,
+        parts: dict[str, Tensor],
+        mass: dict[str, Tensor],
+        missing: dict[str, Tensor],
+    ) -> None:
+        for loss in self.rows:
+            parts[loss + self.suffix] = mean_bce(output, label, self.task.weight)
+            mass[loss + self.suffix] = torch.tensor(float(len(label)))
+        missing[self.name] = torch.tensor(0)
 
     def norm(self, batch: Batch) -> Tensor:
         """Sum of the rows' weights, before any model has run."""
@@ -169,16 +241,23 @@ class _Rows:
         module, _, name = path.partition(":")
         self._compute: Callable[..., Tensor] = getattr(importlib.import_module(module), name)
         self._given, self._column = declared.given(), declared.group_column
+        self._weighs = declared.weighs
+        self.is_plain_bce = self._compute is bce and self._given == type(declared)().given()
 
-    def __call__(self, output: Tensor, label: Tensor, known: Tensor, batch: Batch) -> Tensor:
+    def __call__(
+        self, output: Tensor, label: Tensor, known: Tensor, batch: Batch, weight: Tensor
+    ) -> Tensor:
+        """`weight` [B] is what each row counts, finite."""
+        beside = {"weight": weight} if self._weighs else {}
         if self._column is None:
-            return self._compute(output, label, **self._given)
+            return self._compute(output, label, **beside, **self._given)
         # Rows of a group meet each other: those without a label must meet nobody.
-        group = group_numbers(batch.columns[self._column], output.device)
+        beside["group"] = group_numbers(batch.columns[self._column], output.device)
         if bool(known.all()):
-            return self._compute(output, label, group=group, **self._given)
+            return self._compute(output, label, **beside, **self._given)
         at = known.nonzero().view(-1)
-        part = self._compute(output[at], label[at], group=group[at], **self._given)
+        beside = {name: value[at] for name, value in beside.items()}
+        part = self._compute(output[at], label[at], **beside, **self._given)
         return part.new_zeros(len(label)).index_copy(0, at, part)
 
 

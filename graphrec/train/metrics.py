@@ -35,6 +35,7 @@ from graphrec.train.train_rows import Rows
 __all__ = [
     "Accuracy",
     "Auc",
+    "AveragePrecision",
     "BinnedAuc",
     "GroupedAuc",
     "GroupedXauc",
@@ -272,6 +273,16 @@ class Auc(_Stored):
 
     def value(self) -> float | None:
         return spilled.auc(self.rows)
+
+
+class AveragePrecision(_Stored):
+    """Exact area under the precision-recall curve, in steps; without positives not available."""
+
+    def __init__(self, weighted: bool = False, logits: bool = False) -> None:
+        super().__init__(weighted)
+
+    def value(self) -> float | None:
+        return spilled.average_precision(self.rows)
 
 
 class MulticlassAuc(_Stored):

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from graphrec.graph import Graph
 from graphrec.ground.errors import DataError, Problem
 from graphrec.nn.batch import Batch, Jagged
+from graphrec.nn.native.norm import norm_kernel
 from graphrec.train.losses import Losses
 from graphrec.train.tensors import write_tensors
 
@@ -22,6 +23,7 @@ __all__ = ["TOO_LARGE", "gradient_norm", "largest_gradient", "not_finite"]
 TOO_LARGE = 1e18
 """Optimizers square gradients: from 1.8e19 on the square is infinite, and the update 0 for ever."""
 _LARGE = 1e4
+"""Of an input: a transformed number is near 1, so that one this large is worth naming."""
 
 
 def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
@@ -30,6 +32,10 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
     In float32 the squares of finite numbers may be infinite: then they are summed in float64.
     """
     values = _gradient_values(parameters)
+    kernel = norm_kernel()
+    in_one_pass = None if kernel is None else kernel.norm(values)
+    if in_one_pass is not None:
+        return in_one_pass
     norm = float(nn.utils.get_total_norm(values)) if values else 0.0
     if math.isfinite(norm):
         return norm
@@ -132,15 +138,15 @@ def _weights(module: nn.Module, graph: Graph) -> Iterator[str]:
 
 def _outputs(module: nn.Module, graph: Graph, batch: Batch) -> list[str]:
     """The nodes whose output is not finite, in the order they ran, first those with good inputs."""
-    found: list[str] = []
+    first: list[str] = []
 
     def watch(child: str) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: Any, output: Any) -> None:
             odd = [t for t in _tensors(output) if not bool(t.isfinite().all())]
-            if odd and not found:
+            if odd and not first:
                 bad = (~odd[0].isfinite()).reshape(len(odd[0]), -1).any(1).nonzero()[:, 0]
                 whose = "its inputs are finite" if _all_finite(inputs) else "so are its inputs"
-                found.append(f"{_node(child, graph)} gives it first, in {_rows(bad)} ({whose})")
+                first.append(f"{_node(child, graph)} gives it first, in {_rows(bad)} ({whose})")
 
         return hook
 
@@ -153,8 +159,8 @@ def _outputs(module: nn.Module, graph: Graph, batch: Batch) -> list[str]:
             handle.remove()
     for name, value in predictions.items():
         if not bool(value.isfinite().all()):
-            found.append(f"prediction `{name}` is the first that is not finite")
-    return found
+            first.append(f"prediction `{name}` is the first that is not finite")
+    return first
 
 
 def _gradients(module: nn.Module, graph: Graph, replay: Callable[[], Tensor] | None) -> str:
@@ -171,13 +177,13 @@ def _gradients(module: nn.Module, graph: Graph, replay: Callable[[], Tensor] | N
 
 def _first_backward(module: nn.Module, replay: Callable[[], Tensor]) -> str | None:
     """The child that gets finite gradients for its outputs and hands on others."""
-    found: list[str] = []
+    culprits: list[str] = []
     given: dict[str, bool] = {}  # whether all gradients of its outputs so far are finite
 
     def inputs(child: str) -> Callable[..., Any]:
         def judge(grad: Tensor) -> None:
-            if not found and given.get(child, True) and not bool(grad.isfinite().all()):
-                found.append(child)
+            if not culprits and given.get(child, True) and not bool(grad.isfinite().all()):
+                culprits.append(child)
 
         def hook(_: nn.Module, args: Any, kwargs: Any) -> Any:
             # an alias of its own: a tensor's gradient is the sum over all who read it
@@ -207,8 +213,8 @@ def _first_backward(module: nn.Module, replay: Callable[[], Tensor]) -> str | No
     finally:
         for handle in handles:
             handle.remove()
-    if found:
-        return found[0]
+    if culprits:
+        return culprits[0]
     # none hands on what is not finite: then it ends in the node's own parameters
     ill = [n.split(".")[0] for n, p in module.named_parameters() if not _is_finite(p.grad)]
     return next((name for name in ill if given.get(name, True)), None)

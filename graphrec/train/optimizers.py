@@ -60,6 +60,8 @@ class Optimizers:
         self.pending = 0
         self.rate = 0.0
         """What the schedule multiplied learning rates by in the last update."""
+        self.table_rate = 0.0
+        """The same for the tables' rates."""
         self._pieces, self._train, self._total = dense_pieces, train, total
         self._parameters = [*dense_pieces, *(table.parameter for table in tables)]
         self._rates = [group.lr for group in dense.groups] if dense else []
@@ -68,6 +70,11 @@ class Optimizers:
     def factor(self) -> float:
         """What the schedule multiplies learning rates by in the next update."""
         return factor(self._train.schedule, self.updates, self._total)
+
+    @property
+    def table_factor(self) -> float:
+        """What their schedule multiplies the rates of tables by in the next update."""
+        return factor(self._train.of_tables, self.updates, self._total)
 
     def step(self) -> bool:
         """Take the gradients of one batch; True if that completed an update."""
@@ -82,7 +89,8 @@ class Optimizers:
         """
         if not self.pending:
             return False
-        rate = self.rate = self.factor
+        rate, of_tables = self.factor, self.table_factor
+        self.rate, self.table_rate = rate, of_tables
         if self.pending > 1:
             for parameter in self._parameters:
                 if parameter.grad is not None:
@@ -96,7 +104,7 @@ class Optimizers:
         self.updates += 1
         update_rows(
             [
-                Change(table.rows, table.parameter.grad, table.lr * rate, table.weight_decay)
+                Change(table.rows, table.parameter.grad, table.lr * of_tables, table.weight_decay)
                 for table in self.tables
                 if table.parameter.grad is not None
             ],
@@ -137,11 +145,11 @@ class Optimizers:
         self.discard()
         self.updates = int(given.pop("updates"))
         for key, values in self._row_state().items():
-            found = given.pop(key, None)
-            if found is None or found.shape != values.shape:
-                what = "missing" if found is None else f"of shape {[*found.shape]}"
+            saved = given.pop(key, None)
+            if saved is None or saved.shape != values.shape:
+                what = "missing" if saved is None else f"of shape {[*saved.shape]}"
                 raise ValueError(f"optimizer state `{key}` {[*values.shape]} is {what}")
-            values.copy_(found)
+            values.copy_(saved)
         if self.dense is not None:
             load_optimizer_state(self.dense, self._pieces, given)
         if given:
@@ -189,8 +197,9 @@ def make_optimizers(
     `train.groups` that matches no node.
     """
     train = recipe.train
-    if needs_total(train.schedule) and updates is None:
-        raise ValueError(f"schedule `{train.schedule.kind}` needs the number of updates of the run")
+    needing = [s.kind for s in (train.schedule, train.of_tables) if needs_total(s)]
+    if needing and updates is None:
+        raise ValueError(f"schedule `{needing[0]}` needs the number of updates of the run")
     pieces: dict[nn.Parameter, tuple[ParameterSlice, ...]] = {}
     kernels: dict[str, str] = {}
     packed: dict[nn.Parameter, tuple[str, tuple[ParameterSlice, ...]]] = {}
@@ -220,10 +229,10 @@ def make_optimizers(
         )
         for parameter, (prefix, parts) in packed.items()
     )
-    made = Optimizers(_dense(pieces, settings, train), pieces, tables, train, updates)
+    optimizers = Optimizers(_dense(pieces, settings, train), pieces, tables, train, updates)
     decay = train.optim.sparse.weight_decay
-    made.table_rates = {n: _rates(settings[n], train.sparse_rate, decay) for n in elsewhere}
-    return made
+    optimizers.table_rates = {n: _rates(settings[n], train.sparse_rate, decay) for n in elsewhere}
+    return optimizers
 
 
 def _dense(
@@ -236,8 +245,8 @@ def _dense(
         own = settings[node_of(parts[0].key)]
         rates = _rates(own, train.lr.dense, train.optim.dense.weight_decay)
         groups.setdefault(rates, []).append(parameter)
-    found = [Group(parameters, *rates) for rates, parameters in groups.items()]
-    return DenseOptimizer(train.optim.dense, found) if found else None
+    parameter_groups = [Group(parameters, *rates) for rates, parameters in groups.items()]
+    return DenseOptimizer(train.optim.dense, parameter_groups) if parameter_groups else None
 
 
 def _rates(own: Settings, lr: float, weight_decay: float) -> tuple[float, float]:
@@ -249,11 +258,11 @@ def _rates(own: Settings, lr: float, weight_decay: float) -> tuple[float, float]
 
 def _modules(module: nn.Module, extra: Mapping[str, nn.Module]) -> Iterator[tuple[str, nn.Module]]:
     """All modules by name, as the module would be called if torch.compile had not wrapped it."""
-    for name, found in module.named_modules():
-        yield ".".join(part for part in name.split(".") if part != "_orig_mod"), found
+    for name, child in module.named_modules():
+        yield ".".join(part for part in name.split(".") if part != "_orig_mod"), child
     for root, other in extra.items():
-        for name, found in other.named_modules():
-            yield f"{root}.{name}".rstrip("."), found
+        for name, child in other.named_modules():
+            yield f"{root}.{name}".rstrip("."), child
 
 
 def _pieces(owner: nn.Module, name: str, parameter: nn.Parameter) -> tuple[ParameterSlice, ...]:

@@ -43,14 +43,14 @@ def node_settings(
     """
     names = sorted(set(nodes))
     ranked = sorted(groups, key=lambda glob: (sum(c not in "*?[]" for c in glob), glob))
-    found = dict.fromkeys(names, Settings())
+    settings = dict.fromkeys(names, Settings())
     problems = []
     for glob in ranked:
         group = groups[glob]
         matched = [name for name in names if _matches(name, glob)]
         for name in matched:
-            own = found[name]
-            found[name] = Settings(
+            own = settings[name]
+            settings[name] = Settings(
                 own.lr if group.lr is None else group.lr,
                 own.weight_decay if group.weight_decay is None else group.weight_decay,
             )
@@ -65,7 +65,7 @@ def node_settings(
             )
     if problems:
         raise RecipeError(problems)
-    return found
+    return settings
 
 
 def _matches(name: str, glob: str) -> bool:

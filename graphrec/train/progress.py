@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.retrieval import RETRIEVAL
 from graphrec.recipe.tasks import INSIDE, has_inside, key
 
 __all__ = [
@@ -21,8 +22,8 @@ __all__ = [
     "table",
 ]
 
-_PLAIN_EVERY = 10.0
-_BAR_EVERY = 0.2
+_PLAIN_EVERY = 10.0  # seconds between lines of a log, which are all kept
+_BAR_EVERY = 0.2  # seconds between two drawings of a bar: smooth, and nothing against a step
 
 
 class Console(Protocol):
@@ -99,7 +100,17 @@ def status(
 def score_table(
     recipe: Recipe, record: Mapping[str, Any], reachable: Mapping[str, Mapping[str, float]]
 ) -> str:
-    """Metrics by task, with the best reachable AUC beside them where the data is generated."""
+    """Metrics by task, with the best reachable AUC beside them where the data is generated.
+
+    Without a task, the terms of the loss.
+    """
+    if recipe.retrieval is not None:
+        names = [str(call) for call in recipe.retrieval.metrics]
+        cells = [number(record.get(key(RETRIEVAL, name))) for name in names]
+        return table([["", *names], [RETRIEVAL, *cells]])
+    if not recipe.tasks:
+        terms = [name for name in record if name.endswith(".loss")]
+        return table([["term", "loss"], *([n[:-5], number(record[n])] for n in terms)])
     names = list(dict.fromkeys(str(c) for task in recipe.tasks.values() for c in task.metrics))
     rows = [["task", *names, *(["best reachable auc"] if reachable else [])]]
     for name, label, ending in score_rows(recipe):
@@ -112,13 +123,13 @@ def score_table(
 
 def score_rows(recipe: Recipe) -> list[tuple[str, str, str]]:
     """(task, how its line is called, ending of its keys): all rows, then those of its space."""
-    found = []
+    rows = []
     for name, task in recipe.tasks.items():
         if task.metrics:
-            found.append((name, name, ""))
+            rows.append((name, name, ""))
             if has_inside(task) and task.space is not None:
-                found.append((name, f"{name} where {task.space.label} > 0", INSIDE))
-    return found
+                rows.append((name, f"{name} where {task.space.label} > 0", INSIDE))
+    return rows
 
 
 def number(value: object) -> str:

@@ -39,20 +39,20 @@ def newest_checkpoint(
     run: Run, device: torch.device, say: Callable[[str], None]
 ) -> Checkpoint | None:
     """The checkpoint to go on from, with everything that differs from then said."""
-    found = checkpoint.survey(run.checkpoints)
-    damaged = found.newer()
-    if damaged and found.newest is None:
+    saved = checkpoint.survey(run.checkpoints)
+    damaged = saved.newer()
+    if damaged and saved.newest is None:
         help = f"bring one back from a copy; or train anew: --run DIR, or remove {run.folder}"
         problems = [replace(p, help=help) for error in damaged for p in error.problems]
         raise CheckpointError(problems)
     for problem in (p for error in damaged for p in error.problems):
         say(f"{problem.message}: going on from an older checkpoint")
-    if found.newest is None:
+    if saved.newest is None:
         return None
-    check_files(run.folder, found.newest.run_files)
+    check_files(run.folder, saved.newest.run_files)
     for difference in _differences(read_info(run.folder), device):
         say(f"{difference}: the last digits may differ from an unbroken run")
-    return found.newest
+    return saved.newest
 
 
 def _differences(begun: Mapping[str, Any], device: torch.device) -> Iterator[str]:

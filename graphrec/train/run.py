@@ -1,6 +1,6 @@
 """The folder of a run: found or made, never overwritten, resumed when the same run was cut short.
 
-recipe.yaml model.py graph.svg report.md run.json metrics.jsonl
+recipe.yaml model.py graph.svg report.md report.html run.json metrics.jsonl
 vocab/ stats.json checkpoints/ tensorboard/
 """
 
@@ -94,10 +94,10 @@ def open_run(
     """
     number, reasons = 1, []
     while (folder := _numbered(base, number)).exists():
-        found = _resume(folder, identity)
-        if isinstance(found, Run):
-            return found
-        reasons.append(f"{folder} {found}")
+        resumed = _resume(folder, identity)
+        if isinstance(resumed, Run):
+            return resumed
+        reasons.append(f"{folder} {resumed}")
         number += 1
     parents = [parent for parent in base.parents if not parent.exists()]
     while True:
@@ -140,8 +140,8 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 def _digest(info: Mapping[str, Any]) -> str:
     """The hash of what run.json says, less whether the run is finished."""
-    said = {key: value for key, value in info.items() if key not in ("sha256", "finished")}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+    facts = {key: value for key, value in info.items() if key not in ("sha256", "finished")}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _no_run(folder: Path, why: str) -> CheckpointError:
@@ -166,13 +166,13 @@ def _damaged(path: Path) -> CheckpointError:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    versions_of = {"python": platform.python_version(), "platform": platform.platform()}
     for package in ("graphrec", *_PACKAGES):
         try:
-            found[package] = metadata.version(package)
+            versions_of[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions_of[package] = "not installed"
+    return versions_of
 
 
 def command_line(command: Sequence[str]) -> str:

@@ -66,16 +66,16 @@ def is_part(file: str, of: str) -> bool:
 
 def joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors with all slices put together; ValueError where one lacks a part."""
-    found: dict[str, Tensor] = {}
+    wholes: dict[str, Tensor] = {}
     filled: dict[str, int] = {}
     for name, tensor in tensors.items():
         part = Slice.of(name)
         if part is None:
-            found[name] = tensor
+            wholes[name] = tensor
             continue
-        if part.key not in found:
-            found[part.key] = torch.empty(part.shape, dtype=tensor.dtype)
-        whole = found[part.key]
+        if part.key not in wholes:
+            wholes[part.key] = torch.empty(part.shape, dtype=tensor.dtype)
+        whole = wholes[part.key]
         if whole.shape != part.shape or tensor.shape != (
             part.stop - part.start,
             part.last - part.first,
@@ -84,6 +84,6 @@ def joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         whole[part.start : part.stop, part.first : part.last] = tensor
         filled[part.key] = filled.get(part.key, 0) + tensor.numel()
     for key, count in filled.items():
-        if count != found[key].numel():
+        if count != wholes[key].numel():
             raise ValueError(f"parts of `{key}` are missing")
-    return found
+    return wholes

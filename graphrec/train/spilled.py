@@ -2,6 +2,10 @@
 
 Rows beyond the limit are cut at sampled quantiles of a column. A cut and the range below it are two
 parts, 2 i + 1 and 2 i, in rising order: rows that equal a cut may be many, and are never all read.
+
+Kept, though the binned metrics of torchmetrics need no such file: two models are compared by an
+exact AUC over a day of rows, their difference is smaller than a bin, and the memory of a machine
+must not decide whether it can be had.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from graphrec.train import exact
 from graphrec.train.exact import Array
 from graphrec.train.train_rows import Rows
 
-__all__ = ["auc", "by_group", "class_auc", "xauc"]
+__all__ = ["auc", "average_precision", "by_group", "class_auc", "xauc"]
 
 
 def auc(rows: Rows) -> float | None:
@@ -44,6 +48,39 @@ def auc(rows: Rows) -> float | None:
     wins += float(np.sum(ups * (under + downs / 2)))
     positive, negative = (float(total) for total in mass.sum(axis=1))
     return wins / (positive * negative) if positive > 0 and negative > 0 else None
+
+
+def average_precision(rows: Rows) -> float | None:
+    """Average precision of `score`, `label` and perhaps `weight`; None without positives."""
+    if not len(rows):
+        return None
+    if not rows.spilled:
+        table = rows.all()
+        columns = table["score"], table["label"], table.get("weight")
+        whole = float(exact.sides(*columns[1:])[0].sum())
+        return exact.average_precision(*columns) / whole if whole > 0 else None
+    cuts = _cuts(rows, "score")
+    count = 2 * len(cuts) + 1
+    mass = np.zeros((2, count))  # positive and negative weight of each part
+
+    def ranges(chunk: dict[str, Array]) -> Array:
+        part = _part(chunk["score"], cuts)
+        for side, values in enumerate(exact.sides(chunk["label"], chunk.get("weight"))):
+            mass[side] += np.bincount(part, values, minlength=count)
+        return _untied(part, count)
+
+    total = 0.0
+    for table in rows.split(ranges, count):
+        part = int(_part(table["score"][:1], cuts)[0])
+        above = mass[:, part + 1 :].sum(axis=1)
+        columns = table["score"], table["label"], table.get("weight")
+        total += exact.average_precision(*columns, (float(above[0]), float(above[1])))
+    over = np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]  # with the part itself
+    ties = mass[0, 1::2] > 0
+    ups, both = mass[0, 1::2][ties], over[:, 1::2][:, ties]
+    total += float(np.sum(ups * both[0] / both.sum(axis=0)))
+    positive = float(mass[0].sum())
+    return total / positive if positive > 0 else None
 
 
 def class_auc(rows: Rows, scores_of: Callable[[Array, int], Array]) -> float | None:

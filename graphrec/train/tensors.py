@@ -44,6 +44,7 @@ _NAMES = {
 }
 """What the format can hold; the rest (complex128, quantised, sparse) is `unsaved`."""
 _PIECE = 1 << 24
+"""Bytes written at a time: a write is hashed on its way, and no copy of a table is made."""
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> FileFacts:
@@ -87,6 +88,18 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(
             f"it is no safetensors file ({' '.join(str(error).split())[:200]})"
         ) from None
+
+
+def read_some(path: Path, prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that beginning; none where none can be read."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            names = [name for name in file.keys() if name.startswith(prefix)]  # noqa: SIM118
+            return {name.removeprefix(prefix): file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, RuntimeError):
+        return {}
 
 
 def file_facts(path: Path) -> FileFacts:

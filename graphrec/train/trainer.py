@@ -11,22 +11,24 @@ import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from graphrec.data import Loader
+from graphrec.data import Items, Loader, SeenValues
 from graphrec.graph import Graph
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe
 from graphrec.train import counters, nan_guard
 from graphrec.train.balance import Balance
-from graphrec.train.checkpoint import Checkpoint, Position
+from graphrec.train.checkpoint import SEEN, Checkpoint, Position
 from graphrec.train.evaluation import Evaluator, eval_record
-from graphrec.train.losses import Losses, TaskLosses
+from graphrec.train.losses import Losses, TaskLosses, check_learns
 from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, number, score_table, status
+from graphrec.train.recompute import recompute_nodes
 from graphrec.train.run import Run
 from graphrec.train.saving import Saver, State
 from graphrec.train.shared_rows import SharedRows
@@ -56,21 +58,25 @@ class Trainer:
         recipe_hash: str,
         device: torch.device,
         balance: Balance | None = None,
+        items: Items | None = None,
     ) -> None:
         self.recipe, self.graph, self.module = recipe, graph, module
         self.optimizers, self.loader, self.eval_loader = optimizers, loader, eval_loader
         self.run_folder, self.device = run, device
         save = recipe.train.save
         self.saver = Saver(run.checkpoints, recipe_hash, save.keep, save.minutes)
+        if recipe.train.memory == "low":
+            recompute_nodes(module)
         self.forward = torch.compile(module) if recipe.train.compile else module
         self.losses, self.balance = TaskLosses(recipe), balance
         self.window = Window(recipe, self.losses)
-        self.evaluator = Evaluator(recipe, device)
+        self.evaluator = Evaluator(recipe, device, items)
         self.position = Position()
         self.reachable: Mapping[str, Mapping[str, float]] = {}
         self._bf16 = recipe.train.precision == "bf16"
         self.gradient_norm = 0.0
         self.shared_rows: SharedRows | None = None
+        self.seen: SeenValues | None = None
         self.watched = Watched(recipe)
         self._before = 0.0
 
@@ -93,7 +99,9 @@ class Trainer:
 
     def _look_for_shared_rows(self) -> None:
         """Begin to compare the training rows with the first evaluation rows, in a first epoch."""
-        if self.eval_loader is not None and self.position.epoch == 0:
+        # a retriever may well see a query again: its items tell rows apart
+        rows_tell = self.recipe.retrieval is None
+        if self.eval_loader is not None and self.position.epoch == 0 and rows_tell:
             with closing(self.eval_loader.epoch(0)) as batches:
                 first = next(batches, None)
             self.shared_rows = None if first is None else SharedRows(first)
@@ -126,6 +134,7 @@ class Trainer:
     def _train(self, batch: Batch) -> bool:
         self.optimizers.zero_grad()
         predictions, losses = self._forward(batch)
+        check_learns(losses)
         if self.balance is not None:
             if not math.isfinite(float(losses.total.detach())):  # before weights are made of it
                 self._stop_not_finite(batch, losses)
@@ -147,17 +156,18 @@ class Trainer:
             return predictions, self.losses(predictions, batch)
 
     def _check_gradients(self, batch: Batch, losses: Losses) -> None:
-        norm = nan_guard.gradient_norm(self._learned())
+        norm = nan_guard.gradient_norm(self._learned)
         self.gradient_norm = norm / (self.optimizers.pending + 1)
         if not norm < nan_guard.TOO_LARGE:  # NaN is not
-            largest = nan_guard.largest_gradient(self._learned())
+            largest = nan_guard.largest_gradient(self._learned)
             if not largest < nan_guard.TOO_LARGE:
                 self._stop_not_finite(batch, losses)
 
-    def _learned(self) -> Iterator[nn.Parameter]:
-        yield from self.module.parameters()
-        if self.balance is not None:
-            yield from self.balance.parameters()
+    @cached_property
+    def _learned(self) -> list[nn.Parameter]:
+        """All that has gradients; found once, going through a module takes long."""
+        balanced = [] if self.balance is None else [*self.balance.parameters()]
+        return [*self.module.parameters(), *balanced]
 
     def _after_update(self, last: bool) -> bool:
         """All that belongs to an update, in this order; whether to stop."""
@@ -215,7 +225,7 @@ class Trainer:
         train, factor = self.recipe.train, self.optimizers.rate
         return {
             "lr": train.lr.dense * factor,
-            "lr_tables": train.sparse_rate * factor,
+            "lr_tables": train.sparse_rate * self.optimizers.table_rate,
             "gradient_norm": self.gradient_norm,
         }
 
@@ -225,13 +235,15 @@ class Trainer:
         if self.eval_loader is None:
             return False
         position.evaluated = False
+        if self.seen is not None:
+            self.seen.complete = position.epoch > 0 or self._done()
         loader = self.eval_loader
         loader.counts, waited = counters.Counts(), loader.wait_seconds
-        found = self._measure(loader)
-        if found is None:
+        measured = self._measure(loader)
+        if measured is None:
             return False
         position.evaluated = True
-        record = eval_record(found, position, loader.wait_seconds - waited)
+        record = eval_record(measured, position, loader.wait_seconds - waited)
         self._record(record)
         position.scores = record
         title = (
@@ -284,23 +296,27 @@ class Trainer:
         state.update({f"window/{k}": v for k, v in self.window.state().items()})
         if self.balance is not None:
             state.update({f"balance/{k}": v for k, v in self.balance.state_dict().items()})
+        if self.seen is not None:
+            state.update({SEEN + k: torch.from_numpy(v) for k, v in self.seen.state().items()})
         state["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             state["random/cuda"] = torch.cuda.get_rng_state(self.device)
         return self.module.state_dict(), state
 
-    def restore(self, found: Checkpoint) -> None:
+    def restore(self, start: Checkpoint) -> None:
         """Go on from a checkpoint."""
-        self.module.load_state_dict(found.model())
-        state = found.optim()
+        self.module.load_state_dict(start.model())
+        state = start.optim()
         self.optimizers.load_state_dict(part_of(state, "optim/"))
         self.window.load(part_of(state, "window/"))
         if self.balance is not None:
             self.balance.load_state_dict(part_of(state, "balance/"))
+        if self.seen is not None:
+            self.seen.load({k: v.numpy() for k, v in part_of(state, SEEN).items()})
         torch.set_rng_state(state["random/cpu"])
         if "random/cuda" in state and self.device.type == "cuda":
             torch.cuda.set_rng_state(state["random/cuda"], self.device)
-        self.position = found.position
+        self.position = start.position
 
 
 def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

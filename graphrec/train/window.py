@@ -85,18 +85,19 @@ class Window:
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint keeps."""
-        found = {f"means/{name}": value for name, value in self.means.sums.items()}
-        found["running"] = torch.tensor([self._running, self._mass], dtype=torch.float64)
+        sums = self.means.sums.items()
+        state = {f"means/{n}": torch.tensor(pair, dtype=torch.float64) for n, pair in sums}
+        state["running"] = torch.tensor([self._running, self._mass], dtype=torch.float64)
         for name, (*_, metric) in self.decayed.items():
-            found.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
-        return found
+            state.update({f"decayed/{name}/{part}": v for part, v in metric.state().items()})
+        return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Go on from `state()`."""
         running = state["running"].reshape(-1).tolist()  # format 1 had the value alone
         self._running, self._mass = running if len(running) == 2 else (running[0], 1.0)
         self.means.sums = {
-            name.removeprefix("means/"): value
+            name.removeprefix("means/"): (float(value[0]), float(value[1]))
             for name, value in state.items()
             if name.startswith("means/")
         }

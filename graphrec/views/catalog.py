@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 from graphrec.blocks.base import Block, Kernel, TaskNames
-from graphrec.blocks.library import Library, shipped
+from graphrec.blocks.library import BUILTIN, Library, shipped
 from graphrec.ground.errors import Problem, RecipeError, suggestion
 from graphrec.ground.text import aligned
 from graphrec.recipe.model import Composite
+from graphrec.views.reference.examples import block_example, block_shapes
 
 __all__ = [
     "BlockPage",
     "ShippedRecipe",
     "about_block",
+    "block_facts",
     "find_recipe",
     "recipe_text",
     "shipped_recipes",
+    "type_text",
 ]
 
 
@@ -92,6 +96,13 @@ class ParameterLine:
     default: Any
     doc: str
 
+    @property
+    def default_text(self) -> str:
+        """The default for people; nothing where there is none to speak of."""
+        if self.required or self.default is None or self.default in ([], (), {}):
+            return ""
+        return str(self.default).lower() if isinstance(self.default, bool) else str(self.default)
+
 
 @dataclass(frozen=True)
 class BlockPage:
@@ -103,6 +114,9 @@ class BlockPage:
     ports: tuple[str, ...]
     parameters: tuple[ParameterLine, ...]
     kernels: Mapping[str, str]
+    example: str = ""
+    shapes: str = ""
+    """Of the example's ports and outputs."""
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -122,11 +136,23 @@ class BlockPage:
         if self.kernels:
             rows = [[f"  {name}", conditions] for name, conditions in self.kernels.items()]
             parts.append("kernels:\n" + aligned(rows))
+        if self.example:
+            parts.append("example:\n" + indent(self.example, "  "))
+        if self.shapes:
+            parts.append(f"its shapes:\n  {self.shapes}")
         return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def about_block(library: Library, name: str) -> BlockPage:
-    """The page of a block that `library` has."""
+    """The page of a block that `library` has; a built-in one with an example and its shapes."""
+    page = block_facts(library, name)
+    if library.get(name) is not BUILTIN.get(name):
+        return page
+    return replace(page, example=block_example(name), shapes=block_shapes(name))
+
+
+def block_facts(library: Library, name: str) -> BlockPage:
+    """What the declaration of a block says: ports, parameters, kernels."""
     block = library.get(name)
     assert block is not None
     if isinstance(block, Composite):
@@ -157,12 +183,9 @@ def about_block(library: Library, name: str) -> BlockPage:
 
 
 def _lines(parameter: ParameterLine) -> str:
-    value = parameter.default
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    note = f"default {parameter.default_text}" if parameter.default_text else ""
     if parameter.required:
         note = "required"
-    else:
-        note = "" if value is None or value in ([], (), {}) else f"default {text}"
     head = "   ".join(part for part in (f"  {parameter.name}: {parameter.type}", note) if part)
     return f"{head}\n      {parameter.doc}".rstrip()
 
@@ -172,27 +195,29 @@ def _type_of(
 ) -> str:
     if TaskNames in block.model_fields[key].metadata:
         return "names, or tasks"
-    return _type_text(part, local)
+    return type_text(part, local)
 
 
-def _type_text(part: Mapping[str, Any], local: Mapping[str, Any]) -> str:
+def type_text(part: Mapping[str, Any], local: Mapping[str, Any]) -> str:
     """A JSON schema for people: `int`, `list of int`, `a | b`.
 
-    >>> _type_text({"anyOf": [{"type": "integer"}, {"type": "null"}]}, {})
+    >>> type_text({"anyOf": [{"type": "integer"}, {"type": "null"}]}, {})
     'int'
     """
     if "$ref" in part:
-        return _type_text(local[part["$ref"].rpartition("/")[2]], local)
+        return type_text(local[part["$ref"].rpartition("/")[2]], local)
     if "enum" in part:
         return " | ".join(map(str, part["enum"]))
     if "const" in part:
         return str(part["const"])
     if "anyOf" in part:
-        forms = [_type_text(form, local) for form in part["anyOf"] if form.get("type") != "null"]
+        forms = [type_text(form, local) for form in part["anyOf"] if form.get("type") != "null"]
         return " or ".join(dict.fromkeys(forms))
     kind = part.get("type", "any")
+    if kind == "array" and "prefixItems" in part:
+        return f"list of {len(part['prefixItems'])} {type_text(part['prefixItems'][0], local)}"
     if kind == "array":
-        return f"list of {_type_text(part.get('items', {}), local)}"
+        return f"list of {type_text(part.get('items', {}), local)}"
     if "pattern" in part:
         return "name(parameters)"
     names = {"integer": "int", "number": "float", "boolean": "bool", "string": "str"}

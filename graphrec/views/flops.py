@@ -112,12 +112,15 @@ def _flops(
 
 
 def _batch(compiled: Compiled) -> Batch:
-    """A batch of the right shapes without numbers."""
-    from graphrec.nn import Batch
+    """A batch of the right shapes without numbers; of a retriever an item for each row."""
+    from graphrec.nn.batch import Batch, Compared
 
     lengths = history_lengths(compiled.recipe)
     lookups = {c.column: c for c in (*compiled.graph.first_order, *compiled.graph.lookups)}
-    return Batch({name: _column(lookup, lengths) for name, lookup in lookups.items()})
+    batch = Batch({name: _column(lookup, lengths) for name, lookup in lookups.items()})
+    if compiled.graph.vectors is not None:
+        batch.compared = Compared.each_with(batch)
+    return batch
 
 
 def _column(lookup: Lookup, lengths: Mapping[str, int]) -> Any:

@@ -48,7 +48,7 @@ class Example:
         windows = () if self.params.get("keep") else self.params.get("windows", ())
         lengths = [min(n, sum(windows) or n) for n in conformance.LENGTHS]
         # These stop a gradient on purpose.
-        stops = self.block in ("epnet", "ppnet")
+        stops = self.block in ("epnet", "ppnet", "hint", "similarity")
         return conformance.Example(block, tuple(self.inputs), tuple(lengths), stops)
 
 
@@ -65,6 +65,8 @@ EXAMPLES = (
     Example("dropout", [vector(4)], {"rate": 0.0}),
     Example("dropout", [steps(4)], {"rate": 0.0}, "steps"),
     Example("gru", [steps(5)], {"units": 3}),
+    # routing is constant to the gradient: one round has none (tests/nn/test_capsules.py)
+    Example("interests", [steps(5)], {"number": 3, "width": 4, "places": 2, "iterations": 1}),
     Example("layer_norm", [vector(4)]),
     Example("layer_norm", [steps(4)], note="steps"),
     Example("logarithmic", [fields(4, 3)], {"neurons": 5}),
@@ -122,6 +124,16 @@ EXAMPLES = (
     Example("hstu", [steps(4)], {"head_width": 2, "max_len": 4, "pool": "none"}, "steps"),
     Example("info_nce", [vector(5), vector(5)]),
     Example("info_nce", [vector(5), vector(5)], {"temperature": 0.5, "weight": 2.0}, "weighted"),
+    Example("hint", [vector(3), vector(3)]),
+    Example(
+        "hint", [vector(3), vector(3), vector(1)], {"kind": "soft", "temperature": 2.0}, "soft"
+    ),
+    Example("hint", [vector(1), vector(1)], {"kind": "soft"}, "one_logit"),
+    Example("similarity", [vector(3), vector(3)]),
+    Example("similarity", [vector(3), vector(3), vector(1)], {"kind": "euclid"}, "euclid"),
+    Example("order_calibrated", [vector(1), vector(1), vector(1)]),
+    Example("regulation", [fields(4, 3)]),
+    Example("regulation", [fields(4, 3)], {"temperature": 0.5, "keep_scale": True}, "sharp"),
     Example("linear", [vector(5)], {"out": 3}),
     Example("linear", [steps(5)], {"out": 3, "bias": False}, "steps"),
     Example("mask_block", [vector(5), vector(3)], {"hidden": 4}),
@@ -176,6 +188,7 @@ EXAMPLES = (
     Example("pooling", [steps(5)]),
     Example("pooling", [steps(5)], {"mode": "sum"}, "sum"),
     Example("pooling", [steps(5)], {"mode": "max"}, "max"),
+    Example("pooling", [steps(5)], {"mode": "last"}, "last"),
     Example("pooling", [fields(3, 5)], note="fields"),
     Example("ppnet", [vector(5), vector(3)], {"hidden": [6, 4], "gate_hidden": 3}),
     Example("relation_mlp", [vector(5), vector(3)], {}),

@@ -155,7 +155,7 @@ def test_an_entry_point_that_is_no_block_is_told(
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
     (folder / "entry_points.txt").write_text("[graphrec.blocks]\nmine = my_package:Kernel\n")
     monkeypatch.syspath_prepend(str(elsewhere))
-    with pytest.raises(RecipeError, match="`my_package:Kernel` is not a Block class"):
+    with pytest.raises(RecipeError, match="`my_package:Kernel` is no Block, Loss or Metric class"):
         load_library()
 
 

@@ -141,6 +141,7 @@ def test_train_and_evaluate(here: Path, graphrec: Run) -> None:
         "recipe.yaml",
         "model.py",
         "graph.svg",
+        "report.html",
         "report.md",
         "run.json",
         "metrics.jsonl",

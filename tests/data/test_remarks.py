@@ -96,3 +96,31 @@ def test_limits_end_the_epoch(recipe_of, parquet) -> None:
     assert "1 of 200 rows were left out (0.5%); data.limits.quarantined allows 0.1%" in lost.message
     assert "98.0% of the values of `shop` are unseen" in unseen.message
     assert {lost.code, unseen.code} == {"GR713"}
+
+
+DOUBTS = [
+    ([f"{n}:0.{n}|4:1" for n in range(1, 9)], "multi", "look like key:weight"),
+    ([f"{n}" for n in range(8)], "multi", None),
+    (["None", "nan", "a", "b", "c", "d", "e", "f"], "single", "25% of its texts look like null"),
+    ([f"{n} " for n in range(8)], "single", "begin or end with a space"),
+    ([f"1.2345{n}E+15" for n in range(8)], "single", "lost digits"),
+    ([f"[{n}, 3]" for n in range(8)], "single", "look like lists in brackets"),
+    ([f"drama|film{n}" for n in range(8)], "single", "look like several values in one"),
+    ([f"{n},{n + 1}" for n in range(8)], "single", "look like several values in one"),
+    ([f"Paris, {n} rue: a (1e5)" for n in range(8)], "single", None),
+    ([f"a:{n}:1e5" for n in range(8)], "single", None),
+]
+
+
+@pytest.mark.parametrize(("texts", "form", "words"), DOUBTS)
+def test_texts_that_look_like_something_else_are_doubted(
+    recipe_of, parquet, texts, form, words
+) -> None:
+    parquet("a.parquet", rows(200, item=texts * 25))
+    pooled = ', pool: mean, sep: "|"' if form == "multi" else ""
+    for vocab in ("fit", "hash(10)"):
+        features = FEATURES.replace("item, vocab: fit", f"item, vocab: {vocab}{pooled}")
+        recipe = recipe_of(features, TASKS, "{train: a.parquet}")
+        remarks = said(recipe, counted(recipe))
+        assert [kind for kind, _ in remarks] == ["doubtful"] * (words is not None), remarks
+        assert words is None or words in remarks[0][1]

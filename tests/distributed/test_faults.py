@@ -149,3 +149,69 @@ def test_twenty_kills(tmp_path: Path, job: Any, number: int, soak: bool) -> None
     said, _ = killed.communicate(timeout=240)
     assert killed.returncode == 0, said
     same(tmp_path / "whole", tmp_path / "killed")
+
+
+@pytest.mark.parametrize("number", range(30))
+def test_all_ranks_killed_in_a_save_leave_the_checkpoint_before(
+    tmp_path: Path, job: Any, number: int, soak: bool
+) -> None:
+    """One moment of a save in CI, thirty in the long form; what is there is whole, and goes on."""
+    if number and not soak:
+        pytest.skip("the long form: --soak")
+    recipe = write(tmp_path)
+    killed = job.start(
+        "train", recipe, "--run", "killed", "--nproc", 2, "--quiet", "-o", "train.save.every=20"
+    )
+    wait_for(tmp_path / "killed", 40, killed)
+    saves = tmp_path / "killed" / "checkpoints"
+    end = time.monotonic() + 30
+    while not list(saves.glob(".saving-*")) and killed.poll() is None:
+        assert time.monotonic() < end
+    time.sleep(0.001 * (number // 2))  # a save takes some 15 ms
+    for rank in ranks_of(killed):
+        os.kill(rank, signal.SIGKILL)
+    killed.communicate(timeout=60)
+    left = checkpoint.latest(saves)
+    assert left is not None and left.position.step >= 40
+    left.model(), left.optim()  # hashes are checked when they are read
+    again = job("train", recipe, "--run", "killed", "--quiet", "-o", "train.save.every=20")
+    assert again.returncode == 0, again.stderr
+    assert not list(saves.glob(".*"))
+    state(tmp_path / "killed")
+
+
+def test_a_checkpoint_goes_from_one_to_two_to_four_and_back(
+    tmp_path: Path, job: Any, soak: bool
+) -> None:
+    """A run carried 1 -> 2 -> 4 -> 1 ends within 1e-5 of the losses of one process."""
+    if not soak:
+        pytest.skip("the long form: --soak")
+    recipe = write(tmp_path)
+    recipe.write_text(
+        recipe.read_text()
+        .replace("dropout: 0.1", "dropout: 0")
+        .replace(
+            "save: {every: 40}",
+            "log_every: 1, save: {every: 40}, optim: {sparse: {adagrad: {eps: 1.0e-3}}}",
+        )
+        .replace("log_every: 50, ", "")
+    )
+    whole = job("train", recipe, "--run", "whole", "--quiet")
+    assert whole.returncode == 0, whole.stderr
+    for ranks in ((), ("--nproc", 2), ("--nproc", 4), ()):
+        running = job.start("train", recipe, "--run", "carried", "--quiet", *ranks)
+        end = time.monotonic() + 120
+        known = {p.name for p in tmp_path.glob("carried/checkpoints/step-*")}
+        while running.poll() is None:
+            new = {p.parent.name for p in tmp_path.glob("carried/checkpoints/step-*/manifest.json")}
+            if new - known:
+                running.send_signal(signal.SIGINT)
+                break
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        running.communicate(timeout=120)
+    done = job("train", recipe, "--run", "carried", "--quiet")
+    assert done.returncode == 0, done.stderr
+    one, two = (job.records(name) for name in ("whole", "carried"))
+    losses = [[r["loss"] for r in records] for records in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.library import opcheck
@@ -13,6 +16,9 @@ from graphrec.kernels.ops.reference import FROM_INPUT, FUSED
 from graphrec.nn import PLE, MMoE
 from graphrec.nn.prepare import prepare
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from twins import near_on_a_gpu, results, twins
+
 BLOCKS = [
     (TritonMMoE, MMoE, (6, 3, [8, 5], ["a", "b"])),
     (TritonMMoE, MMoE, (6, 3, [8, 5], ["a", "b"], [4])),
@@ -22,25 +28,10 @@ BLOCKS = [
 each_block = pytest.mark.parametrize(("twin", "plain", "arguments"), BLOCKS)
 
 
-def twins(twin, plain, arguments, activation="relu"):
-    torch.manual_seed(0)
-    ours, theirs = (kind(*arguments, activation=activation) for kind in (twin, plain))
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    theirs.load_state_dict(ours.state_dict())
-    return ours, theirs
-
-
-def results(module, x):
-    x = x.clone().requires_grad_()
-    outputs = module(x)
-    total = sum((i + 1) * y.square().sum() for i, y in enumerate(outputs))
-    return [*outputs, *torch.autograd.grad(total, [x, *module.parameters()])]
-
-
 @each_block
 @pytest.mark.parametrize("act", FUSED)
 def test_the_same_as_the_layer(twin, plain, arguments, act) -> None:
-    ours, theirs = twins(twin, plain, arguments, act)
+    ours, theirs = twins(twin, plain, *arguments, activation=act)
     x = torch.randn(7, 6)
     torch.testing.assert_close(results(ours, x), results(theirs, x))
     with torch.no_grad():
@@ -118,7 +109,7 @@ def test_wrong_arguments_of_the_mixing(changed, said) -> None:
 
 @each_block
 def test_compile(twin, plain, arguments) -> None:
-    ours, theirs = twins(twin, plain, arguments, "silu")
+    ours, theirs = twins(twin, plain, *arguments, activation="silu")
     x = torch.randn(5, 6)
     compiled = torch.compile(ours, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(results(compiled, x), results(theirs, x))
@@ -126,7 +117,7 @@ def test_compile(twin, plain, arguments) -> None:
 
 @each_block
 def test_export_with_any_number_of_rows(twin, plain, arguments) -> None:
-    ours, theirs = twins(twin, plain, arguments, "gelu")
+    ours, theirs = twins(twin, plain, *arguments, activation="gelu")
     rows = torch.export.Dim("rows", min=2, max=4096)
     program = torch.export.export(ours.eval(), (torch.randn(5, 6),), dynamic_shapes=({0: rows},))
     text = str(program.graph)
@@ -145,7 +136,7 @@ def test_meta_tensors(twin, plain, arguments) -> None:
 @each_block
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_experts_prepared_for_inference(twin, plain, arguments, dtype) -> None:
-    ours, theirs = twins(twin, plain, arguments)
+    ours, theirs = twins(twin, plain, *arguments)
     x = torch.randn(5, 6)
     got = prepare(ours, dtype)(x)
     assert all(y.dtype == torch.float32 for y in got)
@@ -154,7 +145,7 @@ def test_experts_prepared_for_inference(twin, plain, arguments, dtype) -> None:
 
 def test_autocast() -> None:
     for twin, plain, arguments in BLOCKS:
-        ours, theirs = twins(twin, plain, arguments)
+        ours, theirs = twins(twin, plain, *arguments)
         x = torch.randn(5, 6)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             y, wanted = torch.stack(ours(x)), torch.stack(theirs(x))
@@ -183,10 +174,5 @@ def test_what_it_has_not_is_refused(options, said) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @each_block
 def test_experts_on_a_gpu(twin, plain, arguments, dtype) -> None:
-    ours, theirs = twins(twin, plain, arguments, "silu")
-    ours, theirs = ours.cuda().to(dtype), theirs.cuda().double()
-    theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(300, 6, device="cuda").to(dtype)
-    limit = {torch.float32: 1e-5, torch.float16: 8e-3, torch.bfloat16: 5e-2}[dtype]
-    for y, wanted in zip(results(ours, x), results(theirs, x.double()), strict=True):
-        assert (y.double() - wanted).norm() <= limit * wanted.norm()
+    ours, theirs = twins(twin, plain, *arguments, activation="silu")
+    near_on_a_gpu(ours, theirs, [torch.randn(300, 6)], dtype)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -9,6 +12,9 @@ from graphrec.kernels import StackedMMoE, StackedPLE
 from graphrec.kernels.ops.reference import FUSED
 from graphrec.nn import PLE, MMoE
 from graphrec.nn.prepare import prepare
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from twins import results, twins
 
 TASKS = ["a", "b", "c"]
 BLOCKS = [
@@ -24,25 +30,10 @@ BLOCKS = [
 each_block = pytest.mark.parametrize(("twin", "plain", "arguments", "options"), BLOCKS)
 
 
-def twins(twin, plain, arguments, options):
-    torch.manual_seed(0)
-    ours, theirs = (kind(*arguments, **options) for kind in (twin, plain))
-    assert list(ours.state_dict()) == list(theirs.state_dict())
-    theirs.load_state_dict(ours.state_dict())
-    return ours, theirs
-
-
-def results(module, x):
-    x = x.clone().requires_grad_()
-    outputs = module(x)
-    total = sum((i + 1) * y.square().sum() for i, y in enumerate(outputs))
-    return [*outputs, *torch.autograd.grad(total, [x, *module.parameters()])]
-
-
 @each_block
 @pytest.mark.parametrize("rows", [0, 1, 37])
 def test_stacked_is_the_same(twin, plain, arguments, options, rows) -> None:
-    ours, theirs = (m.double() for m in twins(twin, plain, arguments, options))
+    ours, theirs = (m.double() for m in twins(twin, plain, *arguments, **options))
     x = torch.randn(rows, 6, dtype=torch.float64)
     torch.testing.assert_close(results(ours, x), results(theirs, x), rtol=1e-12, atol=1e-12)
 
@@ -50,7 +41,7 @@ def test_stacked_is_the_same(twin, plain, arguments, options, rows) -> None:
 @pytest.mark.parametrize("act", FUSED)
 def test_stacked_with_every_activation(act) -> None:
     for twin, plain, arguments, options in (BLOCKS[0], BLOCKS[5]):
-        ours, theirs = twins(twin, plain, arguments, {**options, "activation": act})
+        ours, theirs = twins(twin, plain, *arguments, **{**options, "activation": act})
         x = torch.randn(9, 6)
         torch.testing.assert_close(results(ours, x), results(theirs, x))
 
@@ -64,7 +55,7 @@ def test_stacked_gradients_by_differences(twin, plain, arguments, options) -> No
 
 @each_block
 def test_stacked_with_autocast_meta_and_export(twin, plain, arguments, options) -> None:
-    ours, theirs = twins(twin, plain, arguments, options)
+    ours, theirs = twins(twin, plain, *arguments, **options)
     x = torch.randn(5, 6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, wanted = ours(x), theirs(x)
@@ -98,7 +89,7 @@ def test_all_experts_of_a_layer_are_one_product() -> None:
 @each_block
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_stacked_prepared_for_inference(twin, plain, arguments, options, dtype) -> None:
-    ours, theirs = twins(twin, plain, arguments, options)
+    ours, theirs = twins(twin, plain, *arguments, **options)
     x = torch.randn(5, 6)
     got = prepare(ours, dtype)(x)
     assert all(y.dtype == torch.float32 for y in got)
@@ -116,6 +107,6 @@ def test_stacked_refuses_what_it_has_not(options) -> None:
 def test_large_products_one_by_one(monkeypatch) -> None:
     monkeypatch.setattr("graphrec.kernels.stacked.goes_to_onednn", lambda x, weight: True)
     for twin, plain, arguments, options in BLOCKS:
-        ours, theirs = twins(twin, plain, arguments, options)
+        ours, theirs = twins(twin, plain, *arguments, **options)
         x = torch.randn(9, 6)
         torch.testing.assert_close(results(ours, x), results(theirs, x))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.library import opcheck
@@ -15,29 +18,20 @@ from graphrec.kernels.triton import attention_tiles
 from graphrec.nn.batch import Jagged
 from graphrec.nn.sequence import DIN
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from twins import near_on_a_gpu, results, twins
+
 LENGTHS = torch.tensor([0, 3, 1, 0, 4])
 each_act = pytest.mark.parametrize("act", ["relu", "silu", "none"])
 
 
-def twins(*args, **options):
-    torch.manual_seed(0)
-    twin, plain = TritonDIN(*args, **options), DIN(*args, **options)
-    assert list(twin.state_dict()) == list(plain.state_dict())
-    plain.load_state_dict(twin.state_dict())
-    return twin, plain
-
-
-def results(module, query, values, lengths=LENGTHS):
-    query, values = (x.clone().requires_grad_() for x in (query, values))
-    keys = values if lengths is None else Jagged(values, lengths)
-    torch.manual_seed(1)
-    y = module(query, keys)
-    return [y, *torch.autograd.grad(y.square().sum(), [query, values, *module.parameters()])]
+def inputs(query, values, lengths=LENGTHS):
+    return query, values if lengths is None else Jagged(values, lengths)
 
 
 def same(twin, plain, query, values, lengths=LENGTHS) -> None:
-    ours, wanted = (results(module, query, values, lengths) for module in (twin, plain))
-    for a, b in zip(ours, wanted, strict=True):
+    given = inputs(query, values, lengths)
+    for a, b in zip(results(twin, *given), results(plain, *given), strict=True):
         assert a.dtype == b.dtype
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -45,19 +39,28 @@ def same(twin, plain, query, values, lengths=LENGTHS) -> None:
 @pytest.mark.parametrize("act", [*FUSED, "dice", "prelu", "leaky_relu(0.2)"])
 @pytest.mark.parametrize("hidden", [[8], [70], [8, 5]])
 def test_the_same_as_din(act, hidden) -> None:
-    same(*twins(4, 6, hidden, act), torch.randn(5, 4), torch.randn(8, 6))
+    same(*twins(TritonDIN, DIN, 4, 6, hidden, act), torch.randn(5, 4), torch.randn(8, 6))
 
 
 @pytest.mark.parametrize(
     "options", [{"norm": "layer"}, {"norm": "batch"}, {"dropout": 0.3}, {"bias": False}]
 )
 def test_the_same_with_other_options(options) -> None:
-    same(*twins(6, 6, [8, 5], "silu", **options), torch.randn(5, 6), torch.randn(8, 6))
-    same(*twins(6, 6, [8], "silu", **options), torch.randn(5, 6), torch.randn(5, 3, 6), None)
+    same(
+        *twins(TritonDIN, DIN, 6, 6, [8, 5], "silu", **options),
+        torch.randn(5, 6),
+        torch.randn(8, 6),
+    )
+    same(
+        *twins(TritonDIN, DIN, 6, 6, [8], "silu", **options),
+        torch.randn(5, 6),
+        torch.randn(5, 3, 6),
+        None,
+    )
 
 
 def test_one_history_for_all_queries() -> None:
-    twin, plain = twins(6, 6, [8])
+    twin, plain = twins(TritonDIN, DIN, 6, 6, [8])
     query, steps = torch.randn(5, 6), Jagged(torch.randn(4, 6), torch.tensor([4]))
     torch.testing.assert_close(twin.eval()(query, steps), plain.eval()(query, steps))
 
@@ -119,10 +122,10 @@ def test_wrong_arguments() -> None:
 
 @pytest.mark.parametrize("hidden", [[8], [8, 5]])
 def test_compile(hidden) -> None:
-    twin, _ = twins(4, 6, hidden, "silu")
+    twin, _ = twins(TritonDIN, DIN, 4, 6, hidden, "silu")
     query, values = torch.randn(5, 4), torch.randn(8, 6)
     compiled = torch.compile(twin, fullgraph=True, backend="aot_eager")
-    ours, wanted = (results(module, query, values) for module in (compiled, twin))
+    ours, wanted = (results(module, *inputs(query, values)) for module in (compiled, twin))
     torch.testing.assert_close(ours, wanted)
 
 
@@ -131,7 +134,7 @@ def test_compile(hidden) -> None:
     [([8], ["target_attention"]), ([8, 5], ["step_linear_act", "jagged_softmax_sum"])],
 )
 def test_export_with_any_number_of_steps(hidden, names) -> None:
-    twin, plain = twins(4, 6, hidden, "gelu")
+    twin, plain = twins(TritonDIN, DIN, 4, 6, hidden, "gelu")
     rows, steps = torch.export.Dim("rows", min=2, max=512), torch.export.Dim("steps", min=2)
     shapes = ({0: rows}, [{0: steps}, {0: rows}, None])
     example = torch.randn(5, 4), Jagged(torch.randn(8, 6), LENGTHS)
@@ -162,14 +165,8 @@ def test_small_batches_take_fewer_rows_a_program() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("hidden", [[64], [256, 64]])
 def test_on_a_gpu(hidden, dtype) -> None:
-    twin, plain = twins(18, 64, hidden, "silu")
-    exact, twin = plain.cuda().double(), twin.cuda().to(dtype)
-    exact.load_state_dict(twin.state_dict())
+    twin, plain = twins(TritonDIN, DIN, 18, 64, hidden, "silu")
     lengths = torch.randint(0, 100, (300,), device="cuda")
-    query = torch.randn(300, 18, device="cuda").to(dtype)
-    values = torch.randn(int(lengths.sum()), 64, device="cuda").to(dtype)
-    ours = results(twin, query, values, lengths)
-    wanted = results(exact, query.double(), values.double(), lengths)
-    limit = {torch.float32: 1e-4, torch.float16: 8e-3, torch.bfloat16: 5e-2}[dtype]
-    for a, b in zip(ours, wanted, strict=True):
-        assert (a.double() - b).norm() <= limit * torch.maximum(b.norm(), wanted[0].norm())
+    values = torch.randn(int(lengths.sum()), 64, device="cuda")
+    given = [torch.randn(300, 18, device="cuda"), Jagged(values, lengths)]
+    near_on_a_gpu(twin, plain, given, dtype, limit=1e-4)

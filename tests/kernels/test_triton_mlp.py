@@ -20,6 +20,9 @@ from graphrec.nn.activations import ACTIVATIONS
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import MLP
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from twins import near_on_a_gpu, results, twins
+
 ROOT = Path(__file__).parents[2]
 each_act = pytest.mark.parametrize("act", FUSED)
 
@@ -31,25 +34,14 @@ def parts(dtype: torch.dtype = torch.float32, bias: bool = True):
     return (*tensors, None)[:3]
 
 
-def twins(*args, **options):
-    torch.manual_seed(0)
-    twin, plain = TritonMLP(*args, **options), MLP(*args, **options)
-    assert list(twin.state_dict()) == list(plain.state_dict())
-    plain.load_state_dict(twin.state_dict())
-    return twin, plain
+def layers(*args, **options):
+    return twins(TritonMLP, MLP, *args, **options)
 
 
 def same(twin, plain, x: torch.Tensor) -> None:
     """Outputs, all gradients and running statistics are equal, bit for bit."""
-    results = []
-    for module in (twin, plain):
-        torch.manual_seed(1)
-        row = x.clone().requires_grad_()
-        y = module(row)
-        wanted = [row, *module.parameters()]
-        grads = torch.autograd.grad(y.square().sum(), wanted)
-        results.append([y, *grads, *module.buffers()])
-    for a, b in zip(*results, strict=True):
+    both = [[*results(module, x), *module.buffers()] for module in (twin, plain)]
+    for a, b in zip(*both, strict=True):
         assert torch.equal(a, b)
 
 
@@ -57,13 +49,13 @@ def same(twin, plain, x: torch.Tensor) -> None:
     ("act", "norm"), [(a, n) for a, n in product(ACTIVATIONS, ("none", "batch", "layer"))]
 )
 def test_the_same_as_mlp(act, norm) -> None:
-    same(*twins(6, [8, 5], act, norm, out=2), torch.randn(7, 6))
+    same(*layers(6, [8, 5], act, norm, out=2), torch.randn(7, 6))
 
 
 def test_the_same_with_other_options() -> None:
-    same(*twins(6, [8, 5], "silu", dropout=[0.5, 0.1], bias=False), torch.randn(7, 6))
-    same(*twins(6, [8, 5], "gelu"), torch.randn(3, 4, 6))
-    twin, plain = twins(6, [8, 5], "relu", hidden_outputs=True)
+    same(*layers(6, [8, 5], "silu", dropout=[0.5, 0.1], bias=False), torch.randn(7, 6))
+    same(*layers(6, [8, 5], "gelu"), torch.randn(3, 4, 6))
+    twin, plain = layers(6, [8, 5], "relu", hidden_outputs=True)
     jagged = Jagged(torch.randn(5, 6), torch.tensor([2, 0, 3]))
     for a, b in zip(twin(jagged), plain(jagged), strict=True):
         assert a.lengths is jagged.lengths
@@ -114,7 +106,7 @@ def test_wrong_arguments(changed, said) -> None:
 
 
 def test_compile() -> None:
-    twin, _ = twins(6, [8, 4], "silu")
+    twin, _ = layers(6, [8, 4], "silu")
     x = torch.randn(5, 6)
     compiled = torch.compile(twin, fullgraph=True)
     torch.testing.assert_close(compiled(x), twin(x))
@@ -126,7 +118,7 @@ def test_compile() -> None:
 
 
 def test_export_with_any_number_of_rows(tmp_path) -> None:
-    twin, plain = twins(6, [8, 4], "gelu", out=1)
+    twin, plain = layers(6, [8, 4], "gelu", out=1)
     rows = torch.export.Dim("rows", min=2, max=4096)
     program = torch.export.export(twin.eval(), (torch.randn(5, 6),), dynamic_shapes=({0: rows},))
     assert "graphrec.linear_act" in str(program.graph)
@@ -147,7 +139,7 @@ def test_meta_tensors() -> None:
 
 
 def test_autocast() -> None:
-    twin, plain = twins(6, [8, 4], "relu")
+    twin, plain = layers(6, [8, 4], "relu")
     x = torch.randn(5, 6)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y, wanted = twin(x), plain(x)
@@ -231,16 +223,4 @@ def test_the_kernels_are_not_loaded_where_they_are_not_used() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @each_act
 def test_on_a_gpu(act, dtype) -> None:
-    twin, exact = TritonMLP(45, [100, 64], act).cuda(), MLP(45, [100, 64], act).cuda().double()
-    exact.load_state_dict(twin.state_dict())
-    twin = twin.to(dtype)
-    x = torch.randn(300, 45, device="cuda").to(dtype)
-    results = []
-    for module, rows in ((twin, x), (exact, x.double())):
-        rows = rows.clone().requires_grad_()
-        y = module(rows)
-        grads = torch.autograd.grad(y, [rows, *module.parameters()], torch.ones_like(y))
-        results.append([y, *grads])
-    limit = {torch.float32: 1e-5, torch.float16: 8e-3, torch.bfloat16: 5e-2}[dtype]
-    for ours, wanted in zip(*results, strict=True):
-        assert (ours.double() - wanted).norm() <= limit * wanted.norm()
+    near_on_a_gpu(*layers(45, [100, 64], act), [torch.randn(300, 45, device="cuda")], dtype)

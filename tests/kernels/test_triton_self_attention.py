@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.library import opcheck
@@ -12,23 +15,15 @@ from graphrec.kernels.ops.jagged_attention import jagged_attention, jagged_atten
 from graphrec.nn.attention import SelfAttention
 from graphrec.nn.batch import Jagged
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from twins import near_on_a_gpu, results, twins
+
 LENGTHS = torch.tensor([0, 3, 1, 0, 4, 0])
 OFFSETS = torch.tensor([0, 0, 3, 4, 4, 8, 8])
 
 
-def twins(*args, **options):
-    torch.manual_seed(0)
-    twin, plain = TritonSelfAttention(*args, **options), SelfAttention(*args, **options)
-    assert list(twin.state_dict()) == list(plain.state_dict())
-    plain.load_state_dict(twin.state_dict())
-    return twin, plain
-
-
-def results(module, values, lengths=LENGTHS):
-    values = values.clone().requires_grad_()
-    y = module(values if lengths is None else Jagged(values, lengths))
-    y = y.values if isinstance(y, Jagged) else y
-    return [y, *torch.autograd.grad(y.square().sum(), [values, *module.parameters()])]
+def layers(*args, **options):
+    return twins(TritonSelfAttention, SelfAttention, *args, **options)
 
 
 @pytest.mark.parametrize(
@@ -37,10 +32,11 @@ def results(module, values, lengths=LENGTHS):
 )
 @pytest.mark.parametrize("heads", [1, 3])
 def test_the_same_as_self_attention(heads, options) -> None:
-    twin, plain = twins(6, 6, heads, **options)
+    twin, plain = layers(6, 6, heads, **options)
     for values, lengths in ((torch.randn(8, 6), LENGTHS), (torch.randn(5, 3, 6), None)):
-        found, wanted = (results(module, values, lengths) for module in (twin, plain))
-        for a, b in zip(found, wanted, strict=True):
+        given = values if lengths is None else Jagged(values, lengths)
+        ours, wanted = (results(module, given) for module in (twin, plain))
+        for a, b in zip(ours, wanted, strict=True):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -48,13 +44,13 @@ def test_many_rows_and_wide_heads() -> None:
     torch.manual_seed(0)
     lengths = torch.randint(0, 7, (150,))
     for width in (4, 132):
-        twin, plain = twins(5, width, 1)
+        twin, plain = layers(5, width, 1)
         steps = Jagged(torch.randn(int(lengths.sum()), 5), lengths)
         torch.testing.assert_close(twin(steps), plain(steps), rtol=1e-4, atol=1e-5)
 
 
 def test_no_rows_and_no_steps() -> None:
-    twin, _ = twins(5, 4, 2)
+    twin, _ = layers(5, 4, 2)
     assert twin(Jagged(torch.empty(0, 5), LENGTHS[:0])).shape == (0, 4)
     assert torch.equal(twin(Jagged(torch.empty(0, 5), 0 * LENGTHS)), torch.zeros(6, 4))
 
@@ -102,14 +98,14 @@ def test_wrong_arguments() -> None:
 
 
 def test_compile() -> None:
-    twin, _ = twins(6, 6, 2, positions=2, skip=True, norm=True)
-    values = torch.randn(8, 6)
+    twin, _ = layers(6, 6, 2, positions=2, skip=True, norm=True)
+    steps = Jagged(torch.randn(8, 6), LENGTHS)
     compiled = torch.compile(twin, fullgraph=True, backend="aot_eager")
-    torch.testing.assert_close(results(compiled, values), results(twin, values))
+    torch.testing.assert_close(results(compiled, steps), results(twin, steps))
 
 
 def test_export_with_any_number_of_steps() -> None:
-    twin, plain = twins(6, 6, 2)
+    twin, plain = layers(6, 6, 2)
     rows, steps = (torch.export.Dim(name, min=2, max=4096) for name in ("rows", "steps"))
     shapes = ([{0: steps}, {0: rows}, None],)
     example = (Jagged(torch.randn(8, 6), LENGTHS),)
@@ -143,13 +139,7 @@ def test_the_kernel_is_for_heads_of_a_width(width, heads, why) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(("width", "heads"), [(128, 2), (36, 2), (128, 1)])
 def test_on_a_gpu(width, heads, dtype) -> None:
-    twin, plain = twins(32, width, heads)
-    twin, exact = twin.cuda().to(dtype), plain.cuda().double()
-    exact.load_state_dict(twin.state_dict())
+    twin, plain = layers(32, width, heads)
     lengths = torch.randint(0, 200, (300,), device="cuda")
-    values = torch.randn(int(lengths.sum()), 32, device="cuda").to(dtype)
-    found = results(twin, values, lengths)
-    wanted = results(exact, values.double(), lengths)
-    limit = {torch.float32: 1e-4, torch.float16: 8e-3, torch.bfloat16: 5e-2}[dtype]
-    for a, b in zip(found, wanted, strict=True):
-        assert (a.double() - b).norm() <= limit * torch.maximum(b.norm(), wanted[0].norm())
+    steps = Jagged(torch.randn(int(lengths.sum()), 32, device="cuda"), lengths)
+    near_on_a_gpu(twin, plain, [steps], dtype, limit=1e-4)

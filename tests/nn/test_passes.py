@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
 from graphrec.nn import FM, interaction
+from graphrec.nn.native.norm import norm_kernel
 from graphrec.nn.native.passes import Passes, passes
 
 
@@ -114,3 +117,20 @@ def test_results_lie_where_the_arguments_do(fused: Passes) -> None:
         ]
         found += fused.mix(weights, experts)
     assert len(found) == 7 and all(one.device.type == "cpu" for one in found)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-30, 3e25])
+def test_norm_of_many_tensors(scale: float) -> None:
+    """Of all sizes, also where squares are no numbers of float32 any more."""
+    kernel = norm_kernel()
+    if kernel is None:
+        pytest.skip("nothing can be compiled here")
+    torch.manual_seed(0)
+    tensors = [scale * torch.randn(size) for size in ((5,), (0,), (300, 130), (1, 1), (17, 3))]
+    expected = torch.cat([tensor.double().flatten() for tensor in tensors]).norm()
+    assert kernel.norm(tensors) == pytest.approx(float(expected), rel=1e-12)
+    assert kernel.norm([*tensors, torch.tensor([torch.nan])]) != kernel.norm(tensors)
+    assert math.isinf(kernel.norm([*tensors, torch.tensor([torch.inf])]) or 0.0)
+    assert kernel.norm([]) == 0.0
+    assert kernel.norm([tensors[2].t()]) is None
+    assert kernel.norm([tensors[0].double()]) is None

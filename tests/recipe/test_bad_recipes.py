@@ -123,6 +123,8 @@ SLIPS = [
     ("wide: all.linear + 1", "clicks: all.linear + 1", "GR321", 19, "taken by a sequence"),
     ("wide: all.linear + 1", "deep: all.linear + 1", "GR102", 19, "first in line 16"),
     # tasks
+    ("label: clk,", "label: 1,", "GR202", 21, 'stands in quotes: "1"'),
+    ("graphrec: 1", "graphrec: true", "GR202", 1, "version 1 of the language, got true"),
     ("ctr: {label", "ctr: {lable", "GR201", 21, "did you mean `label`?"),
     ("ctr: {label: clk, in: tower", "ctr: {label: clk", "GR206", 21, "one of `in`, `logit`"),
     ("in: tower, weight: 2", "in: tower, logit: wide", "GR205", 21, "one of in, logit and prob"),
@@ -147,7 +149,9 @@ SLIPS = [
     ("batch: 64", "bacth: 64", "GR201", 26, "did you mean `batch`?"),
     ("batch: 64", "batch: 64.5", "GR202", 26, "expected an integer, got 64.5"),
     ("batch: 64", "batch: true", "GR202", 26, "expected an integer, got true"),
-    ("batch: 64", "lr: fast", "GR202", 26, "expected a map, got text `fast`"),
+    ("batch: 64", "lr: fast", "GR202", 26, "expected a number, or {dense: 1e-3"),
+    ("batch: 64", "lr: '1e-3'", "GR202", 26, "without quotes: 1e-3"),
+    ("batch: 64", "batch: 1e3", "GR202", 26, "an integer has no point and no exponent: 1000"),
     ("batch: 64", "schedule: cosin", "GR202", 26, "did you mean `cosine`?"),
     ("batch: 64", "schedule: {steps: {gamma: .5}}", "GR206", 26, "`at` is required"),
     ("batch: 64", "schedule: {cosine: {gamma: .5}}", "GR205", 26, "cosine has no `gamma`"),
@@ -189,7 +193,7 @@ error GR202  r.yaml:7:46   features.tags.pool: expected one of sum, mean, got te
       |                                              ^^^
 error GR201  r.yaml:26:20   train.bacth: unknown key `bacth`
    26 | train: {epochs: 1, bacth: 64, optim: {dense: adam, sparse: adagrad}, save: {best: ctr.auc}}
-      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, precision, clip, balance, early_stop, save, eval_every, log_every, seed, compile, device, dir, groups, shard\
+      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, precision, clip, balance, early_stop, save, eval_every, log_every, seed, compile, memory, device, dir, groups, ...\
 """
     )  # noqa: E501
 

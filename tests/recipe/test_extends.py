@@ -123,7 +123,6 @@ def test_paths_start_from_the_file_that_wrote_them(tmp_path: Path) -> None:
         ("features+: [{names: a, dim: 3}, {names: [a, b], dim: 3}]", "GR210", 3, "changed twice"),
         ("features+: [{type: dense, names: a}]", "GR210", 3, "base.yaml:4:24"),
         ("tasks: {ctr: {weight: -1}}", "GR202", 3, "at least 0"),
-        ("tasks: {ctr: null}", "GR206", 9, "one task or more"),
     ],
 )
 def test_what_a_child_can_not_do(child: str, code: str, line: int, said: str, read: Read) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.compiler.pipeline import check_recipe, compile_recipe
+from graphrec.ground.errors import RecipeError
 from graphrec.nn import Batch
 from graphrec.train import checkpoint, train
 from graphrec.train.balance import Pareto, Uncertainty, make_balance, pareto_weights
@@ -201,3 +202,24 @@ def test_the_canonical_recipe_says_the_balance_again() -> None:
     again = compile_recipe(canonical(compiled.recipe))
     assert again.recipe.train.balance == compiled.recipe.train.balance
     assert again.recipe.train.balance.min == {"buy": 0.25}
+
+
+def test_a_task_of_frozen_tables_takes_no_part() -> None:
+    shared = nn.Linear(2, 1)
+    pareto = Pareto({"click": "click", "score": "score"}, shared, {}, "all")
+    parts = [shared(torch.ones(1, 2)).sum(), torch.tensor(0.5)]
+    assert pareto.weigh(parts).sum().item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("balance", ["none", "uncertainty", "pareto"])
+def test_nothing_to_train_is_refused(tmp_path: Path, balance: str) -> None:
+    path = tmp_path / "frozen.yaml"
+    text = RECIPE.replace("{type: id,", "{type: id, trainable: false,")
+    path.write_text(
+        text.partition("graph:")[0]
+        + "graph: {score: sum(all)}\ntasks:\n  click: {label: click, logit: score}\n"
+        + "  buy: {label: buy, logit: score}\n"
+        + f"train: {{batch: 64, balance: {balance if balance != 'pareto' else '{pareto: {}}'}}}\n"
+    )
+    with pytest.raises(RecipeError, match="there is nothing to train"):
+        train(compile_recipe(path), console=Quiet(), run_dir=tmp_path / "run")

@@ -11,8 +11,10 @@ from torch import Tensor
 
 from graphrec.data.chunk import NULL_KEY
 from graphrec.nn.batch import Batch
+from graphrec.train import losses
 from graphrec.train.loss_rows import jrc
 from graphrec.train.losses import compute
+from graphrec.train.whole_rows import every_row_counts
 
 NAMES = {
     "binary_cross_entropy": "bce",
@@ -45,6 +47,8 @@ def single(recipe_of, given, output, label, **task) -> float:
     [
         ({"bce": {}}, [0.2, 0.3], [0.0, 1.0], 0.6762),
         ({"bce": {"label_smoothing": 0.1}}, [0.2, 0.3], [0.0, 1.0], 0.6787),
+        # softplus(0.2) = 0.7981 and 3 softplus(-0.3) = 1.6631
+        ({"bce": {"pos_weight": 3.0}}, [0.2, 0.3], [0.0, 1.0], (0.7981 + 1.6631) / 2),
         ({"l2": {}}, [0.2, 0.3], [0.0, 1.0], 0.2650),
         ({"softmax": {}}, [[0.2, 0.4], [0.3, 0.5]], [0, 1], 0.6981),
         (
@@ -240,3 +244,26 @@ def test_golden_case(recipe_of, golden_case, case):
 def parameters(loss: dict[str, Any]) -> dict[str, Any]:
     names = {"session_name": "session"}
     return {names.get(k, k): v for k, v in loss.items() if k != "type"}
+
+
+def test_a_mean_in_one_operation_is_the_weighted_sum(recipe_of, monkeypatch):
+    """Of rows that all count alike; loss, mass and gradient as the way of single rows gives them."""
+    torch.manual_seed(0)
+    recipe = recipe_of({"t": {"loss": {"bce": {}}, "weight": 0.3}})
+    output, label = 30 * torch.randn(131), (torch.rand(131) < 0.2).float()
+    results = []
+    for fast in (True, False):
+        monkeypatch.setattr(losses, "every_row_counts", lambda label, fast=fast: fast)
+        logits = output.clone().requires_grad_()
+        given = compute(recipe, {"logits": logits}, batch({"t": label}))
+        (gradient,) = torch.autograd.grad(3 * given.total, logits)
+        results.append([given.total, given.mass["bce"], given.missing["t"], gradient])
+        assert ("MeanBce" in str(given.parts["bce"].grad_fn)) is fast
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("odd", [float("nan"), float("inf")])
+def test_a_row_without_a_label_takes_the_way_of_single_rows(odd: float) -> None:
+    assert every_row_counts(torch.tensor([0.0, 1.0, 0.5]))
+    assert not every_row_counts(torch.tensor([0.0, odd, 0.5]))

@@ -9,7 +9,7 @@ from sklearn import metrics as sk
 
 from graphrec.data.chunk import NULL_KEY
 from graphrec.recipe.calls import parse_call
-from graphrec.train import exact, spilled
+from graphrec.train import decayed, exact, spilled
 from graphrec.train.decayed import make_decayed
 from graphrec.train.metrics import Auc, BinnedAuc, make_metric
 from graphrec.train.train_rows import Rows
@@ -289,3 +289,45 @@ def test_golden_decayed_mean(golden_case):
             metric.update(*(torch.from_numpy(arrays[f"in/{k}.{i}"]) for k in ("preds", "target")))
         else:
             np.testing.assert_allclose(metric.value or 0.0, arrays[f"out/{call['out']}"], rtol=1e-5)
+
+
+def test_rows_of_a_decayed_auc_are_counted_together_and_no_later(monkeypatch):
+    """The same value as counted batch by batch, and no more rows wait than may."""
+    torch.manual_seed(0)
+    batches = [(torch.rand(700), (torch.rand(700) < 0.3).float()) for _ in range(30)]
+    values = []
+    for together in (1, 2000, 8192):
+        monkeypatch.setattr(decayed, "_TOGETHER", together)
+        metric = make_decayed(parse_call("auc(step=7, rate=0.9)"))
+        for scores, labels in batches:
+            metric.update(scores, labels)
+            assert metric._rows < max(together, 7 * 700)
+        values.append((metric.value, metric.state()["buffer"].sum()))
+    assert values[0] == values[1] == values[2]
+    assert values[0][1] == 700 * 2
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("limit", [200, 100_000])
+@pytest.mark.parametrize("digits", [1, 12])
+def test_pr_auc_is_average_precision(weighted: bool, limit: int, digits: int) -> None:
+    """Equal to scikit-learn's with ties and weights, also when rows lie on disk."""
+    draw = np.random.default_rng(digits)
+    score = np.round(draw.normal(size=3000), digits)
+    label = (draw.random(3000) < 1 / (1 + np.exp(2 - score))).astype(np.float32)
+    weight = draw.random(3000).astype(np.float32)
+    metric = make_metric(parse_call(f"pr_auc(weighted={str(weighted).lower()})"))
+    metric.rows = Rows(limit)
+    for part in np.array_split(np.arange(3000), 17):
+        metric.update(*(torch.tensor(values[part]) for values in (score, label, weight)))
+    expected = sk.average_precision_score(label, score, sample_weight=weight if weighted else None)
+    assert metric.compute() == pytest.approx(expected, abs=1e-12)
+    assert metric.rows.spilled == (limit == 200)
+
+
+def test_pr_auc_without_positives_is_not_available() -> None:
+    metric = make_metric(parse_call("pr_auc"))
+    metric.update(torch.randn(5), torch.zeros(5))
+    assert metric.compute() is None
+    metric.update(torch.randn(1), torch.ones(1))
+    assert 0 < metric.compute() <= 1

@@ -89,6 +89,7 @@ def test_the_run_folder_holds_everything(whole):
         "metrics.jsonl",
         "model.py",
         "recipe.yaml",
+        "report.html",
         "report.md",
         "run.json",
         "stats.json",

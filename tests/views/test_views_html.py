@@ -22,7 +22,7 @@ from graphrec.graph import Graph, Ref
 from graphrec.views.describe import Cost, describe
 from graphrec.views.pictures import frame, html
 from graphrec.views.pictures.details import node_kinds
-from graphrec.views.pictures.folds import folded, folds
+from graphrec.views.pictures.folds import folds, states, with_closed
 from graphrec.views.pictures.scene import Picture, picture
 
 HOSTILE = (
@@ -131,8 +131,14 @@ def test_composites_and_copies_fold(small: Compiled) -> None:
         "deep": (("deep.a", "deep.b", "deep.c"), "twin · 3"),
         "tower": (("tower.buy", "tower.click"), "2 × mlp"),
     }
-    shown, closed = folded(drawn, parts)
-    assert [fold.name for fold in closed] == ["deep", "tower"]
+    every = states(drawn, parts)
+    assert [[fold.name for fold in closed] for closed in every] == [
+        [],
+        ["deep"],
+        ["tower"],
+        ["deep", "tower"],
+    ]
+    shown = with_closed(drawn, every[-1])
     keys = {card.key for card in shown.cards}
     assert {"fold deep", "fold tower"} <= keys and not {"deep.a", "tower.buy"} & keys
     assert {(w.source, w.target) for w in shown.wires} >= {
@@ -141,6 +147,24 @@ def test_composites_and_copies_fold(small: Compiled) -> None:
     }
     relations = [w for w in shown.wires if w.relation]
     assert [(w.source, w.target) for w in relations] == [("fold tower", "rel.buy")]
+
+
+def test_of_many_folds_a_page_has_few_drawings(tmp_path: Path) -> None:
+    names = [f"deep{number}" for number in range(9)]
+    nodes = "\n".join(f"  {name}: {{block: twin, in: all}}" for name in names)
+    text = RECIPE.replace("  deep: {block: twin, in: all}", nodes)
+    text = text.replace("in: deep,", f"in: [{', '.join(names)}],")
+    made = compiled(text, tmp_path)
+    drawn = picture(made.graph)
+    parts = folds(made.graph, drawn, node_kinds(made.recipe))
+    every = states(drawn, parts)
+    assert len(parts) == 10 and len(every) == 22 and every[0] == () and len(every[1]) == 10
+    for fold in parts:  # each can be opened alone, and closed alone
+        assert any(fold not in closed and len(closed) == 9 for closed in every)
+        assert (fold,) in every
+    data = data_of(page_of(made))
+    assert [len(state["closed"]) for state in data["states"]] == [len(closed) for closed in every]
+    assert data["start"] == 0 and data["fewest"] == 1
 
 
 def test_what_would_go_in_a_circle_does_not_fold(toy: Graph) -> None:
@@ -283,7 +307,7 @@ def test_searching_folding_and_walking(small: Compiled, browse: Browse) -> None:
       told.walked = document.querySelector('.selected').getAttribute('aria-label');
       button('Fold all').click();
       told.folded = shown().length; told.boxes = new Set(boxes()).size;
-      told.links = document.querySelectorAll('#wires .link').length;
+      told.links = document.querySelectorAll('#wires > g:not([display]) .link').length;
       document.querySelector('.fold:not([display])').dispatchEvent(new MouseEvent('dblclick', {bubbles: true}));
       told.opened = shown().length;
       input.value = 'tower.click'; input.dispatchEvent(new Event('input')); key('Enter', input);

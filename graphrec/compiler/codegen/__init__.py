@@ -15,6 +15,7 @@ from graphrec.compiler.codegen.methods import forward, score
 from graphrec.compiler.codegen.stacks import stack_places
 from graphrec.compiler.codegen.state import NN, State, place
 from graphrec.compiler.codegen.terms import FUNCTIONS
+from graphrec.compiler.codegen.vectors import vectors
 from graphrec.compiler.codegen.writer import WIDTH, Writer, docstring
 from graphrec.graph import Graph
 
@@ -49,7 +50,7 @@ def lower(graph: Graph, *, recipe_hash: str, version: str) -> Source:
     state = State(graph)
     declare_columns(state)
     constructor(state)
-    forward(state)
+    (vectors if graph.vectors else forward)(state)
     method = score(state)
     # the body decides imports and constants, so what stands above it is written last
     above = _head(state, recipe_hash, version)

@@ -21,7 +21,12 @@ def constructor(state: State) -> None:
     writer.line()
     writer.line(f"class {state.class_name}(nn.Module):")
     tasks = ", ".join(output.task for output in state.graph.outputs)
-    writer.lines_of(docstring([f"Predicts {tasks}."], 4), 4)
+    aim = (
+        "Gives queries and items vectors that meet."
+        if state.graph.vectors
+        else f"Predicts {tasks}."
+    )
+    writer.lines_of(docstring([aim], 4), 4)
     writer.line()
     argument = ", rows: Mapping[str, int]" if state.fitted else ""
     writer.line(f"def __init__(self{argument}) -> None:", 4)

@@ -8,7 +8,7 @@ from typing import Any
 from graphrec.blocks.base import Block
 from graphrec.compiler.codegen.identifiers import Names
 from graphrec.compiler.codegen.reads import Batches, read_port, store_of
-from graphrec.compiler.codegen.results import results
+from graphrec.compiler.codegen.results import later_results, results
 from graphrec.compiler.codegen.stacks import is_follower, reserve, stack
 from graphrec.compiler.codegen.state import State, dropout
 from graphrec.compiler.codegen.steps import write_expression
@@ -18,7 +18,7 @@ from graphrec.graph import Broadcast, Concat, Dropped, Graph, Group, Node, Ref, 
 from graphrec.ground.shapes import B, Dim, Shape
 from graphrec.recipe.expressions import Expression
 
-__all__ = ["forward", "score"]
+__all__ = ["body", "forward", "score", "stores_read"]
 
 _OF_SCORE: dict[tuple[str, Dim], str] = {
     ("embeddings", 1): "request_embedded",
@@ -38,8 +38,21 @@ def forward(state: State) -> None:
     if graph.first_order:
         like = {"like": Raw("embedded")} if graph.lookups else {}
         state.statement("first", Call("self.first_order", [Raw("batch.features")], like))
-    _body(state, graph, Batches())
-    results(state, graph)
+    late = graph.training_only
+    ports: set[Ref] = set()
+    body(state, graph, Batches(), ports)
+    if not late:
+        results(state, graph)
+        return
+    name = "predictions" if "predictions" not in graph.by_name else "predictions.all"
+    kept = state.locals.take(name)
+    results(state, graph, late=late, target=kept)
+    state.writer.line("if self.training:", 8)
+    state.indent = 12
+    body(state, graph, Batches(), ports, late=True)
+    later_results(state, graph, late, kept)
+    state.indent = 8
+    state.writer.line(f"return {kept}", 8)
 
 
 def score(state: State) -> str:
@@ -56,7 +69,7 @@ def score(state: State) -> str:
     writer.line('"""The predictions of `forward` for the B candidates of one request."""', 8)
     if any(isinstance(node.op, Broadcast) for node in graph.nodes):
         state.statement("rows", Raw("candidates.num_rows"))
-    reads = set(_reads(graph))
+    reads = set(stores_read(graph))
     for rows, features in (
         (1, state.function("one_row", Raw("request"))),
         (B, Raw("candidates.features")),
@@ -68,12 +81,12 @@ def score(state: State) -> str:
                 call = Call(f"self.{store}", [features], {"partial": True, **like})
                 state.statement(variable, call)
                 like = {"like": Raw(variable)}
-    _body(state, graph, Batches(_OF_SCORE, whole=False))
+    body(state, graph, Batches(_OF_SCORE, whole=False))
     results(state, graph)
     return name
 
 
-def _reads(graph: Graph) -> Iterator[tuple[str, Dim]]:
+def stores_read(graph: Graph) -> Iterator[tuple[str, Dim]]:
     """Collections that groups read, and whether for the request (1) or the candidates (B)."""
     for node in graph.nodes:
         if isinstance(node.op, Group):
@@ -81,10 +94,22 @@ def _reads(graph: Graph) -> Iterator[tuple[str, Dim]]:
                 yield store_of(port), shape.dims[0]
 
 
-def _body(state: State, graph: Graph, batches: Batches) -> None:
+def body(
+    state: State,
+    graph: Graph,
+    batches: Batches,
+    ports: set[Ref] | None = None,
+    late: bool = False,
+) -> None:
+    """The statements of a graph's nodes, without those of training alone, or `late` these.
+
+    `ports` are those of groups that were read already.
+    """
+    ports = set() if ports is None else ports
+    only = graph.training_only
+    nodes = [node for node in graph.nodes if (node.name in only) == late]
     reserve(state, graph)
-    ports: set[Ref] = set()
-    for node in graph.nodes:
+    for node in nodes:
         if isinstance(node.op, Group):
             if dropout(node.op):
                 _drop_features(state, graph, node, node.op, batches)
@@ -102,9 +127,10 @@ def _body(state: State, graph: Graph, batches: Batches) -> None:
             write_expression(state, node, _comment(node))
         else:
             value = _value(state, graph, node)
-            state.statement(_targets(state, node), value, _comment(node), node.name)
-    roots = [*(output.ref for output in graph.outputs), *graph.exports]
-    _read_groups(state, graph, roots, ports, batches)
+            state.statement(_targets(state, graph, node), value, _comment(node), node.name)
+    if not late:
+        roots = [*(output.ref for output in graph.outputs), *graph.exports]
+        _read_groups(state, graph, [r for r in roots if r.node not in only], ports, batches)
 
 
 def _read_by(graph: Graph, node: Node) -> Iterator[Ref]:
@@ -151,8 +177,11 @@ def _value(state: State, graph: Graph, node: Node) -> Any:
     return Call(f"self.{state.attributes.take(f'{node.op.group}.dropout')}", read)
 
 
-def _targets(state: State, node: Node) -> str:
-    targets = [state.variable(Ref(node.name, port)) for port in node.outputs]
+def _targets(state: State, graph: Graph, node: Node) -> str:
+    """Variables of the outputs; of several, those that nobody reads have no name."""
+    refs = [Ref(node.name, port) for port in node.outputs]
+    alone = len(refs) == 1
+    targets = [state.variable(ref) if alone or ref in graph.read else "_" for ref in refs]
     if isinstance(node.op, Dropped):
         targets.append("_")  # the penalty is no prediction
     return ", ".join(targets) + ("," if len(targets) == 1 and "" not in node.outputs else "")

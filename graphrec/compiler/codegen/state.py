@@ -13,12 +13,14 @@ from graphrec.compiler.layer_args import layer
 from graphrec.graph import Graph, Group, Ref
 from graphrec.ground.errors import Span
 
-__all__ = ["NN", "State", "dropout", "place"]
+__all__ = ["METHODS", "NN", "State", "dropout", "place"]
 
 NN = "graphrec.nn"
 _FIXED = frozenset({"AutoDis", "Batch", "Dense", "Embeddings", "F", "FIT", "Lookup", "Mapping"})
 _FIXED |= {"Split", "Table", "Tensor"}
 _CONSTANTS = frozenset({"COLUMNS", "FIRST_ORDER", "FIT"})
+METHODS = {"query": "encode_query", "item": "encode_item"}
+"""Methods of a model for retrieval, by what they give a vector for."""
 _INLINE = 2
 """More names than these are a constant: two read as easily in their place."""
 
@@ -38,8 +40,11 @@ class State:
         }
         self.fitted = any(t.rows is None for t in (*graph.tables, *graph.first_order_tables))
         self.uses_functions = False
+        self.indent = 8
         self.attributes.take("embeddings")
         self.attributes.take("first_order")
+        for method in METHODS.values() if graph.vectors else ():
+            self.attributes.take(method)
         self.class_name = class_name(graph.name)
         layers = {layer(node)[1] for node in graph.nodes if isinstance(node.op, Block)}
         if self.class_name in layers | _FIXED:
@@ -78,11 +83,11 @@ class State:
     def statement(self, target: str, value: Any, comment: str = "", owner: str = "") -> None:
         """A line of a method."""
         self.uses_functions |= f"{FUNCTIONS}." in literal(value)
-        self.writer.assign(target, value, 8, comment, owner)
+        self.writer.assign(target, value, self.indent, comment, owner)
 
     def fits(self, target: str, value: Any, comment: str = "") -> bool:
         """Whether such a statement is laid out as ruff would, without a sum over several lines."""
-        return self.writer.fits(target, value, 8, comment)
+        return self.writer.fits(target, value, self.indent, comment)
 
     def function(self, name: str, *args: Any) -> Call:
         """A call of one of graphrec's functions."""

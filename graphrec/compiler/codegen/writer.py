@@ -121,6 +121,9 @@ class Writer:
             return
         if ", " in target and indent + len(head + _opening(value)) > WIDTH:
             head = self._targets(head, indent, owner)
+            if indent + len(head + literal(value) + note) <= WIDTH:
+                self.line(head + literal(value) + note, indent, owner)
+                return
         self._broken(head, value, indent, owner, note)
 
     def fits(self, target: str, value: Any, indent: int, comment: str) -> bool:

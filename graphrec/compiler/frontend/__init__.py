@@ -13,8 +13,10 @@ from graphrec.compiler.frontend.feature_columns import Features
 from graphrec.compiler.frontend.heads import TaskBuilder
 from graphrec.compiler.frontend.loss_terms import add_loss_terms
 from graphrec.compiler.frontend.modifiers import NodeBuilder
+from graphrec.compiler.frontend.retrieval_ends import check_sides, retrieval_ends
 from graphrec.compiler.frontend.scope import Scope
 from graphrec.compiler.frontend.task_relations import classes_of, probability_names, relation_map
+from graphrec.compiler.frontend.training_nodes import judge_training
 from graphrec.compiler.frontend.unused import report_unused
 from graphrec.graph import Graph, Node, Output, Ref, find_cycle, topological
 from graphrec.ground.errors import Problem, suggestion
@@ -48,14 +50,7 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
     features.linear_width = _linear_widths(context)
     builder = NodeBuilder(scope, tasks)
 
-    for name in _order(context, scope):
-        spec, size = recipe.graph[name], len(nodes)
-        try:
-            scope.values[name] = builder.add(name, spec, scope, Place(f"graph.{name}", name))
-        except Failed:
-            scope.values[name] = builder.poison(name, spec)
-            while len(nodes) > size:
-                nodes.popitem()
+    _add_nodes(builder, scope)
     _judge_rest(builder, features, scope)
 
     heads = TaskBuilder(builder, scope, relations, library)
@@ -66,7 +61,9 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         except Failed:
             continue
     add_loss_terms(heads, scope)
+    vectors = retrieval_ends(scope)
     exports = (*_exports(context, scope), *heads.own_logits)
+    judge_training(context, nodes, outputs, exports)
 
     sources = _sources(features, ports)
     report_unused(context, features, reads)
@@ -82,8 +79,22 @@ def build(recipe: Recipe, library: Library, broken: frozenset[str] = frozenset()
         title=recipe.origin.title if recipe.origin else recipe.name,
         description=recipe.description,
         seed=recipe.train.seed,
+        vectors=vectors,
     )
-    return Built(graph, tuple(context.problems))
+    mixed = check_sides(graph, recipe)
+    return Built(None if mixed else graph, (*context.problems, *mixed))
+
+
+def _add_nodes(builder: NodeBuilder, scope: Scope) -> None:
+    """The nodes of the recipe; what reads one that fails is not judged for that."""
+    for name in _order(scope.context, scope):
+        spec, size = scope.context.recipe.graph[name], len(scope.nodes)
+        try:
+            scope.values[name] = builder.add(name, spec, scope, Place(f"graph.{name}", name))
+        except Failed:
+            scope.values[name] = builder.poison(name, spec)
+            while len(scope.nodes) > size:
+                scope.nodes.popitem()
 
 
 def _judge_rest(builder: NodeBuilder, features: Features, scope: Scope) -> None:

@@ -17,7 +17,7 @@ from graphrec.ground.errors import suggestion
 from graphrec.ground.shapes import B, Shape
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import Relation, Task
-from graphrec.recipe.tasks import own_form
+from graphrec.recipe.tasks import is_lognormal, own_form
 
 __all__ = ["TaskBuilder"]
 
@@ -140,7 +140,9 @@ class TaskBuilder:
         )
         if name in self.relations and self.relations[name][1].via == "product":
             return Output(name, self._product(name, logits), "prob", 1, span)
-        return Output(name, logits, own_form(self.context.recipe, name), classes, span)
+        recipe = self.context.recipe
+        form = "lognormal" if is_lognormal(recipe, name) else own_form(recipe, name)
+        return Output(name, logits, form, classes, span)
 
     def _head(self, name: str, classes: int) -> Ref:
         place = Place(f"tasks.{name}", f"head.{name}", role="head")

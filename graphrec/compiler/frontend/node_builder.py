@@ -18,9 +18,9 @@ from graphrec.compiler.frontend.expression_nodes import ExpressionBuilder
 from graphrec.compiler.frontend.scope import Scope
 from graphrec.graph import KernelChoice, Node, Ref
 from graphrec.ground.errors import Problem, suggestion
-from graphrec.ground.shapes import ShapeError
+from graphrec.ground.shapes import ShapeError, length
 from graphrec.recipe.findings import from_pydantic
-from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec
+from graphrec.recipe.model import NODE_WORDS, Composite, NodeSpec, SequenceFeature
 
 __all__ = ["PlainNodes"]
 
@@ -61,8 +61,9 @@ class PlainNodes(ExpressionBuilder, ABC):
         for field, info in block.model_fields.items():
             if given.get(field) == "tasks" and any(m is TaskNames for m in info.metadata):
                 given[field] = list(self.task_names)
+        known_here = {"activations": self.context.library.activations}
         try:
-            return block.model_validate_json(json.dumps(given))
+            return block.model_validate_json(json.dumps(given), context=known_here)
         except ValidationError as error:
             known = [*block.model_fields, *NODE_WORDS]
             docs = {name: field.description or "" for name, field in block.model_fields.items()}
@@ -75,7 +76,8 @@ class PlainNodes(ExpressionBuilder, ABC):
                     self.context.problems.append(told)
             wrong = {str(detail["loc"][0]) for detail in error.errors() if detail["loc"]}
         try:  # what is left tells the shapes, so that readers can be judged too
-            return block.model_validate_json(json.dumps(_without(given, wrong)))
+            rest = json.dumps(_without(given, wrong))
+            return block.model_validate_json(rest, context=known_here)
         except ValidationError:
             raise Failed from None
 
@@ -109,6 +111,7 @@ class PlainNodes(ExpressionBuilder, ABC):
             }
             positional, named = block.spread(shapes)
             outputs = block.infer(*positional, **named)
+            self._check_lengths(block, shapes)
         except ShapeError as error:
             raise self._misfit(block, str(error), inputs, scope, place) from None
         ports = outputs if isinstance(outputs, dict) else {"": outputs}
@@ -124,10 +127,26 @@ class PlainNodes(ExpressionBuilder, ABC):
                 origin=place.origin,
                 shares=self._shared(name, block, spec, place) if spec and spec.share else None,
                 note=spec.note if spec else None,
+                for_training=spec is not None and spec.when == "train",
             ),
             place,
         )
         return Ref(name) if list(ports) == [""] else Bundle({key: Ref(name, key) for key in ports})
+
+    def _check_lengths(self, block: Block, shapes: Mapping[str, Any]) -> None:
+        """Raise ShapeError where a history may be longer than the block's layer takes."""
+        most = block.longest()
+        given = [
+            s for value in shapes.values() for s in (value if type(value) is tuple else [value])
+        ]
+        for name, feature in self.context.recipe.features.items():
+            if most is None or not isinstance(feature, SequenceFeature):
+                continue
+            if feature.max_len > most and any(length(name) in shape.dims for shape in given):
+                raise ShapeError(
+                    f"takes {most} steps, and `{name}` has up to {feature.max_len} (max_len): "
+                    "set keep: first or last, widen the windows, or lower max_len"
+                )
 
     def _shared(self, name: str, block: Block, spec: NodeSpec, place: Place) -> str:
         other = self.nodes.get(spec.share or "")
@@ -209,6 +228,8 @@ class PlainNodes(ExpressionBuilder, ABC):
                 if isinstance(body, NodeSpec) and (body.share or spec.share):
                     whose = f"{name}.{body.share}" if body.share else f"{spec.share}.{part}"
                     body = body.model_copy(update={"share": whose})
+                if isinstance(body, NodeSpec) and spec.when == "train":
+                    body = body.model_copy(update={"when": "train"})
                 inner.values[part] = self.add(f"{name}.{part}", body, inner, there)
             return inner.resolve(block.output, place.path)
         finally:

@@ -7,13 +7,15 @@ from graphrec.graph import find_cycle
 from graphrec.ground.errors import suggestion
 from graphrec.recipe.expressions import ExpressionError, parse_expression
 from graphrec.recipe.model import Recipe, Relation, Task
-from graphrec.recipe.tasks import own_form
+from graphrec.recipe.tasks import is_lognormal, own_form
 
 __all__ = ["classes_of", "probability_names", "relation_map"]
 
 
 def classes_of(recipe: Recipe, name: str) -> int:
     """Width of the task's logits."""
+    if is_lognormal(recipe, name):
+        return 3
     return (recipe.tasks[name].classes or 2) if own_form(recipe, name) == "softmax" else 1
 
 

@@ -50,6 +50,8 @@ def report_unused(context: Context, features: Features, reads: Reads) -> None:
             _report(context, "GR403", f"graph.{name}", "reaches no task, loss or export", help)
     if any(p.code == "GR303" for p in context.problems):
         return  # a feature was named where a group is meant: which features were meant is open
+    if not context.recipe.graph and any(p.code == "GR301" for p in context.problems):
+        return  # without a graph nothing is read: one finding, not one for every feature
     live |= _reached(context, features, reads, dead)
     used = _used_features(context, features, live) | words
     for name in context.recipe.groups:
@@ -117,10 +119,15 @@ def _live(context: Context, features: Features, reads: Reads, words: set[str]) -
     waiting = [*recipe.export.nodes, *(w for w in words if w in recipe.graph or w in groups)]
     for task in recipe.tasks.values():
         waiting.extend([(task.inputs or "").partition(".")[0], *reads(task.logit or "")])
+    if recipe.retrieval is not None:
+        ends = (recipe.retrieval.query, recipe.retrieval.item)
+        waiting.extend(text.partition(".")[0] for text in ends)
+        # what is seen may be read by nothing else
+        waiting.extend(name for name in recipe.retrieval.seen if name in recipe.features)
     for term in recipe.losses.values():
         # `light.logit` is of a task, unless a node has the name.
-        waiting.extend(name for name in reads(term.value) if name not in recipe.tasks)
-        waiting.extend(name for name in reads(term.value) if name in recipe.graph)
+        names = list(reads(term.node))
+        waiting.extend(name for name in names if name not in recipe.tasks or name in recipe.graph)
     waiting.extend(name for name, spec in recipe.graph.items() if _adds_loss(context, spec))
     return _reached(context, features, reads, waiting)
 

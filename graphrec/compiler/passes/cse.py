@@ -29,7 +29,9 @@ def cse(graph: Graph, target: Target) -> Graph:
     families: dict[Hashable, list[str]] = {}
     for node in graph.nodes:
         key = _key(node, kept, target)
-        family = families.setdefault(key, []) if key is not None else []
+        # What evaluation does without must not be the one that it reads.
+        late = node.name in graph.trained
+        family = families.setdefault((late, key), []) if key is not None else []
         family.append(node.name)
         # for now the first, so that readers further on compare equal; which one stays comes below
         kept[node.name] = family[0]
@@ -68,7 +70,10 @@ def _rebuilt(graph: Graph, kept: dict[str, str]) -> Graph:
         node = replace(node, inputs=inputs, outputs=outputs, parents=parents, shares=shares)
         nodes.append(node)
     ends = tuple(replace(output, ref=moved(output.ref)) for output in graph.outputs)
-    return replace(graph, outputs=ends).with_nodes(nodes)
+    vectors = graph.vectors
+    if vectors is not None:
+        vectors = replace(vectors, query=moved(vectors.query), item=moved(vectors.item))
+    return replace(graph, outputs=ends, vectors=vectors).with_nodes(nodes)
 
 
 def _key(node: Node, kept: dict[str, str], target: Target) -> Hashable | None:

@@ -1,4 +1,8 @@
-"""Groups of a scoring graph: what is read of the request's batch, what of the candidates'."""
+"""Groups of a scoring graph: what is read of the request's batch, what of the candidates'.
+
+A group that mixes both is kept in two parts as long as its reader can take them so: the request's
+columns beside each candidate's would be the same numbers, written and read once a candidate.
+"""
 
 from __future__ import annotations
 

@@ -39,7 +39,9 @@ def horizontal_fusion(graph: Graph, target: Target) -> Graph:
         if why:
             chosen[node.name] = replace(node.kernel, chosen="torch", why=why)
         else:
-            families.setdefault(_family(graph, node, depths[node.name]), []).append(node.name)
+            late = node.name in graph.training_only  # evaluation computes no part of a stack
+            family = late, _family(graph, node, depths[node.name])
+            families.setdefault(family, []).append(node.name)
     for names in families.values():
         for name in names:
             chosen[name] = _chosen(graph[name], tuple(sorted(names)))

@@ -16,16 +16,18 @@ __all__ = ["inference"]
 
 
 def inference(graph: Graph, target: Target) -> Graph:
-    """Take dropout, losses and tasks of training alone out, for a target of that purpose.
+    """Take dropout, losses, nodes and tasks of training alone out, for a target of that purpose.
 
     What only they read goes too. Batch norm needs the weights to be folded:
     `graphrec.nn.prepare` does it once they are loaded.
     """
     if target.purpose != "inference":
         return graph
-    outputs = tuple(output for output in graph.outputs if not output.for_training)
-    nodes = [_without_dropout(node) for node in graph.nodes if not node.is_loss]
-    return prune(replace(graph, outputs=outputs or graph.outputs).with_nodes(nodes), target)
+    trained = graph.trained
+    outputs = tuple(o for o in graph.outputs if not o.for_training and o.ref.node not in trained)
+    kept = [node for node in graph.nodes if not node.is_loss and node.name not in trained]
+    nodes = [_without_dropout(node) for node in kept]
+    return prune(replace(graph, outputs=outputs).with_nodes(nodes), target)
 
 
 def _without_dropout(node: Node) -> Node:

@@ -50,10 +50,10 @@ def stacks_of(graph: Graph, target: Target) -> dict[str, tuple[str, ...]]:
     def stacked(node: Node) -> Node:
         if not isinstance(node.op, Block):
             return node
-        asked = asked_kernel(node, target.requests)
+        requested = asked_kernel(node, target.requests)
         for name in node.op.kernels:
             kernel = node.op.kernel(name)
-            if kernel is not None and kernel.together and asked in ("auto", name):
+            if kernel is not None and kernel.together and requested in ("auto", name):
                 needs = frozenset(kernel.needs)
                 if kernel.refusal(node.op, target.device, target.precision, needs) is None:
                     return replace(node, kernel=KernelChoice(name, name))
@@ -110,7 +110,7 @@ def _asked(
 
 
 def _choose(graph: Graph, node: Node, target: Target, stack: tuple[str, ...]) -> KernelChoice:
-    asked, block = asked_kernel(node, target.requests), node.op
+    requested, block = asked_kernel(node, target.requests), node.op
     assert isinstance(block, Block)
 
     def refusal(name: str, here: bool) -> str | None:
@@ -120,29 +120,29 @@ def _choose(graph: Graph, node: Node, target: Target, stack: tuple[str, ...]) ->
         modules = target.modules if here else frozenset(kernel.needs)
         return kernel.refusal(block, target.device, target.precision, modules)
 
-    if asked == "auto":
+    if requested == "auto":
         entry = node_entry(graph, node, target, stack)
         measured = by_measurement(entry, target, refusal) if target.measured.entries else None
         return measured or KernelChoice("auto", "torch", "nothing measured yet")
-    return _explicit(asked, refusal)
+    return _explicit(requested, refusal)
 
 
-def _explicit(asked: str, refusal: Refusal) -> KernelChoice:
-    why, missing = refusal(asked, False), refusal(asked, True)
+def _explicit(requested: str, refusal: Refusal) -> KernelChoice:
+    why, missing = refusal(requested, False), refusal(requested, True)
     if why is None and missing is None:
-        return KernelChoice(asked, asked)
-    return KernelChoice(asked, "torch", why or missing or "", asked, local=why is None)
+        return KernelChoice(requested, requested)
+    return KernelChoice(requested, "torch", why or missing or "", requested, local=why is None)
 
 
 def _store(graph: Graph, store: str, target: Target) -> KernelChoice:
     """The kernel of a collection of tables: unless asked otherwise the module finds out itself."""
-    asked = asked_of_tables(store, target.requests)
+    requested = asked_of_tables(store, target.requests)
     tables, _ = store_parts(graph, store)
 
     def refusal(name: str, here: bool) -> str | None:
         return table_refusal(name, tables, target, here=here)
 
-    if asked == "auto":
+    if requested == "auto":
         entry = store_entry(graph, store, target)
         measured = by_measurement(entry, target, refusal)
         if measured is not None and measured.named != "native":
@@ -152,7 +152,7 @@ def _store(graph: Graph, store: str, target: Target) -> KernelChoice:
             return KernelChoice("auto", "torch", f"no native kernel: {why}", "auto", local=True)
         why_native = measured.why if measured is not None else "the usual one; nothing measured yet"
         return KernelChoice("auto", "native", why_native, "auto", local=True)
-    choice = _explicit(asked, refusal)
+    choice = _explicit(requested, refusal)
     # Tables have no twin that knows when to be torch: what no machine can run is not named.
     return choice if choice.local or not choice.why else replace(choice, named="torch")
 

@@ -1,4 +1,8 @@
-"""Measurements by content: what a node's entry in kernels.lock is, and which kernel it names."""
+"""Measurements by content: what a node's entry in kernels.lock is, and which kernel it names.
+
+By content and not by name: a node that is renamed, moved or copied keeps its measurement, and one
+whose shape, batch or precision changes loses it, for another kernel may be the faster one then.
+"""
 
 from __future__ import annotations
 

@@ -34,16 +34,16 @@ def main(bundle: str, work: str, *forbidden: str) -> None:
     import numpy as np
     from client import Model  # type: ignore[import-not-found]  # the bundle's
 
-    model, found = Model(), {}
+    model, outputs = Model(), {}
     rows = json.loads((Path(work) / "rows.json").read_text(encoding="utf-8"))
     plan = json.loads((Path(work) / "plan.json").read_text(encoding="utf-8"))
     for number, (start, stop) in enumerate(plan["batches"]):
         for name, values in model.predict(rows[start:stop]).items():
-            found[f"forward/{number}/{name}"] = values
+            outputs[f"forward/{number}/{name}"] = values
     for number, (request, start, stop) in enumerate(plan["requests"]):
         for name, values in model.score(rows[request], rows[start:stop]).items():
-            found[f"score/{number}/{name}"] = values
-    np.savez(Path(work) / "found.npz", **found)
+            outputs[f"score/{number}/{name}"] = values
+    np.savez(Path(work) / "found.npz", **outputs)
     if set(forbidden) & {name.partition(".")[0] for name in sys.modules}:
         sys.exit("something was imported that must not be needed")
 

@@ -113,17 +113,17 @@ def _add_scores(app: FastAPI, holder: Holder, batcher: Batcher, limits: Limits) 
     whole, parts = examples(engine.features, engine.score is not None)
     names = sorted(engine.predict(whole["rows"]))
 
-    async def answer(request: Request, asked: Any, rows: list[Any], place: str) -> Response:
+    async def answer(request: Request, request_row: Any, rows: list[Any], place: str) -> Response:
         try:
             async with asyncio.timeout(limits.seconds):
-                found = await batcher.ask(asked, rows)
+                scores = await batcher.ask(request_row, rows)
         except TimeoutError:
             raise Refused(408, f"took longer than {limits.seconds:g} seconds") from None
         except Overloaded:
             raise Refused(503, "too many rows are waiting: try again in a moment") from None
         except BadCell as bad:
-            raise _bad_cell(bad, asked, place) from None
-        return _scores(found, engine.name)
+            raise _bad_cell(bad, request_row, place) from None
+        return _scores(scores, engine.name)
 
     @app.post(
         "/v1/predict", summary="Scores of rows", **_told(predict_schema, whole, engine, names)
@@ -133,12 +133,12 @@ def _add_scores(app: FastAPI, holder: Holder, batcher: Batcher, limits: Limits) 
         return await answer(request, None, rows, "rows")
 
     if parts is not None:
-        said = _told(score_schema, parts, engine, names)
+        described = _told(score_schema, parts, engine, names)
 
-        @app.post("/v1/score", summary="Scores of the candidates of one request", **said)
+        @app.post("/v1/score", summary="Scores of the candidates of one request", **described)
         async def score(request: Request) -> Response:
-            asked, candidates = parse_score(await _body(request, limits), limits)
-            return await answer(request, asked, candidates, "candidates")
+            request_row, candidates = parse_score(await _body(request, limits), limits)
+            return await answer(request, request_row, candidates, "candidates")
 
 
 def _add_health(app: FastAPI, holder: Holder, metrics: _Metrics) -> None:
@@ -185,8 +185,8 @@ async def _body(request: Request, limits: Limits) -> bytes:
     return bytes(body)
 
 
-def _bad_cell(bad: BadCell, asked: Any, place: str) -> Refused:
-    in_request = asked is not None and bad.column in asked
+def _bad_cell(bad: BadCell, request_row: Any, place: str) -> Refused:
+    in_request = request_row is not None and bad.column in request_row
     field = f"request.{bad.column}" if in_request else f"{place}.{bad.row}.{bad.column}"
     return Refused(422, bad.why, field)
 

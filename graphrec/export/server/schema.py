@@ -55,11 +55,11 @@ def _object(properties: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _row(features: Features, side: str | None) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for entry in features.entries:
         if side in (None, entry["side"]):
-            found |= _fields(entry)
-    return {"type": "object", "properties": found, "additionalProperties": True}
+            fields |= _fields(entry)
+    return {"type": "object", "properties": fields, "additionalProperties": True}
 
 
 def _fields(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,10 +75,10 @@ def _fields(entry: Mapping[str, Any]) -> dict[str, Any]:
         several["items"] = {"type": ["array", "null"], "items": value}
     if entry["form"] == "sequence":
         about += f", a step of {entry['sequence']} each"
-    found = {entry["column"]: {**several, "description": about}}
+    fields = {entry["column"]: {**several, "description": about}}
     if "weights" in entry:
-        found[entry["weights"]] = {"type": ["array", "null"], "items": _NUMBER}
-    return found
+        fields[entry["weights"]] = {"type": ["array", "null"], "items": _NUMBER}
+    return fields
 
 
 def _example(features: Features, side: str | None) -> dict[str, Any]:

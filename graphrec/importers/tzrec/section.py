@@ -30,13 +30,13 @@ _WHY: Mapping[str, str] = {
 class Notes:
     """What an import has to tell: things without counterpart, or done otherwise, with places."""
 
-    found: dict[str, tuple[list[Span], str]] = field(default_factory=dict)
+    unread: dict[str, tuple[list[Span], str]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     """Name -> text of the files that the recipe names, to lie beside it."""
 
     def add(self, span: Span, message: str, help: str = "") -> None:
         """A remark; the same remark at several places is told once."""
-        self.found.setdefault(message, ([], help))[0].append(span)
+        self.unread.setdefault(message, ([], help))[0].append(span)
 
     def file(self, wish: str, lines: list[str]) -> str:
         """The name of a file of these lines: one of equal lines that there is, or a new one."""
@@ -53,7 +53,7 @@ class Notes:
     def problems(self) -> tuple[Problem, ...]:
         """The remarks as warnings, in the order of the file."""
         problems = []
-        for message, (spans, help) in self.found.items():
+        for message, (spans, help) in self.unread.items():
             first, *rest = sorted(set(spans))
             also = f"also in {_lines(rest)}" if rest else ""
             text = "; ".join(part for part in (help, also) if part)
@@ -63,7 +63,7 @@ class Notes:
     def lines(self) -> list[str]:
         """The remarks for the head of the recipe, `line 12: ...`."""
         remarks = []
-        for message, (spans, help) in self.found.items():
+        for message, (spans, help) in self.unread.items():
             places = sorted({span.line for span in spans})
             tail = f" ({help})" if help else ""
             remarks.append((places, f"{_lines(sorted(set(spans)))}: {message}{tail}"))

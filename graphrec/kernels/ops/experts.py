@@ -9,17 +9,17 @@ its readers. Name and schema are written into exported programs: keep them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.library import custom_op
 
+from graphrec.kernels.ops.operator import differentiable, operator
 from graphrec.kernels.ops.reference import (
     FROM_INPUT,
-    FROM_OUTPUT,
     FUSED,
+    kept_of_layer,
+    layer_gradients_like,
+    layer_like,
     plain,
     slope,
 )
@@ -28,7 +28,26 @@ from graphrec.kernels.route import triton_twin
 __all__ = ["experts_act", "experts_act_backward", "linear", "slots_read"]
 
 
-@custom_op("graphrec::experts_act", mutates_args=())
+def _check(x: Tensor, weight: Tensor, bias: Tensor | None, per: int, act: str) -> None:
+    if act not in FUSED:
+        raise ValueError(f"experts_act has no activation `{act}`; it has {', '.join(FUSED)}")
+    if x.dim() != 3 or weight.dim() != 3 or x.shape[2] != weight.shape[2]:
+        raise ValueError(f"experts_act: x {tuple(x.shape)} and weight {tuple(weight.shape)}")
+    if per < 1 or weight.shape[0] <= (x.shape[1] - 1) * per:
+        raise ValueError(
+            f"experts_act: {weight.shape[0]} experts, {per} for a slot, {x.shape[1]} slots"
+        )
+    if bias is not None and bias.shape != weight.shape[:2]:
+        raise ValueError(f"experts_act: bias {tuple(bias.shape)}, weight {tuple(weight.shape)}")
+    if x.dtype != weight.dtype or (bias is not None and bias.dtype != x.dtype):
+        raise ValueError(f"experts_act: x is {x.dtype}, weight {weight.dtype}")
+
+
+@operator(
+    "experts_act",
+    check=_check,
+    like=lambda x, weight, act, save: layer_like(x, (x.shape[0], *weight.shape[:2]), act, save),
+)
 def experts_act(
     x: Tensor, weight: Tensor, bias: Tensor | None, per: int, act: str, save: bool
 ) -> tuple[Tensor, Tensor]:
@@ -37,7 +56,6 @@ def experts_act(
     x [M, S, K] in any layout, weight [E, N, K], bias [E, N]; all of one dtype. z is kept for `gelu`
     and `silu` if `save`: their gradient needs it. Every slot must have a reader.
     """
-    _check(x, weight, bias, per, act)
     keep = save and act in FROM_INPUT
     twin = triton_twin("experts", x)
     if twin is not None:
@@ -47,16 +65,7 @@ def experts_act(
     return y, z if keep else y.new_empty(0)
 
 
-@experts_act.register_fake
-def _(
-    x: Tensor, weight: Tensor, bias: Tensor | None, per: int, act: str, save: bool
-) -> tuple[Tensor, Tensor]:
-    _check(x, weight, bias, per, act)
-    shape = (x.shape[0], *weight.shape[:2])
-    return x.new_empty(shape), x.new_empty(shape if save and act in FROM_INPUT else (0,))
-
-
-@custom_op("graphrec::experts_act_backward", mutates_args=())
+@operator("experts_act_backward", like=layer_gradients_like)
 def experts_act_backward(
     grad: Tensor,
     x: Tensor,
@@ -89,44 +98,13 @@ def experts_act_backward(
     return x_grad, weight_grad, bias_grad
 
 
-@experts_act_backward.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    kept: Tensor,
-    per: int,
-    act: str,
-    need_x: bool,
-    need_weight: bool,
-    need_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        x.new_empty(x.shape if need_x else (0,)),
-        weight.new_empty(weight.shape if need_weight else (0,)),
-        x.new_empty(weight.shape[:2] if need_bias else (0,)),
-    )
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, _, ctx.per, ctx.act, save = inputs
-    if ctx.act in FROM_INPUT and not save and any(ctx.needs_input_grad):
-        raise RuntimeError(f"a gradient through `{ctx.act}` needs save=True")
-    y, z = output
-    ctx.save_for_backward(x, weight, y if ctx.act in FROM_OUTPUT else z)
-    ctx.mark_non_differentiable(z)
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 6
-    needs = ctx.needs_input_grad[:3]
-    grads = experts_act_backward(grad, *ctx.saved_tensors, ctx.per, ctx.act, *needs)
-    return *(g if need else None for g, need in zip(grads, needs, strict=True)), None, None, None
-
-
-experts_act.register_autograd(_backward, setup_context=_setup)
+differentiable(
+    experts_act,
+    experts_act_backward,
+    results=("y", "z"),
+    of=("x", "weight", "bias"),
+    keeps={"kept": kept_of_layer},
+)
 
 
 def slots_read(experts: int, slots: int, per: int) -> list[tuple[slice, slice, int]]:
@@ -147,21 +125,6 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, per: int) -> Tensor:
         out = z[:, readers].view(rows, slots.stop - slots.start, each * width).transpose(0, 1)
         _multiply(x[:, slots].transpose(0, 1), matrices, out)
     return z if bias is None else z.add_(bias)
-
-
-def _check(x: Tensor, weight: Tensor, bias: Tensor | None, per: int, act: str) -> None:
-    if act not in FUSED:
-        raise ValueError(f"experts_act has no activation `{act}`; it has {', '.join(FUSED)}")
-    if x.dim() != 3 or weight.dim() != 3 or x.shape[2] != weight.shape[2]:
-        raise ValueError(f"experts_act: x {tuple(x.shape)} and weight {tuple(weight.shape)}")
-    if per < 1 or weight.shape[0] <= (x.shape[1] - 1) * per:
-        raise ValueError(
-            f"experts_act: {weight.shape[0]} experts, {per} for a slot, {x.shape[1]} slots"
-        )
-    if bias is not None and bias.shape != weight.shape[:2]:
-        raise ValueError(f"experts_act: bias {tuple(bias.shape)}, weight {tuple(weight.shape)}")
-    if x.dtype != weight.dtype or (bias is not None and bias.dtype != x.dtype):
-        raise ValueError(f"experts_act: x is {x.dtype}, weight {weight.dtype}")
 
 
 # The products of the gradient have no epilogue: the vendor's GEMM (which also splits the long sum

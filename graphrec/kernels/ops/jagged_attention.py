@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
+from graphrec.kernels.ops.operator import differentiable, operator
 from graphrec.kernels.ops.steps import wide
 from graphrec.kernels.route import triton_twin
 
@@ -27,7 +26,25 @@ _TOGETHER = 32
 """Rows that the reference pads to the longest of them at a time: it holds their scores."""
 
 
-@custom_op("graphrec::jagged_attention", mutates_args=())
+def _check(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, heads: int) -> None:
+    alike = all(x.shape == q.shape and x.dtype == q.dtype for x in (k, v))
+    if q.dim() != 2 or not alike:
+        shown = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
+        raise ValueError(f"jagged_attention: q, k, v are {shown}; needs one shape and type [T, D]")
+    if heads < 1 or q.shape[1] % heads or not q.shape[1]:
+        raise ValueError(f"jagged_attention: width {q.shape[1]} for {heads} heads")
+    if offsets.dim() != 1 or offsets.shape[0] < 1 or offsets.dtype != torch.int64:
+        raise ValueError(f"offsets {tuple(offsets.shape)} {offsets.dtype}: needs int64 [B + 1]")
+
+
+@operator(
+    "jagged_attention",
+    check=_check,
+    like=lambda q, heads: (
+        q.new_empty(q.shape),
+        q.new_empty(heads, q.shape[0], dtype=wide(q)),
+    ),
+)
 def jagged_attention(
     q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, heads: int
 ) -> tuple[Tensor, Tensor]:
@@ -36,7 +53,6 @@ def jagged_attention(
     q, k, v [T, heads * d] of one type, offsets [B + 1] int64. The first result has their type; the
     second, of the sums of exponentials, is in fp32 (fp64 for fp64) and for the gradient.
     """
-    _check(q, k, v, offsets, heads)
     twin = _twin("jagged_attention", q, heads)
     if twin is not None:
         out, norm = twin.forward(q, k, v, twin.row_ends(offsets, q.shape[0]), heads)
@@ -50,13 +66,10 @@ def jagged_attention(
     return out, norm
 
 
-@jagged_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, heads: int) -> tuple[Tensor, Tensor]:
-    _check(q, k, v, offsets, heads)
-    return q.new_empty(q.shape), q.new_empty(heads, q.shape[0], dtype=wide(q))
-
-
-@custom_op("graphrec::jagged_attention_backward", mutates_args=())
+@operator(
+    "jagged_attention_backward",
+    like=lambda q, k, v: tuple(one.new_empty(one.shape) for one in (q, k, v)),
+)
 def jagged_attention_backward(
     grad: Tensor,
     q: Tensor,
@@ -86,34 +99,12 @@ def jagged_attention_backward(
     return dq, dk, dv
 
 
-@jagged_attention_backward.register_fake
-def _(
-    grad: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    offsets: Tensor,
-    out: Tensor,
-    norm: Tensor,
-    heads: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.heads = inputs
-    ctx.save_for_backward(*tensors, *output)
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 5
-    return *jagged_attention_backward(grad, *ctx.saved_tensors, ctx.heads), None, None
-
-
-jagged_attention.register_autograd(_backward, setup_context=_setup)
+differentiable(
+    jagged_attention,
+    jagged_attention_backward,
+    results=("out", "norm"),
+    of=("q", "k", "v"),
+)
 
 
 def _twin(op: str, q: Tensor, heads: int) -> ModuleType | None:
@@ -152,14 +143,3 @@ def _softmax(q: Tensor, k: Tensor, real: Tensor) -> tuple[Tensor, Tensor]:
     scores = scores.masked_fill(~real[:, None, None, :], -torch.inf)
     log_sum = scores.logsumexp(-1)
     return torch.exp(scores - log_sum.unsqueeze(-1)), log_sum
-
-
-def _check(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, heads: int) -> None:
-    alike = all(x.shape == q.shape and x.dtype == q.dtype for x in (k, v))
-    if q.dim() != 2 or not alike:
-        found = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
-        raise ValueError(f"jagged_attention: q, k, v are {found}; needs one shape and type [T, D]")
-    if heads < 1 or q.shape[1] % heads or not q.shape[1]:
-        raise ValueError(f"jagged_attention: width {q.shape[1]} for {heads} heads")
-    if offsets.dim() != 1 or offsets.shape[0] < 1 or offsets.dtype != torch.int64:
-        raise ValueError(f"offsets {tuple(offsets.shape)} {offsets.dtype}: needs int64 [B + 1]")

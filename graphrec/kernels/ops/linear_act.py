@@ -1,24 +1,25 @@
 """`graphrec::linear_act`: activation(x W^T + b) as one operator, with its gradient.
 
-A custom_op and not a triton_op: torch.compile decomposes the latter to Triton on every device,
-which fails on a machine without a GPU. Name and schema are written into exported programs: keep
-them.
+Name and schema are written into exported programs: keep them.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
-from torch.library import custom_op
 
+from graphrec.kernels.ops.operator import differentiable, operator
 from graphrec.kernels.ops.reference import (
     FROM_INPUT,
     FROM_OUTPUT,
     FUSED,
     check_layer,
+    kept_of_layer,
     layer_gradients,
+    layer_gradients_like,
+    layer_like,
     plain,
     slope,
 )
@@ -27,7 +28,11 @@ from graphrec.kernels.route import triton_twin
 __all__ = ["FROM_INPUT", "FROM_OUTPUT", "FUSED", "linear_act", "linear_act_backward"]
 
 
-@custom_op("graphrec::linear_act", mutates_args=())
+@operator(
+    "linear_act",
+    check=partial(check_layer, "linear_act"),
+    like=lambda x, weight, act, save: layer_like(x, (x.shape[0], weight.shape[0]), act, save),
+)
 def linear_act(
     x: Tensor, weight: Tensor, bias: Tensor | None, act: str, save: bool
 ) -> tuple[Tensor, Tensor]:
@@ -36,7 +41,6 @@ def linear_act(
     x [M, K], weight [N, K], bias [N]; all of one dtype. A gradient through `gelu` or `silu` needs
     `save=True`.
     """
-    check_layer("linear_act", x, weight, bias, act)
     keep = save and act in FROM_INPUT
     twin = triton_twin("linear_act", x)
     if twin is not None:
@@ -46,16 +50,7 @@ def linear_act(
     return y, z if keep else y.new_empty(0)
 
 
-@linear_act.register_fake
-def _(
-    x: Tensor, weight: Tensor, bias: Tensor | None, act: str, save: bool
-) -> tuple[Tensor, Tensor]:
-    check_layer("linear_act", x, weight, bias, act)
-    shape = (x.shape[0], weight.shape[0])
-    return x.new_empty(shape), x.new_empty(shape if save and act in FROM_INPUT else (0,))
-
-
-@custom_op("graphrec::linear_act_backward", mutates_args=())
+@operator("linear_act_backward", like=layer_gradients_like)
 def linear_act_backward(
     grad: Tensor,
     x: Tensor,
@@ -80,40 +75,10 @@ def linear_act_backward(
     return *layer_gradients(dz, x, weight, need_x, need_weight), bias_grad
 
 
-@linear_act_backward.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    kept: Tensor,
-    act: str,
-    need_x: bool,
-    need_weight: bool,
-    need_bias: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    return (
-        x.new_empty(x.shape if need_x else (0,)),
-        weight.new_empty(weight.shape if need_weight else (0,)),
-        x.new_empty(weight.shape[:1] if need_bias else (0,)),
-    )
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, bias, ctx.act, save = inputs
-    if ctx.act in FROM_INPUT and not save and any(ctx.needs_input_grad):
-        raise RuntimeError(f"a gradient through `{ctx.act}` needs save=True")
-    y, z = output
-    ctx.save_for_backward(x, weight, y if ctx.act in FROM_OUTPUT else z)
-    ctx.mark_non_differentiable(z)
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return None, None, None, None, None
-    needs = ctx.needs_input_grad[:3]
-    grads = linear_act_backward(grad, *ctx.saved_tensors, ctx.act, *needs)
-    return *(g if need else None for g, need in zip(grads, needs, strict=True)), None, None
-
-
-linear_act.register_autograd(_backward, setup_context=_setup)
+differentiable(
+    linear_act,
+    linear_act_backward,
+    results=("y", "z"),
+    of=("x", "weight", "bias"),
+    keeps={"kept": kept_of_layer},
+)

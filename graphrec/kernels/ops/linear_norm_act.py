@@ -8,18 +8,17 @@ written z already. Name and schema are written into exported programs: keep them
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.library import custom_op
 
+from graphrec.kernels.ops.operator import differentiable, operator
 from graphrec.kernels.ops.reference import (
     FROM_INPUT,
     activate_in_place,
     check_layer,
     layer_gradients,
+    layer_gradients_like,
     slope,
 )
 from graphrec.kernels.route import triton_twin
@@ -30,7 +29,28 @@ WIDEST = 4096
 """The widest row that one program of the Triton kernels holds; wider ones are a ValueError."""
 
 
-@custom_op("graphrec::linear_norm_act", mutates_args=())
+def _check(
+    x: Tensor, weight: Tensor, bias: Tensor | None, gamma: Tensor, beta: Tensor, act: str
+) -> None:
+    check_layer("linear_norm_act", x, weight, bias, act)
+    width = weight.shape[:1]
+    if gamma.shape != width or beta.shape != width or gamma.dtype != beta.dtype:
+        raise ValueError(
+            f"linear_norm_act: gamma {tuple(gamma.shape)} and beta {tuple(beta.shape)},"
+            f" weight {tuple(weight.shape)}"
+        )
+    if width[0] > WIDEST:
+        raise ValueError(f"linear_norm_act: rows of {width[0]} are wider than {WIDEST}")
+
+
+@operator(
+    "linear_norm_act",
+    check=_check,
+    like=lambda x, weight, save: (
+        x.new_empty(x.shape[0], weight.shape[0]),
+        x.new_empty((x.shape[0], weight.shape[0]) if save else (0,)),
+    ),
+)
 def linear_norm_act(
     x: Tensor,
     weight: Tensor,
@@ -46,7 +66,6 @@ def linear_norm_act(
     x [M, K], weight [N, K], bias [N] of one dtype; gamma and beta [N] may be of another. A gradient
     needs `save=True`.
     """
-    _check(x, weight, bias, gamma, beta, act)
     twin = triton_twin("linear_norm_act", x)
     if twin is not None:
         y, z = twin.forward(x, weight, bias, gamma, beta, eps, act, save)
@@ -56,23 +75,13 @@ def linear_norm_act(
     return y, z if save else y.new_empty(0)
 
 
-@linear_norm_act.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    act: str,
-    save: bool,
-) -> tuple[Tensor, Tensor]:
-    _check(x, weight, bias, gamma, beta, act)
-    shape = (x.shape[0], weight.shape[0])
-    return x.new_empty(shape), x.new_empty(shape if save else (0,))
-
-
-@custom_op("graphrec::linear_norm_act_backward", mutates_args=())
+@operator(
+    "linear_norm_act_backward",
+    like=lambda x, weight, gamma, beta, need_x, need_weight, need_bias, need_norm: (
+        *layer_gradients_like(x, weight, need_x, need_weight, need_bias),
+        *(one.new_empty(one.shape if need_norm else (0,)) for one in (gamma, beta)),
+    ),
+)
 def linear_norm_act_backward(
     grad: Tensor,
     x: Tensor,
@@ -101,67 +110,20 @@ def linear_norm_act_backward(
     return x_grad, weight_grad, bias_grad, gamma_grad, beta_grad
 
 
-@linear_norm_act_backward.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    z: Tensor,
-    gamma: Tensor,
-    beta: Tensor,
-    eps: float,
-    act: str,
-    need_x: bool,
-    need_weight: bool,
-    need_bias: bool,
-    need_norm: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    width = weight.shape[:1]
-    return (
-        x.new_empty(x.shape if need_x else (0,)),
-        weight.new_empty(weight.shape if need_weight else (0,)),
-        x.new_empty(width if need_bias else (0,)),
-        gamma.new_empty(width if need_norm else (0,)),
-        gamma.new_empty(width if need_norm else (0,)),
-    )
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, _, gamma, beta, ctx.eps, ctx.act, save = inputs
-    if not save and any(ctx.needs_input_grad):
+def _kept(z: Tensor, save: bool) -> Tensor:
+    if not save:
         raise RuntimeError("a gradient through a layer norm needs save=True")
-    ctx.save_for_backward(x, weight, output[1], gamma, beta)
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
+    return z
 
 
-def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 8
-    needs = ctx.needs_input_grad[:5]
-    need_norm = needs[3] or needs[4]
-    grads = linear_norm_act_backward(
-        grad, *ctx.saved_tensors, ctx.eps, ctx.act, *needs[:3], need_norm
-    )
-    wanted = (g if need else None for g, need in zip(grads, needs, strict=True))
-    return *wanted, None, None, None
-
-
-linear_norm_act.register_autograd(_backward, setup_context=_setup)
-
-
-def _check(
-    x: Tensor, weight: Tensor, bias: Tensor | None, gamma: Tensor, beta: Tensor, act: str
-) -> None:
-    check_layer("linear_norm_act", x, weight, bias, act)
-    width = weight.shape[:1]
-    if gamma.shape != width or beta.shape != width or gamma.dtype != beta.dtype:
-        raise ValueError(
-            f"linear_norm_act: gamma {tuple(gamma.shape)} and beta {tuple(beta.shape)},"
-            f" weight {tuple(weight.shape)}"
-        )
-    if width[0] > WIDEST:
-        raise ValueError(f"linear_norm_act: rows of {width[0]} are wider than {WIDEST}")
+differentiable(
+    linear_norm_act,
+    linear_norm_act_backward,
+    results=("y", "z"),
+    of=("x", "weight", "bias", "gamma", "beta"),
+    keeps={"z": _kept},
+    needs={"need_norm": ("gamma", "beta")},
+)
 
 
 def _norm(z: Tensor, gamma: Tensor, beta: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,18 +6,17 @@ are this. Name and schema are written into exported programs: keep them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.library import custom_op
 
+from graphrec.kernels.ops.operator import differentiable, operator
 from graphrec.kernels.ops.reference import (
     FROM_INPUT,
     activate,
     check_layer,
     layer_gradients,
+    layer_gradients_like,
     scaled,
     slope,
 )
@@ -26,7 +25,30 @@ from graphrec.kernels.route import triton_twin
 __all__ = ["linear_scale", "linear_scale_backward"]
 
 
-@custom_op("graphrec::linear_scale", mutates_args=())
+def _check(
+    x: Tensor, weight: Tensor, bias: Tensor | None, factor: Tensor, skip: Tensor | None, act: str
+) -> None:
+    check_layer("linear_scale", x, weight, bias, act)
+    shape = (x.shape[0], weight.shape[0])
+    for name, other in (("factor", factor), ("skip", skip)):
+        if other is not None and other.shape != shape:
+            raise ValueError(f"linear_scale: {name} {tuple(other.shape)}, the result {shape}")
+
+
+def _type(x: Tensor, factor: Tensor, skip: Tensor | None) -> torch.dtype:
+    dtype = torch.promote_types(x.dtype, factor.dtype)
+    return dtype if skip is None else torch.promote_types(dtype, skip.dtype)
+
+
+def _like(
+    x: Tensor, weight: Tensor, factor: Tensor, skip: Tensor | None, save: bool
+) -> tuple[Tensor, Tensor]:
+    shape = (x.shape[0], weight.shape[0])
+    y = x.new_empty(shape, dtype=_type(x, factor, skip))
+    return y, x.new_empty(shape if save else (0,))
+
+
+@operator("linear_scale", check=_check, like=_like)
 def linear_scale(
     x: Tensor,
     weight: Tensor,
@@ -43,7 +65,6 @@ def linear_scale(
     widest type of all. Kept is x W^T + b for `gelu` and `silu`, the activation for the others, in
     the type of x. A gradient needs `save=True`.
     """
-    _check(x, weight, bias, factor, skip, act)
     twin = triton_twin("linear_scale", x)
     if twin is not None:
         y, kept = twin.forward(
@@ -54,24 +75,13 @@ def linear_scale(
     return y, kept if save else x.new_empty(0)
 
 
-@linear_scale.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    factor: Tensor,
-    skip: Tensor | None,
-    act: str,
-    scale: float,
-    save: bool,
-) -> tuple[Tensor, Tensor]:
-    _check(x, weight, bias, factor, skip, act)
-    shape = (x.shape[0], weight.shape[0])
-    y = x.new_empty(shape, dtype=_type(x, factor, skip))
-    return y, x.new_empty(shape if save else (0,))
-
-
-@custom_op("graphrec::linear_scale_backward", mutates_args=())
+@operator(
+    "linear_scale_backward",
+    like=lambda x, weight, factor, need_x, need_weight, need_bias, need_factor: (
+        *layer_gradients_like(x, weight, need_x, need_weight, need_bias),
+        factor.new_empty(factor.shape if need_factor else (0,)),
+    ),
+)
 def linear_scale_backward(
     grad: Tensor,
     x: Tensor,
@@ -108,68 +118,28 @@ def linear_scale_backward(
     return *products, bias_grad, factor_grad
 
 
-@linear_scale_backward.register_fake
-def _(
-    grad: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    factor: Tensor,
-    kept: Tensor,
-    act: str,
-    scale: float,
-    skips_x: bool,
-    need_x: bool,
-    need_weight: bool,
-    need_bias: bool,
-    need_factor: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return (
-        x.new_empty(x.shape if need_x else (0,)),
-        weight.new_empty(weight.shape if need_weight else (0,)),
-        x.new_empty(weight.shape[:1] if need_bias else (0,)),
-        factor.new_empty(factor.shape if need_factor else (0,)),
-    )
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, _, factor, skip, ctx.act, ctx.scale, save = inputs
-    if not save and any(ctx.needs_input_grad[:4]):
+def _kept(
+    kept: Tensor, save: bool, need_x: bool, need_weight: bool, need_bias: bool, need_factor: bool
+) -> Tensor:
+    if not save and (need_x or need_weight or need_bias or need_factor):
         raise RuntimeError("a gradient through linear_scale needs save=True")
-    # Then the GEMM of x's gradient adds the skip's, and no kernel of its own has to.
-    ctx.skips_x = skip is x and ctx.needs_input_grad[0]
-    ctx.skip_type = None if skip is None else skip.dtype
-    ctx.save_for_backward(x, weight, factor, output[1])
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
+    return kept
 
 
-def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 8
-    needs = ctx.needs_input_grad
-    grads: tuple[Tensor | None, ...] = (None,) * 4
-    if any(needs[:4]):
-        grads = linear_scale_backward(
-            grad, *ctx.saved_tensors, ctx.act, ctx.scale, ctx.skips_x, *needs[:4]
+differentiable(
+    linear_scale,
+    linear_scale_backward,
+    results=("y", "kept"),
+    of=("x", "weight", "bias", "factor"),
+    keeps={
+        "kept": _kept,
+        # Then the GEMM of x's gradient adds the skip's, and no kernel of its own has to.
+        "skips_x": lambda x, skip: skip is x,
+        "skip_type": lambda skip: None if skip is None else skip.dtype,
+    },
+    also={
+        "skip": lambda grad, skips_x, skip_type: (
+            None if skips_x or skip_type is None else grad.to(skip_type)
         )
-    wanted = (g if need else None for g, need in zip(grads, needs[:4], strict=True))
-    skip_grad = grad.to(ctx.skip_type) if needs[4] and not ctx.skips_x else None
-    return *wanted, skip_grad, None, None, None
-
-
-linear_scale.register_autograd(_backward, setup_context=_setup)
-
-
-def _check(
-    x: Tensor, weight: Tensor, bias: Tensor | None, factor: Tensor, skip: Tensor | None, act: str
-) -> None:
-    check_layer("linear_scale", x, weight, bias, act)
-    shape = (x.shape[0], weight.shape[0])
-    for name, other in (("factor", factor), ("skip", skip)):
-        if other is not None and other.shape != shape:
-            raise ValueError(f"linear_scale: {name} {tuple(other.shape)}, the result {shape}")
-
-
-def _type(x: Tensor, factor: Tensor, skip: Tensor | None) -> torch.dtype:
-    dtype = torch.promote_types(x.dtype, factor.dtype)
-    return dtype if skip is None else torch.promote_types(dtype, skip.dtype)
+    },
+)

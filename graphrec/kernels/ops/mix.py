@@ -8,24 +8,49 @@ them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
+from graphrec.kernels.ops.operator import differentiable, operator
 from graphrec.kernels.route import triton_twin
 
 __all__ = ["mix_experts", "mix_experts_backward", "seats"]
 
 
-@custom_op("graphrec::mix_experts", mutates_args=())
+def seats(gates: int, experts: int, tasks: int, private: int) -> list[list[int]]:
+    """The experts that each gate sees, in the order of its logits."""
+    shared = [*range(tasks * private, experts)]
+    own = [[*range(task * private, (task + 1) * private), *shared] for task in range(tasks)]
+    return own + [[*range(experts)]] * (gates - tasks)
+
+
+def _check(logits: Tensor, experts: Tensor, tasks: int, private: int) -> None:
+    if logits.dim() != 3 or experts.dim() != 3 or logits.shape[0] != experts.shape[0]:
+        raise ValueError(
+            f"mix_experts: logits {tuple(logits.shape)}, experts {tuple(experts.shape)}"
+        )
+    gates, total = logits.shape[1], experts.shape[1]
+    if not 0 <= tasks <= gates or private < 0 or tasks * private > total:
+        raise ValueError(f"mix_experts: {tasks} x {private} private ones of {total} experts")
+    most = max(map(len, seats(gates, total, tasks, private)), default=0)
+    if not 0 < most <= logits.shape[2]:
+        raise ValueError(f"mix_experts: a gate sees {most} experts by {logits.shape[2]} logits")
+    if logits.dtype != experts.dtype:
+        raise ValueError(f"mix_experts: logits are {logits.dtype}, experts {experts.dtype}")
+
+
+@operator(
+    "mix_experts",
+    check=_check,
+    like=lambda logits, experts: experts.new_empty(
+        logits.shape[1], experts.shape[0], experts.shape[2]
+    ),
+)
 def mix_experts(logits: Tensor, experts: Tensor, tasks: int, private: int) -> Tensor:
     """[G, M, D] from logits [M, G, C] and experts [M, E, D], all of one dtype.
 
     Of a gate's C logits it reads as many as it sees experts, its own first; the rest is padding.
     """
-    _check(logits, experts, tasks, private)
     twin = triton_twin("mix", experts)
     if twin is not None:
         mixed: Tensor = twin.forward(logits, experts, tasks, private)
@@ -38,13 +63,13 @@ def mix_experts(logits: Tensor, experts: Tensor, tasks: int, private: int) -> Te
     )
 
 
-@mix_experts.register_fake
-def _(logits: Tensor, experts: Tensor, tasks: int, private: int) -> Tensor:
-    _check(logits, experts, tasks, private)
-    return experts.new_empty(logits.shape[1], experts.shape[0], experts.shape[2])
-
-
-@custom_op("graphrec::mix_experts_backward", mutates_args=())
+@operator(
+    "mix_experts_backward",
+    like=lambda logits, experts: (
+        logits.new_empty(logits.shape),
+        experts.new_empty(experts.shape),
+    ),
+)
 def mix_experts_backward(
     grad: Tensor, logits: Tensor, experts: Tensor, tasks: int, private: int
 ) -> tuple[Tensor, Tensor]:
@@ -64,48 +89,8 @@ def mix_experts_backward(
     return to_logits, to_experts
 
 
-@mix_experts_backward.register_fake
-def _(
-    grad: Tensor, logits: Tensor, experts: Tensor, tasks: int, private: int
-) -> tuple[Tensor, Tensor]:
-    return logits.new_empty(logits.shape), experts.new_empty(experts.shape)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    logits, experts, ctx.tasks, ctx.private = inputs
-    ctx.save_for_backward(logits, experts)
-
-
-def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    grads = mix_experts_backward(grad, *ctx.saved_tensors, ctx.tasks, ctx.private)
-    needs = ctx.needs_input_grad[:2]
-    return *(g if need else None for g, need in zip(grads, needs, strict=True)), None, None
-
-
-mix_experts.register_autograd(_backward, setup_context=_setup)
-
-
-def seats(gates: int, experts: int, tasks: int, private: int) -> list[list[int]]:
-    """The experts that each gate sees, in the order of its logits."""
-    shared = [*range(tasks * private, experts)]
-    own = [[*range(task * private, (task + 1) * private), *shared] for task in range(tasks)]
-    return own + [[*range(experts)]] * (gates - tasks)
+differentiable(mix_experts, mix_experts_backward, of=("logits", "experts"))
 
 
 def _weights(logits: Tensor, gate: int, seen: list[int]) -> Tensor:
     return torch.softmax(logits[:, gate, : len(seen)], dim=1)
-
-
-def _check(logits: Tensor, experts: Tensor, tasks: int, private: int) -> None:
-    if logits.dim() != 3 or experts.dim() != 3 or logits.shape[0] != experts.shape[0]:
-        raise ValueError(
-            f"mix_experts: logits {tuple(logits.shape)}, experts {tuple(experts.shape)}"
-        )
-    gates, total = logits.shape[1], experts.shape[1]
-    if not 0 <= tasks <= gates or private < 0 or tasks * private > total:
-        raise ValueError(f"mix_experts: {tasks} x {private} private ones of {total} experts")
-    most = max(map(len, seats(gates, total, tasks, private)), default=0)
-    if not 0 < most <= logits.shape[2]:
-        raise ValueError(f"mix_experts: a gate sees {most} experts by {logits.shape[2]} logits")
-    if logits.dtype != experts.dtype:
-        raise ValueError(f"mix_experts: logits are {logits.dtype}, experts {experts.dtype}")

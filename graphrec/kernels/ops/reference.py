@@ -15,7 +15,10 @@ __all__ = [
     "activate",
     "activate_in_place",
     "check_layer",
+    "kept_of_layer",
     "layer_gradients",
+    "layer_gradients_like",
+    "layer_like",
     "plain",
     "scaled",
     "slope",
@@ -37,6 +40,29 @@ def check_layer(op: str, x: Tensor, weight: Tensor, bias: Tensor | None, act: st
         raise ValueError(f"{op}: bias {tuple(bias.shape)}, weight {tuple(weight.shape)}")
     if x.dtype != weight.dtype or (bias is not None and bias.dtype != x.dtype):
         raise ValueError(f"{op}: x is {x.dtype}, weight {weight.dtype}")
+
+
+def layer_like(x: Tensor, shape: tuple[int, ...], act: str, save: bool) -> tuple[Tensor, Tensor]:
+    """Empty tensors like (act(z), z), z of that shape only where a gradient reads it."""
+    return x.new_empty(shape), x.new_empty(shape if save and act in FROM_INPUT else (0,))
+
+
+def kept_of_layer(y: Tensor, z: Tensor, act: str, save: bool) -> Tensor:
+    """What the slope follows from: the output, or the input of the activation."""
+    if act in FROM_INPUT and not save:
+        raise RuntimeError(f"a gradient through `{act}` needs save=True")
+    return y if act in FROM_OUTPUT else z
+
+
+def layer_gradients_like(
+    x: Tensor, weight: Tensor, need_x: bool, need_weight: bool, need_bias: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Empty tensors like the gradients of x, weight and bias, of no size where not needed."""
+    return (
+        x.new_empty(x.shape if need_x else (0,)),
+        weight.new_empty(weight.shape if need_weight else (0,)),
+        x.new_empty(weight.shape[:-1] if need_bias else (0,)),
+    )
 
 
 def activate(z: Tensor, act: str) -> Tensor:

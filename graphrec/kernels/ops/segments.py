@@ -6,26 +6,37 @@ the steps offsets[b] to offsets[b + 1] - 1, and the last offset is the number of
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
+from graphrec.kernels.ops.operator import differentiable, operator
 from graphrec.kernels.ops.steps import of_steps, softmax_sum, softmax_sum_gradients, wide
 from graphrec.kernels.route import triton_twin
 
 __all__ = ["jagged_softmax_sum", "jagged_softmax_sum_backward"]
 
 
-@custom_op("graphrec::jagged_softmax_sum", mutates_args=())
+def _check(scores: Tensor, values: Tensor, offsets: Tensor) -> None:
+    if values.dim() != 2 or scores.shape != values.shape[:1]:
+        raise ValueError(f"scores {tuple(scores.shape)} and values {tuple(values.shape)}")
+    if offsets.dim() != 1 or offsets.shape[0] < 1 or offsets.dtype != torch.int64:
+        raise ValueError(f"offsets {tuple(offsets.shape)} {offsets.dtype}: needs int64 [B + 1]")
+
+
+@operator(
+    "jagged_softmax_sum",
+    check=_check,
+    like=lambda values, offsets: (
+        values.new_empty(offsets.shape[0] - 1, values.shape[1], dtype=wide(values)),
+        values.new_empty(offsets.shape[0] - 1, dtype=wide(values)),
+    ),
+)
 def jagged_softmax_sum(scores: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     """(sum of softmax(scores) values [B, D], log of the sum of exponentials [B]) of each row.
 
     scores [T], values [T, D], offsets [B + 1] int64. Both results are in fp32, or fp64 for fp64; a
     row without steps has zeros. The second is for the gradient.
     """
-    _check(scores, values, offsets)
     twin = triton_twin("segments", values)
     if twin is not None:
         out, norm = twin.forward(scores, values, offsets)
@@ -34,15 +45,10 @@ def jagged_softmax_sum(scores: Tensor, values: Tensor, offsets: Tensor) -> tuple
     return out, norm
 
 
-@jagged_softmax_sum.register_fake
-def _(scores: Tensor, values: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    _check(scores, values, offsets)
-    rows = offsets.shape[0] - 1
-    out = values.new_empty(rows, values.shape[1], dtype=wide(values))
-    return out, values.new_empty(rows, dtype=wide(values))
-
-
-@custom_op("graphrec::jagged_softmax_sum_backward", mutates_args=())
+@operator(
+    "jagged_softmax_sum_backward",
+    like=lambda scores, values: (scores.new_empty(scores.shape), values.new_empty(values.shape)),
+)
 def jagged_softmax_sum_backward(
     grad: Tensor, scores: Tensor, values: Tensor, offsets: Tensor, out: Tensor, norm: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -56,30 +62,9 @@ def jagged_softmax_sum_backward(
     return scores_grad.to(scores.dtype), values_grad.to(values.dtype)
 
 
-@jagged_softmax_sum_backward.register_fake
-def _(
-    grad: Tensor, scores: Tensor, values: Tensor, offsets: Tensor, out: Tensor, norm: Tensor
-) -> tuple[Tensor, Tensor]:
-    return scores.new_empty(scores.shape), values.new_empty(values.shape)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs, *output)
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return None, None, None
-    return *jagged_softmax_sum_backward(grad, *ctx.saved_tensors), None
-
-
-jagged_softmax_sum.register_autograd(_backward, setup_context=_setup)
-
-
-def _check(scores: Tensor, values: Tensor, offsets: Tensor) -> None:
-    if values.dim() != 2 or scores.shape != values.shape[:1]:
-        raise ValueError(f"scores {tuple(scores.shape)} and values {tuple(values.shape)}")
-    if offsets.dim() != 1 or offsets.shape[0] < 1 or offsets.dtype != torch.int64:
-        raise ValueError(f"offsets {tuple(offsets.shape)} {offsets.dtype}: needs int64 [B + 1]")
+differentiable(
+    jagged_softmax_sum,
+    jagged_softmax_sum_backward,
+    results=("out", "norm"),
+    of=("scores", "values"),
+)

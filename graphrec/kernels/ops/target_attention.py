@@ -6,13 +6,13 @@ For scorers with one hidden layer, whose weights come split: z = part of the row
 
 from __future__ import annotations
 
+from functools import partial
 from types import ModuleType
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
+from graphrec.kernels.ops.operator import differentiable, operator
 from graphrec.kernels.ops.reference import FROM_INPUT, activate, slope
 from graphrec.kernels.ops.steps import (
     check_steps,
@@ -32,7 +32,14 @@ WIDEST = 64
 ones."""
 
 
-@custom_op("graphrec::target_attention", mutates_args=())
+@operator(
+    "target_attention",
+    check=partial(check_steps, "target_attention"),
+    like=lambda query, keys: (
+        query.new_empty(query.shape, dtype=wide(keys)),
+        query.new_empty(query.shape[:1], dtype=wide(keys)),
+    ),
+)
 def target_attention(
     query: Tensor,
     part: Tensor,
@@ -50,7 +57,6 @@ def target_attention(
     [H, D], out_weight [H], out_bias [1]; all of one type but offsets. Both results are in fp32, or
     fp64 for fp64; a row without steps has zeros.
     """
-    check_steps("target_attention", query, part, keys, offsets, of_keys, of_product, act)
     twin = _twin("target_attention", keys, part)
     inputs = (query, part, keys, offsets, of_keys, of_product, out_weight, out_bias)
     if twin is not None:
@@ -61,24 +67,14 @@ def target_attention(
     return out, norm
 
 
-@target_attention.register_fake
-def _(
-    query: Tensor,
-    part: Tensor,
-    keys: Tensor,
-    offsets: Tensor,
-    of_keys: Tensor,
-    of_product: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    act: str,
-) -> tuple[Tensor, Tensor]:
-    check_steps("target_attention", query, part, keys, offsets, of_keys, of_product, act)
-    out = query.new_empty(query.shape, dtype=wide(keys))
-    return out, query.new_empty(query.shape[:1], dtype=wide(keys))
-
-
-@custom_op("graphrec::target_attention_backward", mutates_args=())
+@operator(
+    "target_attention_backward",
+    like=lambda query, part, keys, of_keys, out_weight, need_weights: (
+        *(one.new_empty(one.shape) for one in (query, part, keys)),
+        *(keys.new_empty(of_keys.shape if need_weights else (0,)) for _ in range(2)),
+        out_weight.new_empty(out_weight.shape),
+    ),
+)
 def target_attention_backward(
     grad: Tensor,
     query: Tensor,
@@ -123,54 +119,15 @@ def target_attention_backward(
     return dq, dpart, (dk + more).to(keys.dtype), of_s, of_qs, dw
 
 
-@target_attention_backward.register_fake
-def _(
-    grad: Tensor,
-    query: Tensor,
-    part: Tensor,
-    keys: Tensor,
-    offsets: Tensor,
-    of_keys: Tensor,
-    of_product: Tensor,
-    out_weight: Tensor,
-    out_bias: Tensor,
-    out: Tensor,
-    norm: Tensor,
-    act: str,
-    need_weights: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    shape = of_keys.shape if need_weights else (0,)
-    return (
-        query.new_empty(query.shape),
-        part.new_empty(part.shape),
-        keys.new_empty(keys.shape),
-        keys.new_empty(shape),
-        keys.new_empty(shape),
-        out_weight.new_empty(out_weight.shape),
-    )
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    *tensors, ctx.act = inputs
-    ctx.save_for_backward(*tensors, *output)
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    needs = ctx.needs_input_grad
-    if grad is None:
-        return (None,) * 9
-    weights = needs[4] or needs[5]
-    dq, dpart, dk, of_s, of_qs, dw = target_attention_backward(
-        grad, *ctx.saved_tensors, ctx.act, weights
-    )
-    bias = torch.zeros_like(ctx.saved_tensors[7])
-    grads = (dq, dpart, dk, None, of_s, of_qs, dw, bias)
-    return *(g if need else None for g, need in zip(grads, needs, strict=False)), None
-
-
-target_attention.register_autograd(_backward, setup_context=_setup)
+differentiable(
+    target_attention,
+    target_attention_backward,
+    results=("out", "norm"),
+    of=("query", "part", "keys", "of_keys", "of_product", "out_weight"),
+    needs={"need_weights": ("of_keys", "of_product")},
+    # A softmax does not see it.
+    also={"out_bias": lambda out_bias: torch.zeros_like(out_bias)},
+)
 
 
 def _twin(op: str, keys: Tensor, part: Tensor) -> ModuleType | None:

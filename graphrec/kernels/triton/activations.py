@@ -8,7 +8,7 @@ through every one of them, as in torch: a maximum would turn it into 0.
 import triton
 import triton.language as tl
 
-__all__ = ["activate", "slope", "through", "through_at"]
+__all__ = ["activate", "slope", "activation_backward", "activation_backward_at"]
 
 
 @triton.jit
@@ -61,7 +61,7 @@ def slope(kept, ACT: tl.constexpr):
 
 
 @triton.jit
-def through(d, kept, ACT: tl.constexpr):
+def activation_backward(d, kept, ACT: tl.constexpr):
     """The gradient d behind ACT, carried to its input; `kept` as in `slope`, not "none"."""
     if ACT == "relu":
         # Not a product: what is not finite must not pass a unit that is off.
@@ -72,9 +72,9 @@ def through(d, kept, ACT: tl.constexpr):
 
 
 @triton.jit
-def through_at(d, x, ACT: tl.constexpr):
-    """`through` at the input x, whichever activation it is."""
+def activation_backward_at(d, x, ACT: tl.constexpr):
+    """`activation_backward` at the input x, whichever activation it is."""
     kept = x
     if ACT == "sigmoid" or ACT == "tanh":
         kept = activate(x, ACT)
-    return through(d, kept, ACT)
+    return activation_backward(d, kept, ACT)

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from graphrec.kernels.ops.experts import linear
 from graphrec.kernels.ops.reference import plain
-from graphrec.kernels.triton.activations import activate, through
+from graphrec.kernels.triton.activations import activate, activation_backward
 from graphrec.kernels.triton.expert_tiles import layer_tile
 from graphrec.kernels.triton.gemm import MOST_PROGRAMS, across, column_sums, product
 from graphrec.kernels.triton.launch import (
     accumulator,
+    gemm_settings,
     interpreted,
-    precision,
     unit,
     vendor_gemm,
     wide,
@@ -114,13 +114,25 @@ def experts_slope_kernel(
         at = row * columns + n[None, :]
         d = tl.load(grad + at, mask=inside, other=0.0).to(ACC)
         if ACT != "none":
-            d = through(d, tl.load(kept + at, mask=inside, other=0.0).to(ACC), ACT)
+            d = activation_backward(d, tl.load(kept + at, mask=inside, other=0.0).to(ACC), ACT)
         if NEED_BIAS:
             total += tl.sum(d, 0)
         fits = (m < rows)[:, None] & (n < padded)[None, :]
         tl.store(dz + row * padded + n[None, :], d.to(dz.dtype.element_ty), mask=fits)
     if NEED_BIAS:
         tl.store(sums + (program * experts + expert) * columns + n, total, mask=n < columns)
+
+
+def _aligned_experts(
+    weight: Tensor, bias: Tensor | None, each: int
+) -> tuple[Tensor, Tensor | None]:
+    """Both with zeros behind, so that every row is a multiple of `each`."""
+    more, deeper = -weight.shape[1] % each, -weight.shape[2] % each
+    if more or deeper:
+        weight = F.pad(weight, (0, deeper, 0, more))
+    if bias is not None:
+        bias = F.pad(bias, (0, more)) if more else bias.contiguous()
+    return weight.contiguous(), bias
 
 
 def forward(
@@ -138,13 +150,8 @@ def forward(
     rows, slots = x.shape[:2]
     experts, width = weight.shape[:2]
     each = unit(x)
-    more, deeper = -width % each, -weight.shape[2] % each
-    if more or deeper:
-        weight = F.pad(weight, (0, deeper, 0, more))
-    if bias is not None:
-        bias = F.pad(bias, (0, more)) if more else bias.contiguous()
-    x, weight = _aligned(x, each), weight.contiguous()
-    columns = width + more
+    x, (weight, bias) = _aligned(x, each), _aligned_experts(weight, bias, each)
+    columns = weight.shape[1]
     y = x.new_empty(rows, experts, columns)
     if slots == 1:  # then all experts are one wide matrix, whose tiles are full
         experts, columns = 1, experts * columns
@@ -172,13 +179,7 @@ def forward(
                 ACT=act,
                 HAS_BIAS=bias is not None,
                 KEEP=keep,
-                ACC=accumulator(x),
-                PRECISION=precision(),
-                BM=tile.rows,
-                BN=tile.columns,
-                BK=tile.depth,
-                num_warps=tile.warps,
-                num_stages=tile.stages,
+                **gemm_settings(x, tile),
             )
     result = y[..., :width].contiguous()
     return result, z[..., :width].contiguous() if keep else result

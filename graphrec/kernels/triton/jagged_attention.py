@@ -192,16 +192,16 @@ def padded_heads(x: Tensor, heads: int) -> Tensor:
     behind = -(x.shape[1] // heads) % unit(x)
     if not behind:
         return x.contiguous()
-    made: Tensor = F.pad(x.unflatten(1, (heads, -1)), (0, behind)).flatten(1)
-    return made
+    heads_apart: Tensor = F.pad(x.unflatten(1, (heads, -1)), (0, behind)).flatten(1)
+    return heads_apart
 
 
 def of_heads(x: Tensor, width: int, heads: int) -> Tensor:
     """What `padded_heads` was given."""
     if x.shape[1] == width:
         return x
-    made: Tensor = x.unflatten(1, (heads, -1))[:, :, : width // heads].flatten(1)
-    return made
+    joined: Tensor = x.unflatten(1, (heads, -1))[:, :, : width // heads].flatten(1)
+    return joined
 
 
 def settings(x: Tensor, width: int, heads: int, tile: PairTile) -> dict[str, Any]:

@@ -168,7 +168,7 @@ def backward(
     grad, q, k, v, out = (padded_heads(x, heads) for x in (grad, q, k, v, out))
     delta = torch.empty_like(norm)
     dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
-    head, stride = q.shape[1] // heads, q.shape[1] // unit(q)
+    head, sizes = q.shape[1] // heads, (steps, heads, q.shape[1] // unit(q))
     for_queries = tile or pair_tile("queries", q, head)
     for_keys = tile or pair_tile("keys", q, head)
     if steps:
@@ -183,9 +183,7 @@ def backward(
                 norm,
                 delta,
                 dq,
-                steps,
-                heads,
-                stride,
+                *sizes,
                 **settings(q, width, heads, for_queries),
             )
             keys_grad_kernel[(triton.cdiv(steps, for_keys.own) * heads,)](
@@ -198,9 +196,7 @@ def backward(
                 delta,
                 dk,
                 dv,
-                steps,
-                heads,
-                stride,
+                *sizes,
                 **settings(q, width, heads, for_keys),
             )
     return of_heads(dq, width, heads), of_heads(dk, width, heads), of_heads(dv, width, heads)

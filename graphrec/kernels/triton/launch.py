@@ -1,9 +1,14 @@
-"""What launchers share: units, accumulator, precision, the interpreter."""
+"""What launchers share: units, accumulator, precision, the interpreter.
+
+In one place, because each is a promise that all kernels make alike: sums wider than their terms,
+torch's own switch for tf32, rows in vectors of 16 bytes.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import torch
 import triton.language as tl
@@ -11,6 +16,7 @@ from torch import Tensor
 
 __all__ = [
     "accumulator",
+    "gemm_settings",
     "interpreted",
     "precision",
     "unit",
@@ -53,3 +59,13 @@ def vendor_gemm(x: Tensor) -> bool:
     there it is far ahead of what a fused epilogue could save.
     """
     return not interpreted() and x.dtype == torch.float32 and precision() == "ieee"
+
+
+def gemm_settings(x: Tensor, tile: tuple[Any, ...]) -> dict[str, Any]:
+    """What every product of tiles is compiled for: rows or steps, columns, depth, warps, stages."""
+    rows, columns, depth, warps, stages, *_ = tile
+    return {
+        **{"ACC": accumulator(x), "PRECISION": precision()},
+        **{"BM": rows, "BN": columns, "BK": depth},
+        **{"num_warps": warps, "num_stages": stages},
+    }

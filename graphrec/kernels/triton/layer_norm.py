@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.activations import activate, through_at
+from graphrec.kernels.triton.activations import activate, activation_backward_at
 from graphrec.kernels.triton.gemm import (
     MOST_PROGRAMS,
     across,
@@ -104,7 +104,7 @@ def norm_slope_kernel(
         row = tl.load(z + at, mask=inside, other=0.0).to(ACC)
         row, inverse = normalised(row, in_n, columns, EPS, ACC)
         if ACT != "none":
-            d = through_at(d, row * scale + shift, ACT)
+            d = activation_backward_at(d, row * scale + shift, ACT)
         if NEED_NORM:
             gamma_total += d * row
             beta_total += d

@@ -1,4 +1,9 @@
-"""Triton: activation(x W^T + b) in one pass, and the gradient before the Linear."""
+"""Triton: activation(x W^T + b) in one pass, and the gradient before the Linear.
+
+An activation by itself reads and writes the whole result and computes next to nothing: as the
+product's epilogue it moves nothing. In exact fp32 the vendor's GEMM is ahead by more than that
+(`launch.vendor_gemm`), and computes.
+"""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -10,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from graphrec.kernels.ops.reference import plain
-from graphrec.kernels.triton.activations import activate, through
+from graphrec.kernels.triton.activations import activate, activation_backward
 from graphrec.kernels.triton.gemm import (
     MOST_PROGRAMS,
     across,
@@ -24,8 +29,8 @@ from graphrec.kernels.triton.gemm import (
 )
 from graphrec.kernels.triton.launch import (
     accumulator,
+    gemm_settings,
     interpreted,
-    precision,
     unit,
     vendor_gemm,
 )
@@ -100,7 +105,7 @@ def slope_kernel(
         at = m[:, None] * columns + n[None, :]
         d = tl.load(grad + at, mask=inside, other=0.0).to(ACC)
         if ACT != "none":
-            d = through(d, tl.load(kept + at, mask=inside, other=0.0).to(ACC), ACT)
+            d = activation_backward(d, tl.load(kept + at, mask=inside, other=0.0).to(ACC), ACT)
         if NEED_BIAS:
             total += d
         tl.store(dz + m[:, None] * dz_stride + n[None, :], d.to(dz.dtype.element_ty), mask=inside)
@@ -139,13 +144,7 @@ def forward(
                 ACT=act,
                 HAS_BIAS=bias is not None,
                 KEEP=keep,
-                ACC=accumulator(x),
-                PRECISION=precision(),
-                BM=tile.rows,
-                BN=tile.columns,
-                BK=tile.depth,
-                num_warps=tile.warps,
-                num_stages=tile.stages,
+                **gemm_settings(x, tile),
             )
     result = y[:, :width].contiguous()
     return result, z[:, :width].contiguous() if keep else result

@@ -21,9 +21,8 @@ from graphrec.kernels.triton.gemm import (
     product,
 )
 from graphrec.kernels.triton.launch import (
-    accumulator,
+    gemm_settings,
     interpreted,
-    precision,
     unit,
     vendor_gemm,
 )
@@ -122,13 +121,7 @@ def forward(
                 EPS=eps,
                 HAS_BIAS=bias is not None,
                 KEEP=keep,
-                ACC=accumulator(x),
-                PRECISION=precision(),
-                BM=tile.rows,
-                BN=tile.columns,
-                BK=tile.depth,
-                num_warps=tile.warps,
-                num_stages=tile.stages,
+                **gemm_settings(x, tile),
             )
     result = y[:, :width].contiguous()
     return result, z[:, :width].contiguous() if keep else result

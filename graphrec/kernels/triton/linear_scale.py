@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from graphrec.kernels.ops.reference import FROM_INPUT, scaled
-from graphrec.kernels.triton.activations import activate, through
+from graphrec.kernels.triton.activations import activate, activation_backward
 from graphrec.kernels.triton.gemm import (
     MOST_PROGRAMS,
     across,
@@ -24,8 +24,8 @@ from graphrec.kernels.triton.gemm import (
 )
 from graphrec.kernels.triton.launch import (
     accumulator,
+    gemm_settings,
     interpreted,
-    precision,
     unit,
     vendor_gemm,
 )
@@ -135,7 +135,7 @@ def scale_slope_kernel(
             tl.store(dfactor + at, (d * a).to(dfactor.dtype.element_ty), mask=inside)
         d *= f
         if ACT != "none":
-            d = through(d, k, ACT)
+            d = activation_backward(d, k, ACT)
         if NEED_BIAS:
             total += d
         tl.store(dz + m[:, None] * dz_stride + n[None, :], d.to(dz.dtype.element_ty), mask=inside)
@@ -166,8 +166,7 @@ def forward(
     columns = weight.shape[0]
     y = x.new_empty(rows, columns, dtype=dtype)
     kept = x.new_empty(rows, columns) if keep else y
-    if tile is None:
-        tile = SMALL if interpreted() else scale_tile(rows, columns, x.element_size())
+    tile = tile or (SMALL if interpreted() else scale_tile(rows, columns, x.element_size()))
     grid = (triton.cdiv(rows, tile.rows) * triton.cdiv(columns, tile.columns),)
     if rows:
         with torch.cuda.device_of(x):
@@ -182,10 +181,7 @@ def forward(
                 rows,
                 columns // each,
                 x.shape[1] // each,
-                x.stride(0) // each,
-                weight.stride(0) // each,
-                factor.stride(0) // each,
-                skip.stride(0) // each,
+                *(t.stride(0) // each for t in (x, weight, factor, skip)),
                 UNIT=each,
                 ACT=act,
                 SCALE=scale,
@@ -193,13 +189,7 @@ def forward(
                 KEEP_OUTPUT=keep and act not in FROM_INPUT,
                 HAS_BIAS=bias is not None,
                 HAS_SKIP=has_skip,
-                ACC=accumulator(x),
-                PRECISION=precision(),
-                BM=tile.rows,
-                BN=tile.columns,
-                BK=tile.depth,
-                num_warps=tile.warps,
-                num_stages=tile.stages,
+                **gemm_settings(x, tile),
             )
     result = y[:, :width].contiguous()
     return result, kept[:, :width].contiguous() if keep else result

@@ -89,8 +89,8 @@ def mix_kernel(
     total = tl.zeros((G, BM, BD), ACC)
     for e in tl.range(0, count, num_stages=3):
         seat = seat_of(e, G, tasks, private)
-        found = tl.load(logit + seat, mask=real & (seat >= 0), other=float("-inf")).to(ACC)
-        weight = tl.exp(found - top) * scale
+        value = tl.load(logit + seat, mask=real & (seat >= 0), other=float("-inf")).to(ACC)
+        weight = tl.exp(value - top) * scale
         term = weight[:, :, None] * tl.load(tile, mask=inside, other=0.0).to(ACC)
         if SOME:
             term = tl.where((seat >= 0)[:, :, None], term, 0.0)
@@ -143,8 +143,8 @@ def mix_backward_kernel(
         place = m[None, :, None] * count * columns + d[None, None, :]
         for e in tl.range(0, count, num_stages=2):
             seat = seat_of(e, G, tasks, private)
-            found = tl.load(logit + seat, mask=real & (seat >= 0), other=float("-inf")).to(ACC)
-            weight = tl.exp(found - top) * scale
+            value = tl.load(logit + seat, mask=real & (seat >= 0), other=float("-inf")).to(ACC)
+            weight = tl.exp(value - top) * scale
             term = weight[:, :, None] * cotangent
             if SOME:
                 term = tl.where((seat >= 0)[:, :, None], term, 0.0)

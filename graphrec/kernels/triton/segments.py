@@ -1,4 +1,9 @@
-"""Triton: softmax within rows of steps and sums over them, in one pass, without padding."""
+"""Triton: softmax within rows of steps and sums over them, in one pass, without padding.
+
+Histories are of all lengths: padded to the longest, most of what moves is zeros; and torch writes
+and reads every step again for the maximum, the powers, their sum, the shares and the product. Here
+a program goes once over the steps of its rows with a running maximum and sum.
+"""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphrec.kernels.triton.activations import activate
 from graphrec.kernels.triton.attention_tiles import SegmentTile, filled, segment_tile
-from graphrec.kernels.triton.launch import accumulator, precision, unit
+from graphrec.kernels.triton.launch import gemm_settings, unit
 
 __all__ = ["forward"]
 
@@ -113,13 +113,7 @@ def forward(
                 UNIT=whole,
                 ACT=act,
                 KEEP=keep,
-                ACC=accumulator(keys),
-                PRECISION=precision(),
-                BM=tile.steps,
-                BN=tile.columns,
-                BK=tile.depth,
-                num_warps=tile.warps,
-                num_stages=tile.stages,
+                **gemm_settings(keys, tile),
             )
     result = y[:, :width].contiguous()
     return result, z[:, :width].contiguous() if keep else result

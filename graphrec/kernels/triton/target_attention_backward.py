@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.activations import activate, through
+from graphrec.kernels.triton.activations import activate, activation_backward
 from graphrec.kernels.triton.attention_rows import (
     FEW,
     ROWS,
@@ -40,9 +40,9 @@ def hidden_grad_of(ds, z, y, to_score, ACT: tl.constexpr):
     """The gradient before the activation: of the scores' ds, for y = ACT(z)."""
     dz = ds[:, None] * to_score[None, :]
     if ACT == "silu" or ACT == "gelu":
-        dz = through(dz, z, ACT)
+        dz = activation_backward(dz, z, ACT)
     elif ACT != "none":
-        dz = through(dz, y, ACT)
+        dz = activation_backward(dz, y, ACT)
     return dz
 
 
@@ -176,11 +176,6 @@ def backward(
                 CAREFUL=tile.careful,
                 **settings(inputs, tile),
             )
-    dq, dpart, dk = grads
-    return (
-        dq[:, :width].contiguous(),
-        dpart[:, :hidden].contiguous(),
-        dk[:, :width].contiguous(),
-        dz,
-        sums.sum(0).to(keys.dtype)[:hidden].contiguous(),
-    )
+    widths = (width, hidden, width)
+    dq, dpart, dk = (x[:, :real].contiguous() for x, real in zip(grads, widths, strict=True))
+    return dq, dpart, dk, dz, sums.sum(0).to(keys.dtype)[:hidden].contiguous()

@@ -127,13 +127,13 @@ class RowKernel:
         )
 
 
-def choose(asked: str, weight: Tensor) -> tuple[RowKernel | None, str]:
+def choose(wanted: str, weight: Tensor) -> tuple[RowKernel | None, str]:
     """The kernel for a packed table, or None (torch's operators) and why.
 
-    `asked`: `auto`, `torch`, `fbgemm` (updates only: see `choose_fbgemm`) or `native`; the last is
+    `wanted`: `auto`, `torch`, `fbgemm` (updates only: see `choose_fbgemm`) or `native`; the last is
     a RuntimeError where it can't be had.
     """
-    if asked in ("torch", "fbgemm"):
+    if wanted in ("torch", "fbgemm"):
         return None, ""
     if weight.device.type != "cpu":
         why = f"the table is on {weight.device.type}"
@@ -146,7 +146,7 @@ def choose(asked: str, weight: Tensor) -> tuple[RowKernel | None, str]:
         if isinstance(kernel_or_why, RowKernel):
             return kernel_or_why, ""
         why = kernel_or_why
-    if asked == "native":
+    if wanted == "native":
         raise RuntimeError(f"no native kernel for tables: {why}")
     return None, why
 

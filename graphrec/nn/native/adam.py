@@ -42,9 +42,9 @@ class _Parameter(ctypes.Structure):
 class AdamKernel:
     """Kingma and Ba, Adam, 2015; with `decoupled` weight decay Loshchilov and Hutter, 2019."""
 
-    def __init__(self, found: ctypes.CDLL) -> None:
+    def __init__(self, loaded: ctypes.CDLL) -> None:
         pointer, size, real, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_double, ctypes.c_int
-        self._adam = found.graphrec_adam
+        self._adam = loaded.graphrec_adam
         self._adam.restype = None
         self._adam.argtypes = [pointer, size, real, real, count, real, real, real, count]
 

@@ -26,7 +26,7 @@ __all__ = ["FLAGS", "SOURCES", "library", "threads_for", "why_not"]
 
 FOLDER = Path(__file__).parent
 SOURCES = tuple(
-    FOLDER / name for name in ("rows.cpp", "passes.cpp", "scores.cpp", "adam.cpp", "hstu.cpp")
+    FOLDER / f"{name}.cpp" for name in ("rows", "passes", "scores", "adam", "norm", "hstu")
 )
 FLAGS = (
     "-O3",

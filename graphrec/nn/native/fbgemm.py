@@ -80,12 +80,12 @@ class Fbgemm:
         self._operators[rule](**given)
 
 
-def choose_fbgemm(asked: str, weight: Tensor, rule: str, weight_decay: float) -> Fbgemm | None:
+def choose_fbgemm(wanted: str, weight: Tensor, rule: str, weight_decay: float) -> Fbgemm | None:
     """FBGEMM for updates of this table, or None where it is not asked for or can't be had.
 
-    `asked`: `auto` or `fbgemm`; the second is a RuntimeError where it can't be had.
+    `wanted`: `auto` or `fbgemm`; the second is a RuntimeError where it can't be had.
     """
-    if asked not in ("auto", "fbgemm"):
+    if wanted not in ("auto", "fbgemm"):
         return None
     why = _refuses(weight, rule, weight_decay)
     if not why:
@@ -93,7 +93,7 @@ def choose_fbgemm(asked: str, weight: Tensor, rule: str, weight_decay: float) ->
         if isinstance(fbgemm_or_why, Fbgemm):
             return fbgemm_or_why
         why = fbgemm_or_why
-    if asked == "fbgemm":
+    if wanted == "fbgemm":
         raise RuntimeError(f"FBGEMM can't update this table: {why}")
     return None
 

@@ -18,16 +18,16 @@ __all__ = ["Passes", "passes"]
 class Passes:
     """Passes over contiguous tensors in CPU memory."""
 
-    def __init__(self, found: ctypes.CDLL) -> None:
+    def __init__(self, loaded: ctypes.CDLL) -> None:
         pointer, size, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-        self._rectify = found.graphrec_rectify
+        self._rectify = loaded.graphrec_rectify
         self._rectify.argtypes = [pointer, size, pointer, count, size, size, *[pointer] * 3, count]
-        self._pairs = found.graphrec_pairs
+        self._pairs = loaded.graphrec_pairs
         self._pairs.argtypes = [pointer, *[size] * 4, pointer, pointer, count]
-        self._pairs_backward = found.graphrec_pairs_backward
+        self._pairs_backward = loaded.graphrec_pairs_backward
         shape = (size, size, size)
         self._pairs_backward.argtypes = [pointer, size, pointer, pointer, *shape, pointer, count]
-        self._mix, self._unmix = found.graphrec_mix, found.graphrec_unmix
+        self._mix, self._unmix = loaded.graphrec_mix, loaded.graphrec_unmix
         mixed = (pointer, pointer, size, count, size, size, pointer, size)
         self._mix.argtypes = (*mixed, count)
         self._unmix.argtypes = (*mixed, pointer, pointer, count)

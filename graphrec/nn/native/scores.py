@@ -38,9 +38,9 @@ class _Layer(ctypes.Structure):
 class ScoreKernel:
     """A small perceptron over every pair of a candidate and a step, float32 in CPU memory."""
 
-    def __init__(self, found: ctypes.CDLL) -> None:
+    def __init__(self, loaded: ctypes.CDLL) -> None:
         pointer, size, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-        self._scores = found.graphrec_scores
+        self._scores = loaded.graphrec_scores
         self._scores.restype = None
         self._scores.argtypes = [
             *(pointer, size, size, pointer, size, size),  # query, steps

@@ -38,6 +38,7 @@ def check_tasks(recipe: Recipe, broken: frozenset[str] = frozenset()) -> list[Pr
     if "tasks" not in wrong:
         problems.extend(_check_selection(recipe, wrong))
     problems.extend(_check_labels(recipe))
+    problems.extend(_check_teachers(recipe))
     origin = recipe.origin
     if origin is None:
         return problems
@@ -48,6 +49,7 @@ def check_tasks(recipe: Recipe, broken: frozenset[str] = frozenset()) -> list[Pr
 def _check_task(recipe: Recipe, name: str, task: Task) -> Iterator[Problem]:
     path, wanted = f"tasks.{name}", form_of(recipe, name)
     yield from _check_losses(path, recipe, task, wanted)
+    yield from _check_heads(path, recipe, task)
     yield from _check_classes(path, recipe, task, wanted)
     if task.label is None and (task.loss or task.metrics or task.train_metrics):
         yield Problem(
@@ -87,6 +89,20 @@ def _check_losses(path: str, recipe: Recipe, task: Task, wanted: Form) -> Iterat
                 path=place,
                 help=f"fits here: {', '.join(fits)}",
             )
+
+
+def _check_heads(path: str, recipe: Recipe, task: Task) -> Iterator[Problem]:
+    """Losses that read other numbers of the head than the rest do."""
+    losses = recipe.measures.losses
+    three = [name for name in task.loss if name in losses and losses[name].lognormal]
+    others = [name for name in task.loss if name in losses and not losses[name].lognormal]
+    if three and others:
+        yield Problem(
+            "GR232",
+            f"loss {three[0]} reads three numbers of the head, {others[0]} one",
+            path=f"{path}.loss.{others[0]}",
+            help=f"leave {others[0]} out, or make a task of its own",
+        )
 
 
 def _check_classes(path: str, recipe: Recipe, task: Task, wanted: Form) -> Iterator[Problem]:
@@ -186,6 +202,27 @@ def _check_balance(recipe: Recipe) -> Iterator[Problem]:
             path=f"{path}.min",
             help="below 1, so that something is left to distribute",
         )
+
+
+def _check_teachers(recipe: Recipe) -> Iterator[Problem]:
+    """Who is taught by a run."""
+    for name, term in sorted(recipe.losses.items()):
+        path = f"losses.{name}.teacher"
+        if term.teacher is None:
+            continue
+        task = term.teacher.task
+        if task is None and len(recipe.tasks) != 1:
+            known = ", ".join(recipe.tasks) or "none"
+            what = "needs `task`: which one is taught"
+            yield Problem("GR206", what, path=path, help=f"tasks here: {known}")
+        elif task is not None and task not in recipe.tasks:
+            help = suggestion(task, recipe.tasks)
+            yield Problem("GR301", f"no task `{task}`", path=f"{path}.task", help=help)
+        else:
+            taught = task or next(iter(recipe.tasks))
+            if form_of(recipe, taught) == "prob":
+                what = f"task `{taught}` has no logit that a teacher could pull"
+                yield Problem("GR302", what, path=path)
 
 
 def _check_labels(recipe: Recipe) -> Iterator[Problem]:

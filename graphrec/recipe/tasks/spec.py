@@ -8,6 +8,7 @@ from graphrec.recipe.calls import Call
 from graphrec.recipe.loss_table import Form, Loss
 from graphrec.recipe.metric_table import Decay, Metric
 from graphrec.recipe.model import Recipe, Task
+from graphrec.recipe.retrieval import RETRIEVAL
 
 __all__ = [
     "INSIDE",
@@ -17,6 +18,7 @@ __all__ = [
     "grouping_columns",
     "has_inside",
     "has_two_outcomes",
+    "is_lognormal",
     "key",
     "loss_parameters",
     "metric_parameters",
@@ -51,6 +53,12 @@ def form_of(recipe: Recipe, task: str) -> Form:
 def own_form(recipe: Recipe, task: str) -> Form:
     """How the task's own head predicts, from its kind and losses, whatever relations make of it."""
     return _form(recipe.tasks[task], recipe.measures.losses)
+
+
+def is_lognormal(recipe: Recipe, task: str) -> bool:
+    """Whether the task's head gives the three numbers of a zero-inflated lognormal."""
+    losses = recipe.measures.losses
+    return any(losses[name].lognormal for name in recipe.tasks[task].loss if name in losses)
 
 
 def has_two_outcomes(recipe: Recipe, task: str) -> bool:
@@ -127,6 +135,10 @@ def selection(recipe: Recipe, wanted: str) -> tuple[list[str], bool]:
     names = [
         (key(task, call), call) for task, spec in recipe.tasks.items() for call in spec.metrics
     ]
+    if recipe.retrieval is not None:
+        known = {key(RETRIEVAL, call): str(call) for call in recipe.retrieval.metrics}
+        ends = [k for k, call in known.items() if wanted in (k, call)]
+        return ends or [k for k in ("loss", key(RETRIEVAL, "loss")) if wanted == k], bool(ends)
     chosen = [(k, call) for k, call in names if wanted in (k, str(call))]
     chosen += [
         (key(task, call) + INSIDE, call)
@@ -137,7 +149,8 @@ def selection(recipe: Recipe, wanted: str) -> tuple[list[str], bool]:
     if not chosen and wanted == "loss":
         return ["loss"], False
     if not chosen:
-        losses = [key(task, "loss") for task in recipe.tasks if wanted == key(task, "loss")]
+        terms = [key(name, "loss") for name in (*recipe.tasks, *recipe.losses)]
+        losses = [term for term in terms if term == wanted]
         return losses, False
     declared = recipe.measures.metrics.get(chosen[0][1].name)
     return [k for k, _ in chosen], declared is not None and declared.higher

@@ -22,11 +22,11 @@ def drop_probabilities(run: Trained) -> Mapping[str, Mapping[str, float]]:
 
     Groups without `regularize: {variational_dropout: ...}` are not there.
     """
-    found = {}
+    learned = {}
     for name, part in owners(run.compiled, run.module).items():
         op = run.compiled.graph[name].op
         if isinstance(part, VariationalDropout) and isinstance(op, Group):
             drop = torch.sigmoid(part.logit.detach()).tolist()
             ranked = sorted(zip(drop, op.features, strict=True))
-            found[name] = {feature: p for p, feature in ranked}
-    return found
+            learned[name] = {feature: p for p, feature in ranked}
+    return learned

@@ -84,11 +84,11 @@ class Ranking:
             columns.append((f"{task}: loss rise", lambda e: _pair(e.loss_rise, e.loss_spread)))
         owners = [title.rpartition(": ")[0] for title, _ in columns]
         rows = [[self.by, *(title for title, _ in columns)]]
-        for found in self.importances:
+        for subject in self.importances:
             cells = [
-                show(found.effects[task]) for task, (_, show) in zip(owners, columns, strict=True)
+                show(subject.effects[task]) for task, (_, show) in zip(owners, columns, strict=True)
             ]
-            rows.append([found.name, *cells])
+            rows.append([subject.name, *cells])
         return aligned(rows, right=frozenset(range(1, len(columns) + 1)))
 
 
@@ -113,13 +113,13 @@ def importance(
     run = load_run(run_dir, wanted, library=library, device=device)
     batches = _batches(run, data, rows)
     chosen = targets(by, run.compiled, run.module, library)
-    baseline, found = permutation_importance(
+    baseline, ranked = permutation_importance(
         run, batches, chosen, repeats=repeats, seed=seed, progress=progress
     )
     total = sum(batch.num_rows for batch in batches)
     learned = drop_probabilities(run)
     recipe = _as_written(run.recipe, Path(run_dir) / "recipe.yaml")
-    return Ranking(by, total, repeats, baseline, tuple(found), learned, recipe)
+    return Ranking(by, total, repeats, baseline, tuple(ranked), learned, recipe)
 
 
 def _as_written(recipe: Recipe, path: Path) -> Recipe:
@@ -138,15 +138,15 @@ def _as_written(recipe: Recipe, path: Path) -> Recipe:
 def _batches(run: Trained, data: str | Sequence[str] | None, rows: int) -> list[Batch]:
     """Mixed batches of at least `rows` rows, or all there are."""
     loader = run.loader(data, min(run.recipe.train.batch, rows), shuffle=True)
-    found: list[Batch] = []
+    kept: list[Batch] = []
     total = 0
     with closing(loader.epoch(0)) as batches:
         for batch in batches:
-            found.append(batch.to(run.device))
+            kept.append(batch.to(run.device))
             total += batch.num_rows
             if total >= rows:
                 break
-    return found
+    return kept
 
 
 def _told(scores: Scores) -> str:

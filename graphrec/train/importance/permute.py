@@ -82,7 +82,7 @@ def permutation_importance(
     `progress` is told each target before it is permuted.
     """
     baseline = _scores(run, batches)
-    found = []
+    importances = []
     for target in targets:
         progress(target.name)
         passes = [_scores(run, batches, target, (seed, repeat)) for repeat in range(repeats)]
@@ -93,9 +93,9 @@ def permutation_importance(
             )
             for task, before in baseline.items()
         }
-        found.append(Importance(target.name, effects))
-    found.sort(key=lambda importance: (-importance.size(baseline), importance.name))
-    return baseline, found
+        importances.append(Importance(target.name, effects))
+    importances.sort(key=lambda importance: (-importance.size(baseline), importance.name))
+    return baseline, importances
 
 
 def _scores(
@@ -123,11 +123,11 @@ def _scores(
                 rows = LabelledRows(recipe, name, predictions, batch, inside=inside)
                 if len(rows.label):
                     metric.update(rows.read_by(auc), rows.label)
-    found = means.values()
+    metrics = means.values()
     return {
         name: Scores(
             aucs[name].compute() if name in aucs and aucs[name].update_called else None,
-            found.get(key(name, "loss")),
+            metrics.get(key(name, "loss")),
         )
         for name in labelled
     }

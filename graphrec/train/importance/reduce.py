@@ -150,18 +150,18 @@ def _members(
     parts: Iterable[str], kept: Mapping[str, Feature], groups: Mapping[str, Group]
 ) -> set[str]:
     """The features behind names of features and groups."""
-    found: set[str] = set()
+    members: set[str] = set()
     for part in parts:
         group = groups.get(part)
         if isinstance(group, FeatureGroup):
-            found |= _members(group.of, kept, groups) - {*group.exclude}
+            members |= _members(group.of, kept, groups) - {*group.exclude}
         elif isinstance(group, PairedGroup):
-            found |= {*group.query, group.keys}
+            members |= {*group.query, group.keys}
         elif part in kept:
-            found.add(part)
+            members.add(part)
         else:
-            found |= {name for name, f in kept.items() if part in ("all", f.group)}
-    return found
+            members |= {name for name, f in kept.items() if part in ("all", f.group)}
+    return members
 
 
 def _lost_sources(
@@ -183,17 +183,17 @@ def _lost_sources(
 
 def _graph(graph: Mapping[str, NodeSpec | str], lost: frozenset[str]) -> dict[str, NodeSpec | str]:
     """Nodes without the inputs that are lost; one that needs a lost input is lost too."""
-    found = dict(graph)
+    before = dict(graph)
     while True:
         after: dict[str, NodeSpec | str] = {}
-        for name, spec in found.items():
+        for name, spec in before.items():
             kept = _node(spec, lost)
             if kept is not None:
                 after[name] = kept
-        gone = found.keys() - after.keys()
-        if not gone and after == found:
+        gone = before.keys() - after.keys()
+        if not gone and after == before:
             return after
-        found, lost = after, lost | gone
+        before, lost = after, lost | gone
 
 
 def _node(spec: NodeSpec | str, lost: frozenset[str]) -> NodeSpec | str | None:

@@ -65,12 +65,12 @@ def targets(by: By, compiled: Compiled, module: nn.Module, library: Library) -> 
     recipe = compiled.recipe
     used = {lookup.column for lookup in (*compiled.graph.lookups, *compiled.graph.first_order)}
     if by == "feature":
-        found = {name: _columns(name, used) for name in sorted(recipe.features)}
+        columns_of = {name: _columns(name, used) for name in sorted(recipe.features)}
     elif by == "group":
-        found = {name: columns & used for name, columns in _groups(recipe, library).items()}
+        columns_of = {name: columns & used for name, columns in _groups(recipe, library).items()}
     else:
         return _nodes(compiled, module)
-    return [Target(name, frozenset(columns)) for name, columns in found.items() if columns]
+    return [Target(name, frozenset(columns)) for name, columns in columns_of.items() if columns]
 
 
 def _columns(feature: str, used: set[str]) -> set[str]:
@@ -80,23 +80,23 @@ def _columns(feature: str, used: set[str]) -> set[str]:
 
 def _groups(recipe: Recipe, library: Library) -> Mapping[str, set[str]]:
     features = Features(Context(recipe, library))
-    found = {}
+    columns_of = {}
     for name in features.group_names:
         group = features.group(name)
         if group is not None:
-            found[name] = {*group.features, *group.query, *group.keys}
-    return found
+            columns_of[name] = {*group.features, *group.query, *group.keys}
+    return columns_of
 
 
 def _nodes(compiled: Compiled, module: nn.Module) -> list[Target]:
     """Blocks with a layer of their own, but for heads: what they give is the prediction itself."""
     graph = compiled.graph
-    found = []
+    nodes = []
     for name, part in sorted(owners(compiled, module).items()):
         node = graph[name]
         if isinstance(node.op, Block) and node.role != "head" and not node.is_loss:
-            found.append(Target(name, part=part))
-    return found
+            nodes.append(Target(name, part=part))
+    return nodes
 
 
 def owners(compiled: Compiled, module: nn.Module) -> Mapping[str, nn.Module]:

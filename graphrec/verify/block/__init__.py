@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from graphrec.verify.block.block_checks import CHECKS, Skipped, Unfit
 from graphrec.verify.block.conformance_report import Report, check_block
-from graphrec.verify.block.example import LENGTHS, Example, call, layer_class, tensors
+from graphrec.verify.block.example import LENGTHS, Example, layer_class, tensors
 from graphrec.verify.block.example_search import find_examples, guessed_parameters, parse_shape
+from graphrec.verify.layer_calls import call
 
 __all__ = [
     "CHECKS",

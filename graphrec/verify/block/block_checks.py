@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from graphrec.ground.shapes import Shape
 from graphrec.nn import Jagged
 from graphrec.train.tensors import unsaved
-from graphrec.verify.block.example import Example, Value, call, layer_class, tensors, values_of
+from graphrec.verify.block.example import Example, layer_class, tensors
 from graphrec.verify.block.gradients import check_gradients
 from graphrec.verify.block.kernel_checks import check_kernels
 from graphrec.verify.block.row_checks import check_batches, check_padding, check_rows
 from graphrec.verify.block.update_checks import check_checkpoint, check_updates
 from graphrec.verify.block.verdict import Skipped, Unfit, reported, smooth
+from graphrec.verify.layer_calls import Value, call, values_of
 
 __all__ = ["CHECKS", "Skipped", "Unfit", "undocumented"]
 

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from graphrec.blocks.base import Block
 from graphrec.ground.shapes import Shape
 from graphrec.nn import Jagged
+from graphrec.verify.layer_calls import Value
 
-__all__ = ["LENGTHS", "Example", "Value", "call", "layer_class", "tensors", "values_of"]
-
-Value = Tensor | Jagged
+__all__ = ["LENGTHS", "Example", "layer_class", "tensors"]
 
 LENGTHS = (4, 0, 1, 7, 2)
 """Steps of the histories of a batch."""
@@ -94,14 +93,3 @@ def tensors(
         steps = torch.tensor(lengths, dtype=torch.int64)
         drawn.append(Jagged(values, steps) if shape.is_jagged else values)
     return drawn
-
-
-def call(layer: nn.Module, inputs: Sequence[Value]) -> list[Value]:
-    """The outputs as a list, however many there are."""
-    result = layer(*inputs)
-    return list(result) if isinstance(result, tuple | list) else [result]
-
-
-def values_of(x: Value) -> Tensor:
-    """The numbers of a tensor or history."""
-    return x.values if isinstance(x, Jagged) else x

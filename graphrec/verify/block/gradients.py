@@ -9,8 +9,9 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from graphrec.nn import Jagged
-from graphrec.verify.block.example import Example, tensors, values_of
+from graphrec.verify.block.example import Example, tensors
 from graphrec.verify.block.verdict import Unfit, reported, smooth
+from graphrec.verify.layer_calls import values_of
 
 __all__ = ["check_gradients"]
 

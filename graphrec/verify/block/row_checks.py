@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.nn import Jagged
-from graphrec.verify.block.example import Example, Value, call, tensors, values_of
+from graphrec.verify.block.example import Example, tensors
 from graphrec.verify.block.verdict import Skipped, Unfit, mixes_rows, reported, smooth
+from graphrec.verify.layer_calls import Value, call, values_of
 
 __all__ = ["check_batches", "check_padding", "check_rows"]
 

@@ -14,8 +14,9 @@ from graphrec.recipe.optimizer_table import DENSE, OPTIMIZERS
 from graphrec.recipe.training import Optimizer
 from graphrec.train.dense_optimizers import DenseOptimizer, Group
 from graphrec.train.tensors import read_tensors, unsaved, write_tensors
-from graphrec.verify.block.example import Example, call, tensors, values_of
+from graphrec.verify.block.example import Example, tensors
 from graphrec.verify.block.verdict import Skipped, Unfit, reported
+from graphrec.verify.layer_calls import call, values_of
 
 __all__ = ["check_checkpoint", "check_updates"]
 

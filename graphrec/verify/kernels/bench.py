@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from graphrec.compiler.kernel_lock import Entry, Machine, Times
 from graphrec.compiler.passes.measured import GAIN
@@ -18,10 +19,11 @@ from graphrec.compiler.pipeline import Compiled
 from graphrec.compiler.target import Target
 from graphrec.ground.errors import Problem
 from graphrec.ground.text import aligned
+from graphrec.verify.compare import Difference, worst
 from graphrec.verify.kernels import collection, layer
-from graphrec.verify.kernels.compare import Difference, worst
 from graphrec.verify.kernels.jobs import Job, LayerJob, StoreJob, jobs
 from graphrec.verify.kernels.timing import Taken, interleaved
+from graphrec.verify.layer_calls import cast, results
 
 __all__ = ["Bench", "Row", "bench"]
 
@@ -151,8 +153,8 @@ class _Timer:
             few = [x.to(device) for x in layer.inputs(job, _ODD)]
             cases = []
             for case in (few, given):
-                right = layer.results(exact, [layer.doubled(x) for x in case], device)
-                cases.append((case, right, layer.results(layers["torch"], case, device, precision)))
+                right = results(exact, cast(case, Tensor.double), device)
+                cases.append((case, right, results(layers["torch"], case, device, precision)))
             long = any(longest is not None for longest in job.lengths)
             for name in job.kernels[1:]:
 
@@ -160,7 +162,7 @@ class _Timer:
                     layers[name] = layer.make(job, name, state, device)
                     differences = [
                         worst(
-                            layer.results(layers[name], case, device, precision),
+                            results(layers[name], case, device, precision),
                             plain,
                             right,
                             precision,
@@ -254,12 +256,12 @@ def _clock(device: str) -> tuple[Literal["wall", "process"], str]:
     )
 
 
-def differs(node: str, entry: Entry, kernel: str, found: Difference) -> Problem:
+def differs(node: str, entry: Entry, kernel: str, difference: Difference) -> Problem:
     """GR606: what differs, by how much, and at which shapes."""
     shapes = " ".join(entry.inputs)
     return Problem(
         "GR606",
-        f"{node}: kernel `{kernel}` of {entry.block} differs from torch: {found.told}"
+        f"{node}: kernel `{kernel}` of {entry.block} differs from torch: {difference.told}"
         f" (inputs {shapes})",
         path=f"graph.{node}",
         help=f"ask for torch until it is mended:  kernels: {{by_block: {{{entry.block}: torch}}}}",

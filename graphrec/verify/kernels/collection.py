@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,10 @@ from graphrec.nn.tables import first_order
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.training import Schedule
 from graphrec.train.optimizers import Optimizers, make_optimizers
-from graphrec.verify.kernels.compare import Results
+from graphrec.verify.compare import Results
 from graphrec.verify.kernels.jobs import StoreJob
 from graphrec.verify.kernels.layer import How, steps
+from graphrec.verify.layer_calls import upstream
 
 __all__ = ["FITTED", "Store", "capped", "features", "make", "results"]
 
@@ -57,15 +58,15 @@ class Store:
 
     def train(self, batch: Mapping[str, Any]) -> Callable[[], object]:
         """One lookup, its gradients, and the update of the rows."""
-        upstream: list[Tensor] = []
+        back: list[Tensor] = []
 
         def run() -> object:
             self.optimizers.zero_grad()
             outputs = [o for o in self.look_up(batch) if o.requires_grad]
-            if not upstream:
-                upstream.extend(_upstream(outputs))
+            if not back:
+                back.extend(upstream(outputs))
             if outputs:
-                torch.autograd.backward(outputs, upstream)
+                torch.autograd.backward(outputs, back)
             return self.optimizers.step()
 
         return run
@@ -166,7 +167,7 @@ def results(store: Store, batch: Mapping[str, Any]) -> Results:
     values: dict[str, Tensor | None] = {
         f"output {i}": o.detach().clone() for i, o in enumerate(outputs)
     }
-    live = [(o, g) for o, g in zip(outputs, _upstream(outputs), strict=True) if o.requires_grad]
+    live = [(o, g) for o, g in zip(outputs, upstream(outputs), strict=True) if o.requires_grad]
     store.optimizers.zero_grad()
     if live:
         torch.autograd.backward([o for o, _ in live], [g for _, g in live])
@@ -180,9 +181,3 @@ def results(store: Store, batch: Mapping[str, Any]) -> Results:
     for name, weight in store.module.state_dict().items():
         values[f"output: {name} after updates"] = weight.detach().clone()
     return Results(values, sum(float(g.square().sum()) for _, g in live) ** 0.5)
-
-
-def _upstream(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """What goes backwards: random, always the same."""
-    generator = torch.Generator().manual_seed(7)
-    return [torch.randn(o.shape, generator=generator).to(o) for o in outputs]

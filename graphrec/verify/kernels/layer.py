@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from graphrec.ground.shapes import Shape
-from graphrec.nn import Jagged
-from graphrec.verify.block import call, layer_class, tensors
-from graphrec.verify.block.example import Value, values_of
-from graphrec.verify.kernels.compare import Results
+from graphrec.verify.block import layer_class, tensors
 from graphrec.verify.kernels.jobs import LayerJob
+from graphrec.verify.layer_calls import Value, autocast, call, cast, leaves, upstream
 
 __all__ = [
     "How",
-    "autocast",
-    "doubled",
     "forward",
     "inputs",
     "make",
-    "results",
     "steps",
     "train",
     "weights",
@@ -32,8 +26,6 @@ __all__ = [
 
 How = Literal["uniform", "full", "empty"]
 """Lengths of histories: 0 up to the longest, all the longest, all 0."""
-
-_TYPES = {"fp64": torch.float64, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def steps(batch: int, longest: int, how: How = "uniform") -> list[int]:
@@ -106,18 +98,6 @@ def _layer(job: LayerJob, kernel: str) -> nn.Module:
     return _Copies(parts, declared.together, shared=job.entry.shared)
 
 
-def doubled(x: Value) -> Value:
-    """The same input in double precision."""
-    return x.replace(x.values.double()) if isinstance(x, Jagged) else x.double()
-
-
-def autocast(device: str, precision: str) -> Any:
-    """The arithmetic of training in that precision."""
-    if precision not in ("bf16", "fp16"):
-        return nullcontext()
-    return torch.autocast(device, dtype=_TYPES[precision])
-
-
 def forward(
     layer: nn.Module, given: Sequence[Value], device: str, precision: str
 ) -> Callable[[], object]:
@@ -135,60 +115,16 @@ def train(
     layer: nn.Module, given: Sequence[Value], device: str, precision: str
 ) -> Callable[[], object]:
     """One call in training with the gradients of all inputs and weights."""
-    leaves, wired = _leaves(given)
-    wanted = [*leaves, *(p for p in layer.parameters() if p.requires_grad)]
-    upstream: list[Tensor] = []
+    wired = cast(list(given), lambda x: x.detach().clone().requires_grad_())
+    wanted = [*leaves(wired), *(p for p in layer.parameters() if p.requires_grad)]
+    back: list[Tensor] = []
 
     def run() -> object:
         layer.train()
         with autocast(device, precision):
-            outputs = _differentiable(call(layer, wired))
-        if not upstream:
-            upstream.extend(torch.randn_like(output) for output in outputs)
-        return torch.autograd.grad(outputs, wanted, upstream, allow_unused=True)
+            outputs = [output for output in leaves(call(layer, wired)) if output.requires_grad]
+        if not back:
+            back.extend(upstream(outputs))
+        return torch.autograd.grad(outputs, wanted, back, allow_unused=True)
 
     return run
-
-
-def results(
-    layer: nn.Module,
-    given: Sequence[Value],
-    device: str,
-    precision: str = "fp32",
-    *,
-    training: bool = False,
-) -> Results:
-    """Outputs and all gradients by name; what goes backwards is random and always the same."""
-    layer.train(training)
-    leaves, wired = _leaves(given)
-    named = {name: p for name, p in layer.named_parameters() if p.requires_grad}
-    with autocast(device, precision):
-        outputs = [values_of(output) for output in call(layer, wired)]
-    differentiable = _differentiable(outputs)
-    generator = torch.Generator().manual_seed(7)
-    upstream = [
-        torch.randn(output.shape, dtype=torch.float64, generator=generator).to(output)
-        for output in differentiable
-    ]
-    wanted = [*leaves, *named.values()]
-    gradients: Sequence[Tensor | None] = [None] * len(wanted)
-    if differentiable:
-        gradients = torch.autograd.grad(differentiable, wanted, upstream, allow_unused=True)
-    names = [*(f"input {i}" for i in range(len(leaves))), *named]
-    values: dict[str, Tensor | None] = {f"output {i}": o.detach() for i, o in enumerate(outputs)}
-    values |= {f"gradient of {n}": g for n, g in zip(names, gradients, strict=True)}
-    return Results(values, sum(float(g.double().square().sum()) for g in upstream) ** 0.5)
-
-
-def _leaves(given: Sequence[Value]) -> tuple[list[Tensor], list[Value]]:
-    """Fresh leaves with gradients, and the inputs made of them."""
-    leaves = [values_of(x).detach().clone().requires_grad_() for x in given]
-    wired = [
-        x.replace(leaf) if isinstance(x, Jagged) else leaf
-        for x, leaf in zip(given, leaves, strict=True)
-    ]
-    return leaves, wired
-
-
-def _differentiable(outputs: Sequence[Value]) -> list[Tensor]:
-    return [v for v in map(values_of, outputs) if v.requires_grad]

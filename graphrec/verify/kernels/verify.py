@@ -7,16 +7,18 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from graphrec.compiler.pipeline import Compiled
 from graphrec.compiler.target import Target
 from graphrec.ground.errors import Problem
 from graphrec.ground.text import aligned
+from graphrec.verify.compare import Difference, Results, errors, worst
 from graphrec.verify.kernels import collection, layer
 from graphrec.verify.kernels.bench import differs
-from graphrec.verify.kernels.compare import Difference, Results, errors, worst
 from graphrec.verify.kernels.jobs import Job, LayerJob, StoreJob, interpreted, jobs
 from graphrec.verify.kernels.layer import How
+from graphrec.verify.layer_calls import cast, results
 
 __all__ = ["Line", "Verified", "verify"]
 
@@ -174,8 +176,8 @@ class _Compared:
         module = layer.make(self.job, kernel, self.state, self.device)
         moved = [x.to(self.device) for x in given]
         if precision == "fp64":
-            module, moved = module.double(), [layer.doubled(x) for x in moved]
-        return layer.results(module, moved, self.device, precision, training=self.training)
+            module, moved = module.double(), cast(moved, Tensor.double)
+        return results(module, moved, self.device, precision, training=self.training)
 
 
 def _store(

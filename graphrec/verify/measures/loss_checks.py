@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.autograd.gradcheck import GradcheckError
 
 from graphrec.nn.batch import Batch
+from graphrec.recipe.loss_table import Loss
 from graphrec.recipe.tasks import loss_parameters
 from graphrec.train.losses import TaskLosses, group_numbers
 from graphrec.verify.block.verdict import Skipped, Unfit, reported
@@ -79,7 +80,7 @@ def check_weights(case: Case) -> None:
     weights = {"t": batch.weights["t"] * 8}
     scaled = Batch({}, batch.labels, weights, batch.columns)
     _same(_total(case, output, scaled, sample_weight="w"), base, "scaled weights change the loss")
-    if case.measure.group:
+    if _meets_all(case):
         raise Skipped("rows of a group meet each other, whatever their weight")
     half = torch.arange(ROWS) % 2 == 0
     zeros = {"t": torch.where(half, batch.weights["t"], torch.zeros(ROWS))}
@@ -94,7 +95,7 @@ def check_weights(case: Case) -> None:
 
 def check_space(case: Case) -> None:
     """With a space the loss is the mean over the rows inside."""
-    if case.measure.group:
+    if _meets_all(case):
         raise Skipped("rows of a group meet each other, inside and outside")
     output, batch = case.output(), case.batch()
     inside = torch.from_numpy(batch.columns["inside"] > 0).nonzero().view(-1)
@@ -116,6 +117,11 @@ LOSS_CHECKS: Mapping[str, Callable[[Case], None]] = {
 """Every check by its name."""
 
 
+def _meets_all(case: Case) -> bool:
+    """Whether a row meets others that count for nothing."""
+    return bool(case.measure.group) and not (issubclass(case.measure, Loss) and case.measure.weighs)
+
+
 def _rows(case: Case, output: Tensor, batch: Batch) -> Tensor:
     """The function that the loss names, on all rows."""
     declared = loss_parameters(case.recipe(), case.measure.name, case.given)
@@ -129,6 +135,8 @@ def _rows(case: Case, output: Tensor, batch: Batch) -> Tensor:
         given = declared.given()
         if declared.group_column is not None:
             given["group"] = group_numbers(batch.columns[declared.group_column], output.device)
+        if declared.weighs:
+            given["weight"] = torch.ones(len(label), dtype=output.dtype)
         return rows(output, label, **given)
 
     return reported(f"calling {path or 'the function of `prob`'}", compute)

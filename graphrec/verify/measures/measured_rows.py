@@ -62,14 +62,14 @@ class Case:
     def output(self, rows: int = ROWS, seed: int = 0) -> Tensor:
         """Predictions as the loss reads them: logits, values or probabilities, float64."""
         draw = torch.Generator().manual_seed(seed)
-        sizes = (rows, self.classes) if self.form == "softmax" else (rows,)
+        sizes = (rows, self.classes) if self.classes > 1 else (rows,)
         values = torch.randn(sizes, generator=draw, dtype=torch.float64) * 2
         return torch.sigmoid(values) if self.form == "prob" else values
 
     def predictions(self, output: Tensor) -> dict[str, Tensor]:
         """What a module returns for such predictions."""
         if self.form == "regression":
-            return {"y": output}
+            return {"logits" if self.classes > 1 else "y": output}
         if self.form == "prob":
             return {"probs_t": output, "logits_other": torch.logit(output), "probs_other": output}
         if self.form == "binary":
@@ -103,6 +103,8 @@ def cases(term: type[Loss] | type[Metric], given: Mapping[str, Any]) -> list[Cas
     for form in term.forms:
         two = term.two_classes
         counts = ([2] if two else [2, 4]) if form == "softmax" else [1]
+        if issubclass(term, Loss) and term.lognormal:
+            counts = [3]
         fitting += [Case(term, filled, form, count) for count in counts]
     return fitting
 

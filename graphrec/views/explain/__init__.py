@@ -15,7 +15,7 @@ from importlib import resources
 
 from graphrec.recipe.codes import CODES
 
-__all__ = ["EXAMPLE_BASE", "FILES", "Scene", "examples", "page", "scenes", "titles"]
+__all__ = ["EXAMPLE_BASE", "FILES", "Scene", "examples", "markdown", "page", "scenes", "titles"]
 
 EXAMPLE_BASE = """\
 graphrec: 1
@@ -72,6 +72,17 @@ def page(code: str) -> str:
     """The page of a code, as plain text."""
     text = _FENCE.sub(_indented, _body(code)).strip()
     return f"{code}: {CODES[code]}\n\n{text}\n"
+
+
+def markdown(code: str) -> str:
+    """The text of a code's page as Markdown that any reader knows: verdicts stand before fences."""
+
+    def fence(match: re.Match[str]) -> str:
+        language, which, file, text = match.groups()
+        head = " ".join(word for word in (which, f"`{file}`" if file else "") if word)
+        return (f"{head}:\n\n" if head else "") + f"```{language}\n{text}```\n"
+
+    return _FENCE.sub(fence, _body(code)).strip()
 
 
 def examples(code: str) -> Iterator[tuple[str, str]]:

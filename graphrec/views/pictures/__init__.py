@@ -9,12 +9,14 @@ from graphrec.views.pictures.differences import diff_html, diff_svg
 from graphrec.views.pictures.html import frame, html
 from graphrec.views.pictures.mermaid import dot, mermaid
 from graphrec.views.pictures.scene import plain
+from graphrec.views.pictures.style import chart_sheet
 from graphrec.views.pictures.svg import svg
 
 __all__ = [
     "Bars",
     "Lines",
     "chart_page",
+    "chart_sheet",
     "charts",
     "diff_html",
     "diff_svg",

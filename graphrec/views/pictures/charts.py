@@ -90,7 +90,7 @@ def _lines(chart: Lines) -> list[str]:
     parts = _grid(y0, y1, lambda y: at((x0, y))[1], right)
     for x, anchor in ((x0, "start"), (x1, "end")):
         place = f'x="{at((x, y0))[0]:.1f}" y="{bottom + 16:.1f}" text-anchor="{anchor}"'
-        parts.append(f'<text class="note" {place}>{x:g}</text>')
+        parts.append(f'<text class="note" {place}>{x:.4g}</text>')
     middle = (_LEFT + right) / 2
     place = f'x="{middle:.1f}" y="{bottom + 16:.1f}" text-anchor="middle"'
     parts.append(f'<text class="note" {place}>{escaped(chart.under)}</text>')

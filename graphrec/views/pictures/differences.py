@@ -21,20 +21,20 @@ __all__ = ["both", "diff_html", "diff_svg"]
 Ends = tuple[str, str, str, bool]
 
 
-def diff_svg(before: Graph, after: Graph, found: Difference) -> str:
+def diff_svg(before: Graph, after: Graph, difference: Difference) -> str:
     """The difference as one self-contained SVG document."""
-    return draw(both(before, after, found))
+    return draw(both(before, after, difference))
 
 
 def diff_html(
     before: tuple[Graph, Description, Recipe],
     after: tuple[Graph, Description, Recipe],
-    found: Difference,
+    difference: Difference,
 ) -> str:
     """The difference as one self-contained page; its panel tells what changed of each card."""
-    drawn = both(before[0], after[0], found)
+    drawn = both(before[0], after[0], difference)
     about: dict[str, Mapping[str, Any]] = {**details(*before), **details(*after)}
-    for key, change in _changed(found).items():
+    for key, change in _changed(difference).items():
         if key in about and change.kind == "changed":
             about[key] = {**about[key], "changes": change.details}
     parts = folds(after[0], drawn, node_kinds(after[2]))
@@ -45,19 +45,19 @@ def diff_html(
                 [f"{change.kind} {change.name}", "\n".join(told(change))] for change in changes
             ],
         }
-        for section, changes in found.sections.items()
+        for section, changes in difference.sections.items()
         if changes
     ]
     return page(drawn, about, parts, overview)
 
 
-def both(before: Graph, after: Graph, found: Difference) -> Picture:
+def both(before: Graph, after: Graph, difference: Difference) -> Picture:
     """The picture of `after`, with what only `before` has in it as removed.
 
     A removed wire that would make the picture go in a circle is left out; a note says so.
     """
     old, new = picture(before), picture(after)
-    changed = _changed(found)
+    changed = _changed(difference)
     renamed = {n.was: n.name for n in after.nodes if n.was and n.was not in after.by_name}
     there = {_key(card, renamed) for card in old.cards}
     here = {card.key for card in new.cards}
@@ -68,10 +68,10 @@ def both(before: Graph, after: Graph, found: Difference) -> Picture:
     known = {_ends(_moved(wire, renamed)) for wire in old.wires}
     wires = [wire if _ends(wire) in known else replace(wire, change="added") for wire in new.wires]
     gone, circles = _removed(old, new, renamed, wires)
-    notes = [found.counts()]
+    notes = [difference.counts()]
     if circles:
         notes.append(f"{circles} removed wires are not drawn: they would lead upwards")
-    title = found.before if found.before == found.after else f"{found.before} → {found.after}"
+    title = " → ".join(dict.fromkeys((difference.before, difference.after)))
     return Picture(title, tuple(notes), tuple(cards), (*wires, *gone))
 
 

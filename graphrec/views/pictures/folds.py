@@ -9,7 +9,11 @@ from dataclasses import dataclass, replace
 from graphrec.graph import Graph, Node
 from graphrec.views.pictures.scene import Card, Picture, Wire
 
-__all__ = ["Fold", "folded", "folds"]
+__all__ = ["Fold", "folds", "states", "with_closed"]
+
+_STATES, _CARDS = 32, 60
+"""So many drawings of one page are laid out, one for each set of closed folds; more of a picture of
+so many cards at most. A page holds them all, and a person who folds waits for none of them."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +51,50 @@ def folds(graph: Graph, drawn: Picture, kinds: Mapping[str, str]) -> tuple[Fold,
     return tuple(parts)
 
 
-def folded(drawn: Picture, parts: Sequence[Fold]) -> tuple[Picture, tuple[Fold, ...]]:
-    """The picture with as many outermost folds closed as go together, and these folds."""
-    closed: list[Fold] = []
-    taken: set[str] = set()
+def states(drawn: Picture, parts: Sequence[Fold]) -> tuple[tuple[Fold, ...], ...]:
+    """The sets of folds to close, each a drawing of its own: none of them comes first.
+
+    Every set that goes together while there are few. Of many: all that go, all but one of them,
+    and in a small picture each alone.
+    """
+    sets: list[tuple[Fold, ...]] = [()]
     for fold in parts:
-        groups = {f.name: f.members for f in (*closed, fold)}
-        if taken.isdisjoint(fold.members) and not _circles(drawn, groups):
-            closed.append(fold)
-            taken.update(fold.members)
+        sets += [(*one, fold) for one in sets if _goes_with(drawn, one, fold)]
+        if len(sets) > _STATES:
+            break
+    if len(sets) > _STATES:
+        outermost = _outermost(drawn, parts)
+        sets = [(), outermost]
+        for left in outermost:
+            sets.append(_outermost(drawn, [fold for fold in parts if fold is not left]))
+        if len(drawn.cards) <= _CARDS:
+            sets += [(fold,) for fold in parts]
+    return tuple(dict.fromkeys(sets[: 2 * _STATES]))
+
+
+def _outermost(drawn: Picture, parts: Sequence[Fold]) -> tuple[Fold, ...]:
+    """As many folds as go together, those around others first."""
+    closed: tuple[Fold, ...] = ()
+    for fold in parts:
+        if _goes_with(drawn, closed, fold):
+            closed = (*closed, fold)
+    return closed
+
+
+def _goes_with(drawn: Picture, closed: Sequence[Fold], fold: Fold) -> bool:
+    """Whether it is in none of those folds, nor around one, and makes no circle with them."""
+    apart = all(set(fold.members).isdisjoint(other.members) for other in closed)
+    return apart and not _circles(drawn, {f.name: f.members for f in (*closed, fold)})
+
+
+def with_closed(drawn: Picture, closed: Sequence[Fold]) -> Picture:
+    """The picture with one card for each of these folds."""
     stands = {member: fold.card.key for fold in closed for member in fold.members}
     cards: dict[str, Card] = {}
     for card in drawn.cards:
         key = stands.get(card.key, card.key)
         cards[key] = next((f.card for f in closed if f.card.key == key), card)
-    return replace(drawn, cards=tuple(cards.values()), wires=_merged(drawn, stands)), tuple(closed)
+    return replace(drawn, cards=tuple(cards.values()), wires=_merged(drawn, stands))
 
 
 def _around(node: Node) -> Iterable[str]:

@@ -1,8 +1,8 @@
 """HTML: one self-contained page with the drawing, to walk around in; no network, no libraries.
 
-The drawing is that of `drawing`, card by card; the page's script (assets/) only moves, hides and
-selects what stands there. Everything a recipe says reaches the script as data, never as text of
-the program.
+The drawing is that of `svg`, card by card, laid out once for every way to fold it; the page's
+script (assets/) only moves, hides and selects what stands there. Everything a recipe says reaches
+the script as data, never as text of the program.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from graphrec.ground.text import count, memory
 from graphrec.recipe.model import Recipe
 from graphrec.views.describe import Description
 from graphrec.views.pictures.details import details, node_kinds
-from graphrec.views.pictures.folds import Fold, folded, folds
+from graphrec.views.pictures.folds import Fold, folds, states, with_closed
 from graphrec.views.pictures.scene import Card, Picture, picture
 from graphrec.views.pictures.style import changes_sheet, escaped, stylesheet
 from graphrec.views.pictures.svg import (
@@ -71,8 +71,10 @@ def page(
     overview: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """A page of a picture: `about` each card, what folds (`parts`), and tables of `overview`."""
-    shown, closed = (drawn, ()) if len(drawn.cards) <= _MANY else folded(drawn, parts)
-    layout = arranged(shown)
+    every = states(drawn, parts)
+    layouts = [arranged(with_closed(drawn, closed)) for closed in every]
+    fewest = min(range(len(every)), key=lambda n: len(layouts[n].sizes))
+    start = 0 if len(drawn.cards) <= _MANY else fewest
     cards = [*drawn.cards, *(fold.card for fold in parts)]
     data = {
         "title": printable(drawn.title),
@@ -85,20 +87,22 @@ def page(
         "folds": [
             {"name": fold.name, "card": fold.card.key, "members": fold.members} for fold in parts
         ],
-        "closed": [fold.card.key for fold in closed],
+        "states": [_state(*one) for one in zip(every, layouts, strict=True)],
+        "start": start,
+        "fewest": fewest,
         "overview": overview,
         "roles": drawn.roles,
         "once": any(card.once for card in drawn.cards),
         "changes": drawn.changes,
         "relations": any(wire.relation for wire in drawn.wires),
     }
-    script, style = _asset("layout.js") + _asset("page.js"), _asset("page.css")
+    script, style = _asset("page.js"), _asset("page.css")
     sheet = stylesheet() + (changes_sheet() if drawn.changes else "")
     return _FORM.format(
         title=escaped(drawn.title),
         digest=_digest(script),
         style=f"{sheet}\n{style}",
-        drawing=_drawing(layout, cards),
+        drawing=_drawing(layouts, start, cards),
         data=_data(data),
         script=script,
     )
@@ -157,17 +161,26 @@ def _card(card: Card, about: Mapping[str, Any]) -> dict[str, Any]:
     return {**data, "change": card.change} if card.change else data
 
 
-def _drawing(layout: Arranged, cards: Sequence[Card]) -> str:
-    """The drawing with every card there is; those that do not show have no place yet."""
-    placed = {card.key: (place, size) for card, place, size in layout.cards()}
+def _state(closed: Sequence[Fold], layout: Arranged) -> dict[str, Any]:
+    """One drawing of the page: which folds are closed, and where each card stands then."""
+    boxes = {card.key: [round(x, 1), round(y, 1)] for card, (x, y), _ in layout.cards()}
+    return {"closed": [fold.card.key for fold in closed], "boxes": boxes}
+
+
+def _drawing(layouts: Sequence[Arranged], start: int, cards: Sequence[Card]) -> str:
+    """The wires of every drawing, and every card there is; those that do not show have no place."""
+    placed = {card.key: (place, size) for card, place, size in layouts[start].cards()}
     nowhere = (0.0, 0.0)
     lines = ['<svg id="drawing" xmlns="http://www.w3.org/2000/svg" role="group">', ARROWS]
     lines.append('<g id="world"><g id="wires">')
-    for wire, points in layout.wires():
-        ends = f' data-s="{escaped(wire.source)}" data-t="{escaped(wire.target)}"'
-        lines.append(wire_markup(wire, points, ends))
-        if label_of(wire):
-            lines.append(label_markup(wire, points, ends))
+    for number, layout in enumerate(layouts):
+        lines.append("<g>" if number == start else '<g display="none">')
+        for wire, points in layout.wires():
+            ends = f' data-s="{escaped(wire.source)}" data-t="{escaped(wire.target)}"'
+            lines.append(wire_markup(wire, points, ends))
+            if label_of(wire):
+                lines.append(label_markup(wire, points, ends))
+        lines.append("</g>")
     lines.append('</g><g id="cards">')
     for index, card in enumerate(cards):
         place, size = placed.get(card.key, (nowhere, card_size(card)))

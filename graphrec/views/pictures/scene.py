@@ -194,7 +194,7 @@ def task_key(output: Output) -> str:
 
 def _task(output: Output) -> Card:
     shape = f"[B, {output.classes}]" if output.form == "softmax" else "[B]"
-    keys = {"regression": "y", "prob": "probs"}.get(output.form, "logits probs")
+    keys = {"regression": "y", "lognormal": "y", "prob": "probs"}.get(output.form, "logits probs")
     return Card(
         task_key(output), "task", output.task, output.form, shape, hint=f"{output.task}: {keys}"
     )

@@ -19,6 +19,7 @@ from graphrec.views.schema.parts import (
     group,
     loss_term,
     relation,
+    retrieval,
     tasks,
     training,
 )
@@ -37,6 +38,7 @@ def recipe_schema(library: Library = BUILTIN) -> Schema:
         definitions.pop(name, None)
     definitions |= features() | nodes(library)
     tasks(definitions)
+    retrieval(definitions)
     training(definitions)
     properties |= {
         "extends": {"description": "A recipe this one builds on, relative to it.", **TEXT},

@@ -6,6 +6,8 @@ from typing import Any
 
 from graphrec.blocks.base import Block, TaskNames
 from graphrec.blocks.library import Library
+from graphrec.blocks.parameters import activation_schema
+from graphrec.ground.activation_table import ACTIVATIONS
 from graphrec.recipe.model import Composite, NodeSpec
 from graphrec.views.schema.definitions import TEXT, TEXTS, Schema, case, described, mapping
 
@@ -20,6 +22,7 @@ def nodes(library: Library) -> Schema:
     definitions: Schema = {f"word_{word}": schema for word, schema in words.items()}
     shared = {word: {"$ref": f"#/$defs/word_{word}"} for word in words}
     definitions |= {f"block_{name}": _block(name, library, shared) for name in names}
+    definitions = _with_activations(definitions, library)
     known = {
         "enum": names,
         "enumDescriptions": [definitions[f"block_{name}"]["description"] for name in names],
@@ -34,6 +37,17 @@ def nodes(library: Library) -> Schema:
         "allOf": [case("block", name, f"block_{name}") for name in names],
     }
     return definitions
+
+
+def _with_activations(value: Any, library: Library) -> Any:
+    """The same with the library's activations where the declarations know the built-in ones."""
+    if isinstance(value, dict):
+        if value.get("anyOf") == activation_schema(ACTIVATIONS)["anyOf"]:
+            return {**value, **activation_schema(library.activations)}
+        return {key: _with_activations(part, library) for key, part in value.items()}
+    return (
+        [_with_activations(part, library) for part in value] if isinstance(value, list) else value
+    )
 
 
 def _block(name: str, library: Library, shared: Schema) -> Schema:

@@ -9,13 +9,23 @@ from graphrec.recipe.model import FEATURES
 from graphrec.recipe.optimizer_table import OPTIMIZERS
 from graphrec.views.schema.definitions import ANY, TEXT, TEXTS, Schema, case, described, mapping
 
-__all__ = ["feature_models", "features", "group", "loss_term", "relation", "tasks", "training"]
+__all__ = [
+    "CHOICES",
+    "feature_models",
+    "features",
+    "group",
+    "loss_term",
+    "relation",
+    "retrieval",
+    "tasks",
+    "training",
+]
 
 _OWN = frozenset("of vocab edges column group share max_len weights width".split())  # noqa: SIM905
 """What every feature says for itself."""
 
 
-_CHOICES = {
+CHOICES = {
     **{name: row.doc for name, row in OPTIMIZERS.items()},
     "constant": "The same rate after warm-up.",
     "exponential": "Times gamma every `every` updates.",
@@ -34,6 +44,15 @@ def feature_models() -> Iterable[str]:
     return (model.__name__ for model in FEATURES.values())
 
 
+def _settings(kind: str, declared: Schema) -> Schema:
+    """What a family of this kind may say besides its type and names."""
+    properties = {k: v for k, v in declared.items() if k not in ("name", "type", "columns")}
+    if kind == "sequence":
+        text = "Column of the one base feature, or a map base feature -> column."
+        properties["column"] = {"description": text, "anyOf": [TEXT, mapping(TEXT)]}
+    return properties
+
+
 def features() -> Schema:
     """Families by type; a family without one changes features that are declared already."""
     definitions: Schema = {}
@@ -41,13 +60,8 @@ def features() -> Schema:
     cases = []
     for kind, model in FEATURES.items():
         schema = model.model_json_schema()
-        properties = dict(schema["properties"])
+        properties = _settings(kind, schema["properties"])
         required = [key for key in schema["required"] if (kind, key) != ("id", "vocab")]
-        for word in ("name", "type", "columns"):
-            properties.pop(word, None)
-        if kind == "sequence":
-            text = "Column of the one base feature, or a map base feature -> column."
-            properties["column"] = {"description": text, "anyOf": [TEXT, mapping(TEXT)]}
         every |= properties
         alone = kind in ("cross", "sequence")
         named = {"name": _name()} if alone else {"names": _names()}
@@ -135,6 +149,21 @@ def tasks(definitions: Schema) -> None:
     space["required"] = ["label"]
 
 
+def retrieval(definitions: Schema) -> None:
+    """Label, loss and histories in their short forms; what a recipe extends may say the rest."""
+    whole = definitions["Retrieval"]
+    properties = whole["properties"]
+    settings = mapping({"$ref": "#/$defs/SampledSoftmax"})
+    for key, forms in (
+        ("label", [TEXT, {"$ref": "#/$defs/LabelSpec"}]),
+        ("loss", [{"enum": ["sampled_softmax"]}, settings]),
+        ("seen", [TEXT, TEXTS]),
+    ):
+        properties[key] = described(properties[key], {"anyOf": forms})
+    for name in ("Retrieval", "Candidates"):
+        definitions[name].pop("required", None)
+
+
 def training(definitions: Schema) -> None:
     """One rate for everything; optimizers, schedules and balances by name."""
     train, optim = definitions["Train"]["properties"], definitions["Optim"]["properties"]
@@ -142,6 +171,7 @@ def training(definitions: Schema) -> None:
     train["lr"] = described(train["lr"], {"anyOf": [{"type": "number"}, rates]})
     for properties, key, model, word in (
         (train, "schedule", "Schedule", "kind"),
+        (train, "table_schedule", "Schedule", "kind"),
         (train, "balance", "Balance", "kind"),
         (optim, "dense", "Optimizer", "name"),
         (optim, "sparse", "Optimizer", "name"),
@@ -152,13 +182,13 @@ def training(definitions: Schema) -> None:
         named = {
             "type": "object",
             "properties": {
-                name: {"description": _CHOICES[name], **inner} for name in own[word]["enum"]
+                name: {"description": CHOICES[name], **inner} for name in own[word]["enum"]
             },
             "additionalProperties": False,
             "minProperties": 1,
             "maxProperties": 1,
         }
-        told = [_CHOICES[name] for name in own[word]["enum"]]
+        told = [CHOICES[name] for name in own[word]["enum"]]
         forms = [
             {"enum": own[word]["enum"], "enumDescriptions": told},
             named,

@@ -57,6 +57,13 @@ CASES = {
         "  top: {block: mlp, in: experts, hidden: [4]}\ntasks: {a: {label: y, in: top}, b: {label: z, in: top}}\n",
         "GR304", 9, "experts.a, experts.b",
     ),
+    "a history longer than the windows": (
+        "  - {type: sequence, name: past, of: [item_id], max_len: 9}\n"
+        "groups: {pair: {query: [item_id], keys: past}}\ngraph:\n"
+        "  w: {block: multi_window_din, in: pair, hidden: [4], windows: [2, 3]}\n"
+        "tasks: {ctr: {label: y, in: w}}\n",
+        "GR501", 10, "takes 5 steps, and `past` has up to 9 (max_len)",
+    ),
     "an unknown member of a bundle": (
         "graph:\n  experts: {block: mmoe, in: all, gates: tasks, experts: 2, hidden: [4]}\n"
         "  top: {block: mlp, in: experts.aa, hidden: [4]}\ntasks: {a: {label: y, in: top}, b: {label: z, in: top}}\n",

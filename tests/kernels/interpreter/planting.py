@@ -14,7 +14,16 @@ from graphrec.kernels import triton
 
 __all__ = ["plant"]
 
-FIRST = ("activations", "tiles", "launch", "gemm")
+FIRST = (
+    "activations",
+    "tiles",
+    "launch",
+    "gemm",
+    "attention_rows",
+    "jagged_attention_tiles",
+    "hstu_tiles",
+    "hstu_pairs",
+)
 """Imported by the other modules, so put in place before them."""
 
 

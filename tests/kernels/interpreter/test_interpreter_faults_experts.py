@@ -35,7 +35,7 @@ FAULTS = [
     ("sums of the wrong expert", EXPERTS, "program * experts + expert)", "program * experts)"),
     ("sums of the last block only", EXPERTS, "total += tl.sum(d, 0)", "total = tl.sum(d, 0)"),
     ("padding joins the softmax", MIX, "c < seen, tl.load", "c < C, tl.load"),
-    ("the largest logit is not taken off", MIX, "found - top) * scale\n        term", "found) * scale\n        term"),
+    ("the largest logit is not taken off", MIX, "value - top) * scale\n        term", "value) * scale\n        term"),
     ("all experts are seen", MIX, "expert % private, -1)", "expert % private, 0)"),
     ("the shared seats come first", MIX, "private + shared, own", "shared, own"),
     ("a weight of the wrong gate", MIX, "gates + g) * width\n    real = in_m[None, :] & (g < gates)\n    inside", "gates) * width\n    real = in_m[None, :] & (g < gates)\n    inside"),

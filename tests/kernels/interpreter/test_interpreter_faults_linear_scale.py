@@ -25,7 +25,7 @@ FAULTS = [
     ("the factor beyond the last row", "in_m, in_n = m < rows", "in_m, in_n = m <= rows"),
     ("kept before the activation", "    acc = activate(acc, ACT)\n    if KEEP_OUTPUT:", "    if KEEP_OUTPUT:"),
     ("kept after the scale", "    acc = activate(acc, ACT)\n    if KEEP_OUTPUT:", "    acc = activate(acc, ACT) * SCALE\n    if KEEP_OUTPUT:"),
-    ("no slope", "d = through(d, k, ACT)", "d = d"),
+    ("no slope", "d = activation_backward(d, k, ACT)", "d = d"),
     ("the factor's gradient from the input", "activate(k, ACT) if KEPT_INPUT else k", "k"),
     ("the factor's gradient from the output", "activate(k, ACT) if KEPT_INPUT else k", "activate(k, ACT)"),
     ("the factor is left out", "d *= f", "d *= 1.0"),

@@ -98,6 +98,16 @@ CODE: dict[str, Any] = {
     "tasks.kind": "tasks.click.kind=regression",
     "tasks.classes": "tasks.click.classes=2",
     "losses.value": "losses.small.value=sum(deep)",
+    "losses.block": "losses.small={block: hint, in: {student: deep, teacher: made}}",
+    "losses.in": (
+        "losses.more={block: similarity, in: {student: chosen, teacher: made}}",
+        "losses.more.in={student: made, teacher: chosen}",
+    ),
+    "losses.params": (
+        "losses.more={block: similarity, in: {student: chosen, teacher: made}}",
+        "losses.more.kind=euclid",
+    ),
+    "graph.when": "graph.deep.when=train",
     "relations.via": "relations=[click -> buy: {via: product}]",
     "relations.hidden": "relations=[click -> buy: {hidden: [9]}]",
     "relations.activation": "relations=[click -> buy: {hidden: [5], activation: tanh}]",
@@ -217,6 +227,32 @@ RUN: dict[str, Any] = {
     ),
     "train.schedule.at": ("train.schedule={steps: {at: [2]}}", "train.schedule.at=[3]"),
     "train.schedule.minimum": ("train.schedule=cosine", "train.schedule.minimum=0.9"),
+    "train.table_schedule.kind": "train.table_schedule=cosine",
+    "train.table_schedule.warmup": "train.table_schedule.warmup=4",
+    "train.table_schedule.warmup_from": (
+        "train.table_schedule.warmup=4",
+        "train.table_schedule.warmup_from=0.9",
+    ),
+    "train.table_schedule.gamma": (
+        "train.table_schedule={exponential: {every: 2}}",
+        "train.table_schedule.gamma=0.1",
+    ),
+    "train.table_schedule.every": (
+        "train.table_schedule={exponential: {every: 2}}",
+        "train.table_schedule.every=3",
+    ),
+    "train.table_schedule.staircase": (
+        "train.table_schedule={exponential: {every: 2}}",
+        "train.table_schedule.staircase=true",
+    ),
+    "train.table_schedule.at": (
+        "train.table_schedule={steps: {at: [2]}}",
+        "train.table_schedule.at=[3]",
+    ),
+    "train.table_schedule.minimum": (
+        "train.table_schedule=cosine",
+        "train.table_schedule.minimum=0.9",
+    ),
     "train.precision": "train.precision=bf16",
     "train.clip": "train.clip=0.0001",
     "train.balance.kind": "train.balance=uncertainty",
@@ -296,9 +332,24 @@ SHOWN = {
         f"features.{kind}.side": "whose property it is; only ids of synthetic rows differ by it"
         for kind in ("bucket", "cross", "dense", "sequence")
     },
+    **{
+        f"retrieval.{leaf}": "instead of tasks: tests/train/retrieval/test_settings.py"
+        for leaf in (
+            *("query", "item", "similarity", "seen", "metrics", "label.column", "label.above"),
+            *("label.below", "label.soft", "label.classes", "label.transform"),
+            *("candidates.from", "candidates.key", "candidates.sample", "candidates.by"),
+            *("candidates.in_batch", "candidates.hard", "candidates.hard_by"),
+            *("candidates.hard_sample", "loss.temperature", "loss.logq", "loss.power"),
+        )
+    },
     "train.save.minutes": "by the clock, while training goes on: tests/reliability/test_saving.py",
+    **{
+        f"losses.teacher.{word}": "needs a trained run: tests/train/test_teachers.py"
+        for word in ("run", "task", "from_task", "kind", "temperature")
+    },
     "tasks.when": "inference has no such task: tests/compiler/frontend/test_loss_terms.py",
     "train.compile": "torch.compile: the same numbers; tests/train",
+    "train.memory": "what is kept, not what comes of it: tests/train/test_recompute.py",
     "train.shard": "where tables lie on many ranks: tests/distributed",
     "train.device": "where, not what: tests/train/test_device.py",
 }

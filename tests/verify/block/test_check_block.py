@@ -246,7 +246,7 @@ def test_parameters_that_are_needed_are_guessed(blocks: str, capsys) -> None:
         ("Objects", "arguments", "args: `bias` is <object"),
         ("Other", "kernels", "the state_dict of kernel fast is not that of torch"),
         ("Heavy", "checkpoint", "can't hold `phase`: its type is complex128"),
-        ("Slow", "kernels", "kernel fast: output 0 differs from torch's"),
+        ("Slow", "kernels", "kernel fast differs from torch: output 0 is off by"),
     ],
 )
 def test_every_mistake_is_told(blocks: str, name: str, check: str, said: str, capsys) -> None:

@@ -6,7 +6,8 @@
   const wiresAt = document.getElementById("wires");
   const card = new Map(data.cards.map(c => [c.key, c])), element = new Map();
   document.querySelectorAll("[data-card]").forEach(e => element.set(data.cards[e.dataset.card].key, e));
-  const folds = new Map(data.folds.map(f => [f.card, f])), closed = new Set(data.closed);
+  const folds = new Map(data.folds.map(f => [f.card, f]));
+  let state = data.start, closed = new Set(data.states[state].closed);
   const around = new Map(); // card -> the folds it is in, outermost first
   for (const f of data.folds) for (const m of f.members) around.set(m, [...(around.get(m) || []), f.card]);
   const place = new Map(); // of the cards that show
@@ -28,80 +29,47 @@
     return made;
   }
   const shown = key => (around.get(key) || []).find(f => closed.has(f)) || key;
-  const visible = () => {
-    const keys = new Set(data.cards.filter(c => !folds.has(c.key)).map(c => shown(c.key)));
-    return data.cards.filter(c => keys.has(c.key));
-  };
 
-  // ---- drawing after a fold -------------------------------------------------------------------
-  function mergedWires() {
-    const merged = new Map();
-    for (const [s, t, label, relation, change] of data.wires) {
-      const a = shown(s), b = shown(t), id = JSON.stringify([a, b, relation]);
-      if (a === b) continue;
-      const there = merged.get(id);
-      if (!there) merged.set(id, { s: a, t: b, label, change, relation, kind: relation ? "relation" : "" });
-      else { if (there.label !== label) there.label = ""; if (there.change !== change) there.change = ""; }
-    }
-    return [...merged.values()].sort((a, b) => a.relation - b.relation);
-  }
-  function path(points) {
-    const bends = points.slice(0, -1).map(p => [...p]);
-    bends[bends.length - 1][1] -= 9;
-    let text = `M${points[0][0]} ${points[0][1]}`;
-    for (let i = 0; i + 1 < bends.length; i++) {
-      const [x0, y0] = bends[i], [x1, y1] = bends[i + 1], middle = (y0 + y1) / 2;
-      if (Math.abs(x0 - x1) >= 0.5) text += ` C${x0} ${middle} ${x1} ${middle} ${x1} ${y1}`;
-      else if (y0 < y1) text += ` V${y1}`;
-    }
-    return `${text} V${points[points.length - 1][1]}`;
-  }
+  // ---- folding: another of the drawings that the page came with --------------------------------
   function redraw() {
-    const cards = visible(), wires = mergedWires(), made = layOut(cards, wires);
     place.clear();
+    [...wiresAt.children].forEach((g, i) => i === state ? g.removeAttribute("display") : g.setAttribute("display", "none"));
     for (const [key, e] of element) {
-      const box = made.boxes.get(key);
+      const box = data.states[state].boxes[key];
       if (!box) { e.setAttribute("display", "none"); continue; }
       e.removeAttribute("display");
       e.setAttribute("transform", `translate(${box[0]} ${box[1]})`);
       place.set(key, box);
     }
-    wiresAt.replaceChildren();
-    for (const wire of wires) {
-      const points = made.routes.get(wire);
-      if (!points) continue;
-      const kind = wire.relation ? "link" : "wire", ends = { "data-s": wire.s, "data-t": wire.t };
-      const classes = wire.change ? `${kind} ${wire.change}` : kind;
-      wiresAt.append(shape("path", { class: classes, d: path(points), "marker-end": `url(#${kind}-end)`, ...ends }));
-      const label = [wire.label, wire.relation ? "relation" : ""].filter(Boolean).join(", ");
-      if (!label) continue;
-      const [a, b] = [points[points.length - 3], points[points.length - 2]];
-      const text = shape("text", { class: wire.relation ? "tag link-tag" : "tag", x: (a[0] + b[0]) / 2, y: (a[1] + b[1]) / 2 + 3.5, ...ends });
-      text.textContent = label;
-      wiresAt.append(text);
-    }
     mark();
   }
+  function turn(number) { state = number; closed = new Set(data.states[state].closed); redraw(); }
+  // The drawing that is as wished, and else as much as can be like the one that shows.
+  function nearest(wish) {
+    let best = state, least = Infinity;
+    data.states.forEach((one, number) => {
+      if (!wish(new Set(one.closed))) return;
+      const common = one.closed.filter(f => closed.has(f)).length, off = one.closed.length + closed.size - 2 * common;
+      if (off < least) { least = off; best = number; }
+    });
+    turn(best);
+  }
   function fold(key, close) {
-    if (close) closed.add(key); else closed.delete(key);
     const before = chosen;
-    redraw();
+    nearest(set => set.has(key) === close);
     const still = before && (place.has(before) ? before : shown(before));
     choose(still && place.has(still) ? still : close ? key : folds.get(key).members.map(shown)[0]);
     bring(chosen);
   }
   function foldAll(close) {
-    closed.clear();
-    if (close) for (const f of data.folds) closed.add(f.card);
-    redraw();
+    turn(close ? data.fewest : 0);
     if (chosen) choose(place.has(chosen) ? chosen : shown(chosen));
     if (chosen && !place.has(chosen)) choose(null);
     fit();
   }
   function reveal(key) {
-    const inside = (around.get(key) || []).filter(f => closed.has(f));
-    inside.forEach(f => closed.delete(f));
-    if (inside.length) redraw();
+    const inside = around.get(key) || [];
+    if (inside.some(f => closed.has(f))) nearest(set => !inside.some(f => set.has(f)));
   }
 
   // ---- view -----------------------------------------------------------------------------------
@@ -139,7 +107,7 @@
   function mark() {
     svg.classList.toggle("picked", chosen !== null);
     const near = new Set();
-    for (const wire of wiresAt.children) {
+    for (const wire of wiresAt.children[state].children) {
       const hot = chosen !== null && (wire.dataset.s === chosen || wire.dataset.t === chosen);
       wire.classList.toggle("hot", hot);
       if (hot) near.add(wire.dataset.s).add(wire.dataset.t);
@@ -370,10 +338,7 @@
       e.prepend(under);
     }
   }
-  for (const [key, e] of element) if (!e.hasAttribute("display")) {
-    const found = /translate\((\S+) (\S+)\)/.exec(e.getAttribute("transform"));
-    place.set(key, [Number(found[1]), Number(found[2])]);
-  }
+  redraw();
   const button = (text, act, title) => el("button", { type: "button", onclick: act, title: title || text }, text);
   const bar = el("header", {}, el("h1", {}, data.title), el("span", { class: "notes" }, data.notes[data.notes.length - 1] || ""),
     el("div", { class: "find" }, input, list),
@@ -383,7 +348,6 @@
   document.body.append(el("aside", {}, panel, legend()));
   addEventListener("resize", () => { if (!chosen) fit(); });
   fit();
-  mark();
   tell(null);
   let asked = "";
   try { asked = decodeURIComponent(location.hash.slice(1)); } catch { /* not a name of ours */ }

@@ -1,6 +1,6 @@
 """Results of a kernel compared with those of torch in float64.
 
-The error of a tensor is ||found - right|| over the larger of ||right|| and, for a gradient, the
+The error of a tensor is ||actual - right|| over the larger of ||right|| and, for a gradient, the
 norm of the gradients it was made from: a gradient that is exactly zero has no error of its own.
 """
 
@@ -66,11 +66,11 @@ class Difference:
         return f"{self.what} is off by {self.error:.1e}, {self.allowed:.1e} is allowed"
 
 
-def errors(found: Results, right: Results) -> dict[str, float]:
+def errors(actual: Results, right: Results) -> dict[str, float]:
     """The error of every output and gradient; infinite where one is missing or of another shape."""
     error_of = {}
     for what, wanted in right.values.items():
-        given = found.values.get(what)
+        given = actual.values.get(what)
         if given is None or wanted is None:
             error_of[what] = 0.0 if given is wanted else inf
         elif given.shape != wanted.shape or not bool(torch.isfinite(given).all()):
@@ -85,13 +85,13 @@ def errors(found: Results, right: Results) -> dict[str, float]:
 
 
 def worst(
-    found: Results, plain: Results, right: Results, precision: str, *, long_sums: bool
+    actual: Results, plain: Results, right: Results, precision: str, *, long_sums: bool
 ) -> Difference:
     """The result nearest to, or farthest beyond, what is allowed; `plain` is torch's own."""
     floor = TOLERANCES[precision][long_sums]
     own = errors(plain, right)
     differences = [
         Difference(what, error, max(floor, SLACK * own[what]))
-        for what, error in errors(found, right).items()
+        for what, error in errors(actual, right).items()
     ]
     return max(differences, key=lambda d: d.error / d.allowed, default=Difference("", 0.0, floor))

@@ -1,0 +1,84 @@
+"""index: the item vectors of a retriever as files, and an index that finds them."""
+
+from __future__ import annotations
+
+import argparse
+
+from graphrec.cli.command import (
+    Command,
+    Parser,
+    device_option,
+    library_of,
+    plugin_option,
+    positive,
+    shared_options,
+)
+from graphrec.cli.console import Console
+
+__all__ = ["COMMANDS"]
+
+
+def _index(args: argparse.Namespace, console: Console) -> int:
+    library = library_of(args)
+    from graphrec.train.process import prepare_process
+
+    prepare_process()
+    from graphrec.export.item_index import Settings
+    from graphrec.export.item_search import index_run
+
+    made = index_run(
+        args.run,
+        args.output,
+        items=args.items,
+        exact=args.exact,
+        settings=Settings(args.links, args.add, args.find),
+        checkpoint=args.checkpoint,
+        library=library,
+        device=args.device or "auto",
+    )
+    console.result(f"{made.items:,} items, vectors of {made.width} numbers")
+    for k, share in made.recall.items():
+        told = f"of the {k} best items of an exact search the index finds {share:.2%}"
+        console.result(f"{told} (by {made.queries})")
+    console.result(f"index     {made.folder}")
+    if console.json:
+        facts = {"items": made.items, "width": made.width, "recall": made.recall}
+        console.data({"index": str(made.folder), **facts})
+    return 0
+
+
+def _options(parser: Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    parser.add_argument(
+        "-O", metavar="DIR", dest="output", help="where to write (default: RUN/index)"
+    )
+    parser.add_argument(
+        "--items", metavar="GLOB", help="other items than those of the recipe's file"
+    )
+    parser.add_argument(
+        "--exact", action="store_true", help="the vectors alone; they are searched one by one"
+    )
+    for name, value, text in (
+        ("links", 32, "links of an item in the graph"),
+        ("add", 128, "items looked at to add one"),
+        ("find", 256, "items looked at to find some: more find more, and take longer"),
+    ):
+        told = f"{text} (default: {value})"
+        parser.add_argument(f"--{name}", metavar="N", type=positive, default=value, help=told)
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
+    )
+    device_option(parser, "auto")
+    plugin_option(parser)
+    shared_options(parser)
+
+
+COMMANDS = (
+    Command(
+        "index",
+        "write a retriever's item vectors, and an index that finds the nearest",
+        _index,
+        _options,
+        ("graphrec index runs/films", "graphrec index runs/films --items new.parquet -O new"),
+    ),
+)
