@@ -197,9 +197,7 @@ def make_optimizers(
     `train.groups` that matches no node.
     """
     train = recipe.train
-    needing = [s.kind for s in (train.schedule, train.of_tables) if needs_total(s)]
-    if needing and updates is None:
-        raise ValueError(f"schedule `{needing[0]}` needs the number of updates of the run")
+    _expect_total(train, updates)
     pieces: dict[nn.Parameter, tuple[ParameterSlice, ...]] = {}
     kernels: dict[str, str] = {}
     packed: dict[nn.Parameter, tuple[str, tuple[ParameterSlice, ...]]] = {}
@@ -233,6 +231,12 @@ def make_optimizers(
     decay = train.optim.sparse.weight_decay
     optimizers.table_rates = {n: _rates(settings[n], train.sparse_rate, decay) for n in elsewhere}
     return optimizers
+
+
+def _expect_total(train: Train, updates: int | None) -> None:
+    for schedule in (train.schedule, train.of_tables):
+        if needs_total(schedule) and updates is None:
+            raise ValueError(f"schedule `{schedule.kind}` needs the number of updates of the run")
 
 
 def _dense(
