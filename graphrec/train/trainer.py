@@ -23,9 +23,9 @@ from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe
 from graphrec.train import counters, nan_guard
 from graphrec.train.balance import Balance
-from graphrec.train.checkpoint import SEEN, Checkpoint, Position
 from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.losses import Losses, TaskLosses, check_learns
+from graphrec.train.manifest import SEEN, Checkpoint, Position
 from graphrec.train.optimizers import Optimizers
 from graphrec.train.progress import Progress, number, score_table, status
 from graphrec.train.recompute import recompute_nodes
