@@ -57,7 +57,10 @@ _VOCAB = "an integer, hash(N), file(path), fit or fit(min_count=5)"
 def _vocab(value: Any) -> Call:
     if isinstance(value, int) and not isinstance(value, bool):
         value = Call("range", (value,))
-    call = as_call(value)
+    try:
+        call = as_call(value)
+    except ValueError:
+        call = None
     if not isinstance(call, Call):
         raise ValueError(f"expected {_VOCAB}, got {shown(value)}")
     name, args, kwargs = call.name, call.args, call.kwargs

@@ -81,7 +81,9 @@ def extend_families(
 def _declare(features: dict[str, Tree], family: Tree, path: str, report: Report) -> None:
     kind = family.value["type"]
     if kind.value is not INVALID and kind.value not in TYPES:
-        near = nearest(str(kind.value), TYPES)
+        word = str(kind.value)
+        begun = next((name for name in TYPES if word and name.startswith(word)), None)
+        near = begun or nearest(word, TYPES)
         hint = f"did you mean `{near}`?" if near else ""
         what = f"expected one of {', '.join(TYPES)}, got {shown(kind.value)}"
         report(Problem("GR202", what, kind.span, f"{path}.type", hint))

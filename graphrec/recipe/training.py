@@ -40,12 +40,20 @@ def _paths(value: Any) -> Any:
 Paths = Annotated[tuple[str, ...], BeforeValidator(_paths)]
 
 
+def _last(value: Any) -> Any:
+    """The text, or what a share of the rows should have been."""
+    if isinstance(value, int | float):
+        share = value if 0 < value < 1 else 0.1
+        raise ValueError(f"expected last(N), got {value}; a share of the rows is random: {share}")
+    return value
+
+
 class Split(Model):
     """Cut evaluation rows out of the training files."""
 
     by: str | None = None
     """Column whose values decide."""
-    eval: str | None = None
+    eval: Annotated[str | None, BeforeValidator(_last)] = None
     """last(N): the rows with the N largest values of the column."""
     random: Annotated[Annotated[float, Field(gt=0, lt=1)] | None, Later()] = None
     """Share of the rows, drawn by chance; with `by`: of its values, each with all its rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -16,8 +17,18 @@ from graphrec.ground.text import aligned, memory
 
 __all__ = ["EXTRAS", "REQUIRED", "SET", "Finding", "Report", "examine"]
 
-REQUIRED = ("torch", "numpy", "pyarrow", "pydantic", "PyYAML", "networkx", "rich", "safetensors")
-"""What graphrec itself needs."""
+REQUIRED = {
+    "torch": "2.13",
+    "numpy": "2.0",
+    "pyarrow": "18",
+    "pydantic": "2.10",
+    "PyYAML": "6.0.2",
+    "networkx": "3.4",
+    "rich": "13",
+    "safetensors": "0.5",
+    "torchmetrics": "1.0.3",
+}
+"""What graphrec itself needs, with the oldest release: as pyproject.toml says, by a test."""
 
 SET = {
     "torch": "2.13",
@@ -28,7 +39,9 @@ SET = {
     "tensordict": "0.15",
     "torchmetrics": "1.0.3",
 }
-"""Releases that belong together."""
+"""Releases that belong together, where the distributed or Triton's ones are installed at all."""
+_BESIDE = {"torch": ("torchrec", "triton"), "torchmetrics": ("torchrec",)}
+"""Packages that may be newer unless one of these is there, which was built or pinned for them."""
 
 EXTRAS = {
     "triton": ("kernels on a GPU", "pip install triton==3.7.1"),
@@ -129,10 +142,13 @@ def _ram() -> str:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in REQUIRED:
+    for name, oldest in REQUIRED.items():
         version = _version(name)
         if version is None:
             yield Finding("error", name, "not installed", f"pip install {name}")
+        elif _numbers(version) < _numbers(oldest) and not _is_bound(name):
+            text = f"{version}, but graphrec needs {oldest} or newer"
+            yield Finding("error", name, text, f"pip install '{name}>={oldest}'")
         else:
             yield Finding("ok", name, version)
     fbgemm = _CUDA if _is_cuda_build() else _CPU
@@ -155,7 +171,8 @@ def _fit() -> Iterator[Finding]:
         return
     for name, wanted in SET.items():
         version = _version(name)
-        if version is not None and not _is_release(version, wanted):
+        bound = name not in _BESIDE or _is_bound(name)
+        if version is not None and bound and not _is_release(version, wanted):
             requirement = f"{name}=={wanted}" + (".0" if wanted.count(".") == 1 else "")
             text = f"{version}, but {wanted} belongs to this graphrec"
             yield Finding("error", name, text, f"pip install --no-deps {requirement}")
@@ -170,6 +187,16 @@ def _fit() -> Iterator[Finding]:
     elif _version("torchrec") is not None and _version(right) is None:
         mend = f"pip install --no-deps {right}=={SET[right]}.0"
         yield Finding("error", right, "not installed, but torchrec needs it", mend)
+
+
+def _is_bound(name: str) -> bool:
+    """Whether something is installed that wants one release of this package."""
+    return any(map(_version, _BESIDE.get(name, ())))
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers of a release, to compare: 2.13.0+cpu is (2, 13, 0)."""
+    return tuple(map(int, re.findall(r"\d+", re.split(r"[+a-z]", version)[0])))
 
 
 def _is_release(version: str, wanted: str) -> bool:

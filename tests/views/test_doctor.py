@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -17,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def installed(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """What `doctor` finds installed; change it to see what it says."""
     versions = {
-        **dict.fromkeys(environment.REQUIRED, "1.0"),
+        **environment.REQUIRED,
         "torch": "2.13.0+cpu",
         "triton": "3.7.1",
         "torchrec": "1.8.0",
@@ -93,6 +95,37 @@ def test_what_it_asks_for_is_what_the_project_pins() -> None:
         for word in line.format(fbgemm="fbgemm-gpu-cpu").split():
             name, _, version = word.partition("==")
             assert not version or pins[name] == version, word
+
+
+def test_what_it_needs_is_what_the_project_declares() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = dict(
+        re.fullmatch(r"([\w-]+)>=([\d.]+)(?:,<\d+)?", text).groups()  # type: ignore[union-attr]
+        for text in project["dependencies"]
+    )
+    assert {name.lower(): oldest for name, oldest in environment.REQUIRED.items()} == declared
+    pinned = dict(text.split("==") for text in project["optional-dependencies"]["torchrec"])
+    for name, release in pinned.items():
+        assert environment._is_release(release, environment.SET[name]), name
+
+
+def test_newer_releases_are_fine_alone_and_not_beside_torchrec(installed: dict[str, str]) -> None:
+    """What `pip install` brings to a clean environment: the newest of everything, no torchrec."""
+    installed.update(torch="2.14.1", torchmetrics="1.8.2")
+    for name in ("torchrec", "triton", "fbgemm-gpu-cpu"):
+        del installed[name]
+    assert errors() == []
+    installed["triton"] = "3.7.1"
+    assert [finding.what for finding in errors()] == ["torch"]
+    installed.update({"torchrec": "1.8.0", "fbgemm-gpu": "1.8.0", "fbgemm-gpu-cpu": "1.8.0"})
+    assert {finding.what for finding in errors()} >= {"torch", "torchmetrics"}
+
+
+def test_releases_that_are_too_old(installed: dict[str, str]) -> None:
+    installed["pyarrow"] = "17.0.1"
+    (finding,) = errors()
+    assert finding.value == "17.0.1, but graphrec needs 18 or newer"
+    assert finding.mend == "pip install 'pyarrow>=18'"
 
 
 def test_this_machine_can_import_torch() -> None:

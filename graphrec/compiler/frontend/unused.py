@@ -50,6 +50,8 @@ def report_unused(context: Context, features: Features, reads: Reads) -> None:
             _report(context, "GR403", f"graph.{name}", "reaches no task, loss or export", help)
     if any(p.code == "GR303" for p in context.problems):
         return  # a feature was named where a group is meant: which features were meant is open
+    if not context.recipe.graph and any(p.code == "GR301" for p in context.problems):
+        return  # without a graph nothing is read: one finding, not one for every feature
     live |= _reached(context, features, reads, dead)
     used = _used_features(context, features, live) | words
     for name in context.recipe.groups:
