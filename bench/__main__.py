@@ -33,8 +33,9 @@ GOALS = {
     "bench.goals.memory": ("P11",),
     "bench.goals.ranks": ("P14",),
     "bench.goals.hstu": ("P12", "P13"),
+    "bench.serving": ("P15",),
 }
-SCRIPTS = ("bench.inference", "bench.candidates")
+SCRIPTS = ("bench.inference", "bench.candidates", "bench.serving")
 """Comparisons with a command line of their own; `goal_rows(options)` makes them rows here."""
 
 

@@ -65,6 +65,12 @@ def _report(order: Order, exported: Exported, console: Console) -> None:
         f"proven    {proof.rows:,} rows{requests} in a process without graphrec:"
         f" largest difference {proof.largest:.1g} ({proof.tolerance:g} allowed)"
     )
+    if proof.rounding:
+        worst = max(proof.rounding.values())
+        console.result(
+            f"rounding  {', '.join(sorted(proof.rounding))}: the run itself gives numbers"
+            f" {worst:.1g} apart when it sums in another order; twice that was allowed"
+        )
     if exported.replaced:
         console.result(f"torch     instead of kernels: {', '.join(exported.replaced)}")
     if exported.changes:

@@ -18,34 +18,36 @@ from graphrec.ground.text import write_text
 
 if TYPE_CHECKING:
     from graphrec.compiler.pipeline import Compiled
-    from graphrec.graph import Graph
 
 __all__ = ["COMMANDS"]
 
 
 def _graph(args: argparse.Namespace, console: Console) -> int:
+    from dataclasses import replace
+
+    from graphrec.compiler.passes import Seen
     from graphrec.compiler.pipeline import compile_recipe
     from graphrec.views import pictures
 
-    seen: dict[str, Graph] = {}
+    seen = Seen()
     wanted = None if args.after is None else _known_pass(args)
     if wanted in ("inference", "candidate_split") and not args.inference:
         console.remark(f"{wanted} does nothing for training: add --inference")
     compiled = compile_recipe(
         **settings_of(args),
-        trace=seen.__setitem__,
+        trace=seen.add,
         purpose="inference" if args.inference else "train",
     )
-    graph = compiled.graph if wanted is None else _as_it_was(seen[wanted], wanted)
+    shown = compiled if wanted is None else replace(compiled, graph=seen.after(wanted))
     if args.format == "json":
-        console.data(pictures.plain(graph))
+        console.data(pictures.plain(shown.graph))
         return 0
     console.problems(compiled.problems)
     if args.format == "html":
-        text = _page(compiled, graph, args.fast)
+        text = _page(compiled, shown, args.fast)
     else:
         drawings = {"mermaid": pictures.mermaid, "dot": pictures.dot, "svg": pictures.svg}
-        text = drawings[args.format](graph)
+        text = drawings[args.format](shown.graph)
     if args.output is None:
         console.result(text)
         return 0
@@ -55,30 +57,19 @@ def _graph(args: argparse.Namespace, console: Console) -> int:
 
 
 def _known_pass(args: argparse.Namespace) -> str:
-    from graphrec.compiler.passes import PASSES
+    from graphrec.compiler.passes import Seen
     from graphrec.ground.errors import nearest
 
-    names = ["build", *(step.__name__ for step in PASSES)]
-    if args.after in names:
+    if args.after in Seen.names:
         return str(args.after)
-    near = nearest(args.after, names)
+    near = nearest(args.after, Seen.names)
     hint = f"; did you mean `{near}`?" if near else ""
-    raise UsageError(f"no pass `{args.after}`{hint} (in order: {', '.join(names)})", args.usage)
+    order = ", ".join(Seen.names)
+    raise UsageError(f"no pass `{args.after}`{hint} (in order: {order})", args.usage)
 
 
-def _as_it_was(graph: Graph, after: str) -> Graph:
-    """The graph as that pass left it; no kernel is shown before kernels are chosen."""
-    from dataclasses import replace
-
-    from graphrec.compiler.passes import PASSES
-    from graphrec.compiler.passes.kernel_choice import choose_kernels
-
-    if after not in [step.__name__ for step in PASSES[PASSES.index(choose_kernels) :]]:
-        graph = graph.with_nodes(replace(node, kernel=None) for node in graph.nodes)
-    return replace(graph, description=f"After {after}. {graph.description}".strip())
-
-
-def _page(compiled: Compiled, graph: Graph, fast: bool) -> str:
+def _page(compiled: Compiled, shown: Compiled, fast: bool) -> str:
+    """The page of what is shown, with the costs of the whole model."""
     from importlib.util import find_spec
 
     from graphrec.views import pictures
@@ -89,8 +80,8 @@ def _page(compiled: Compiled, graph: Graph, fast: bool) -> str:
     if not fast and find_spec("torch") is not None:
         costs, remarks = measure(compiled)
     lengths = history_lengths(compiled.recipe)
-    about = describe(graph, costs, lengths=lengths, remarks=remarks)
-    return pictures.html(graph, about, compiled.recipe)
+    about = describe(shown.graph, costs, lengths=lengths, remarks=remarks)
+    return pictures.html(shown.graph, about, compiled.recipe)
 
 
 def _options(parser: Parser) -> None:

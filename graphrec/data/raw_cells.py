@@ -50,6 +50,7 @@ _RULES = tuple(
         (r"(\d{4}-\d\d-\d\d) 00:00:00", r"\1"),
     )
 )
+_HASHED = frozenset({str, int, float, bool, type(None)})
 _PAIRS = {"[": "]", "(": ")", "{": "}"}
 
 
@@ -142,9 +143,12 @@ def canonical(text: str) -> str:
 
 def has_null_text(cells: Sequence[Any], nulls: frozenset[str]) -> bool:
     """Whether some text among these values means null."""
-    return str in set(map(type, cells)) and any(
-        type(cell) is str and cell in nulls for cell in cells
-    )
+    kinds = set(map(type, cells))
+    if str not in kinds:
+        return False
+    if kinds <= _HASHED:
+        return not nulls.isdisjoint(cells)
+    return any(type(cell) is str and cell in nulls for cell in cells)
 
 
 def settled(cell: Any, nulls: frozenset[str]) -> Any:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ __all__ = ["BadCell", "Features", "Table"]
 
 Array = np.ndarray[Any, Any]
 Row = Mapping[str, Any]
+_NUMBERS = frozenset({int, float, bool, type(None)})
 
 
 class Features:
@@ -111,7 +113,7 @@ class Features:
 
     def _cells(self, rows: Sequence[Row], column: str) -> list[Any]:
         try:
-            cells = [row[column] for row in rows]
+            cells = list(map(itemgetter(column), rows))
         except KeyError:  # a key that is left out may be misspelt, and is no null
             place = next(n for n, row in enumerate(rows) if column not in row)
             raise BadCell(place, column, "is missing; null is written as None") from None
@@ -136,13 +138,10 @@ class Features:
         except TypeError:  # a list or map among them
             rows = [None] * len(cells)
         if None in rows:
-            for number, row in enumerate(rows):
-                if row is None:
-                    cell = cells[number]
-                    rows[number] = (
-                        null if cell is None else _row(table, cell, entry, places[number])
-                    )
-        out = np.array(rows, np.int64)
+            for number in [n for n, row in enumerate(rows) if row is None]:
+                cell = cells[number]
+                rows[number] = null if cell is None else _row(table, cell, entry, places[number])
+        out = np.fromiter(rows, np.int64, len(rows))
         if entry["oov"] == "error":
             for place in [n for n, row in enumerate(rows) if row == unseen]:
                 if cells[place] is not None:
@@ -163,7 +162,7 @@ class Features:
         """Transformed numbers [N, width], float32."""
         width, column, null = entry["width"], entry["column"], entry["null"]
         sep = entry.get("inner_sep" if entry["form"] == "sequence" else "sep")
-        if width == 1 and not any(isinstance(cell, list | tuple | str) for cell in cells):
+        if width == 1 and set(map(type, cells)) <= _NUMBERS:
             values = numbers(cells, null[0], column, places)[:, None]
         else:
             flat: list[Any] = []

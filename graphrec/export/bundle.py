@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -30,9 +30,10 @@ from graphrec.export.compared import Change, changes
 from graphrec.export.formats import Format, FormatName, check_format
 from graphrec.export.order import Order
 from graphrec.export.program import EntryPoint, Model, load_model
-from graphrec.export.proof import Proof, Scores, prove
+from graphrec.export.proof import Proof, Reference, Scores, prove
 from graphrec.ground.errors import DataError, Problem
 from graphrec.ground.version import __version__
+from graphrec.nn.packed_linear import PackedLinear
 from graphrec.recipe import recipe_hash
 from graphrec.train.inference import load_run
 
@@ -80,8 +81,7 @@ def export_run(order: Order, library: Library = BUILTIN) -> Exported:
         _write_reader(model, work)
         _write_client(order.form, work)
         (work / "signature.json").write_text(_text(_signature(order, model, form)))
-        predict, score = _reference(order, model, programs, library)
-        proof = prove(work, model, form, predict, score, order.rows)
+        proof = prove(work, model, form, _reference(order, model, programs, library), order.rows)
         changed = changes(order, model, library) if _differs(order) else ()
         (work / "signature.json").write_text(_text(_signature(order, model, form, proof, changed)))
         work.chmod(0o755)
@@ -98,14 +98,20 @@ def _differs(order: Order) -> bool:
 
 def _reference(
     order: Order, model: Model, programs: Mapping[str, ExportedProgram], library: Library
-) -> tuple[Callable[[Any], Scores], Callable[[Any, Any], Scores]]:
-    """The functions the file is compared with: the run's own, or the program it was written from.
+) -> Reference:
+    """What the file is compared with: the run, or the program it was written from.
 
     Other weights than the run's give other numbers: how far they are off is told by `changes`.
     """
     if not _differs(order):
         run = load_run(order.run, order.checkpoint, library=library, device="cpu")
-        return run.predict, run.score
+
+        def unpack() -> None:  # large products then are those of exported programs
+            for part in run.module.modules():
+                if isinstance(part, PackedLinear):
+                    part.unpack()
+
+        return Reference(run.predict, run.score, unpack)
     calls = {name: program.module() for name, program in programs.items()}
     entries = model.entry_points
 
@@ -117,7 +123,7 @@ def _reference(
         arrays = model.features.score(request.to_pylist()[0], candidates.to_pylist())
         return entries["score"].run(calls["score"], arrays)
 
-    return predict, score
+    return Reference(predict, score)
 
 
 # ---- the files ----------------------------------------------------------------------------------

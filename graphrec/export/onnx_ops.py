@@ -57,9 +57,9 @@ def _searchsorted(
     side: str | None = None,
     sorter: Tensor | None = None,
 ) -> Tensor:
-    below, up_to = ends.unsqueeze(0), values.unsqueeze(1)
-    passed = below <= up_to if right or side == "right" else below < up_to
-    return passed.sum(1)
+    up_to = values.unsqueeze(-1)
+    passed = ends <= up_to if right or side == "right" else ends < up_to
+    return passed.sum(-1)
 
 
 DECOMPOSITIONS: dict[Any, Any] = {

@@ -50,9 +50,10 @@ class EntryPoint:
         shapes = tuple(shape for edge in self.edges for shape in edge.dynamic_shapes())
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of torch's own passes, nothing for a user to mend
-            return torch.export.export(
+            program = torch.export.export(
                 self.module, self.example, dynamic_shapes=(shapes,), strict=False
             )
+        return _slim(program)
 
     def run(self, call: Callable[..., Any], arrays: Arrays) -> dict[str, np.ndarray[Any, Any]]:
         """What a callable of tensors gives for a row reader's arrays."""
@@ -129,21 +130,31 @@ def load_model(
     return Model(plain, spec, features, entry_points, _replaced(run, library))
 
 
-def _values_in(row: Mapping[str, Any]) -> int:
-    """How many values a row has in its lists: the fullest request is traced."""
-    return sum(len(value) for value in row.values() if isinstance(value, list | str))
-
-
 def _converted(module: nn.Module, precision: Precision, tables: TableType) -> nn.Module:
-    """The module with its weights in other types, in place."""
-    if precision == "bf16":
-        prepare(module, torch.bfloat16)
-    module.eval().requires_grad_(False)
+    """The module with its weights as they are to be written, in place.
+
+    As a run predicts: with norms folded in, the numbers are its own and not merely near them.
+    """
+    prepare(module, torch.bfloat16 if precision == "bf16" else None)
     if tables == "int8":
         for part in module.modules():
             if isinstance(part, Embeddings):
                 part.store_as_bytes()
     return module
+
+
+def _slim(program: ExportedProgram) -> ExportedProgram:
+    """The program without the numbers of weights that nothing reads: those that were folded."""
+    signature = program.graph_signature
+    owners = signature.inputs_to_parameters | signature.inputs_to_buffers
+    for node in program.graph.find_nodes(op="placeholder"):
+        if node.name in owners and not node.users:
+            weight = program.state_dict.get(owners[node.name])
+            if weight is not None:
+                none = weight.new_empty(0)
+                given = nn.Parameter(none, False) if isinstance(weight, nn.Parameter) else none
+                program.state_dict[owners[node.name]] = given
+    return program
 
 
 def _replaced(run: str | Path, library: Library) -> tuple[str, ...]:

@@ -49,6 +49,10 @@ class PackedLinear(nn.Module):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._packed, self.bias, "none", [], "")
         return out
 
+    def unpack(self) -> None:
+        """Forget oneDNN's copy: every call then sums in the order of exported programs."""
+        self._packed = None
+
     def train(self, mode: bool = True) -> PackedLinear:
         """Refuse to train: gradients would not reach the weights that are saved."""
         if mode:

@@ -23,8 +23,8 @@ class VariationalDropout(nn.Module):
         super().__init__()
         self.weight, self.in_eval = weight, in_eval
         self.logit = nn.Parameter(torch.empty(len(widths)))
-        self.register_buffer("widths", torch.tensor(list(widths)), persistent=False)
-        self.total = sum(widths)
+        columns = [feature for feature, width in enumerate(widths) for _ in range(width)]
+        self.register_buffer("columns", torch.tensor(columns), persistent=False)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -39,7 +39,7 @@ class VariationalDropout(nn.Module):
         else:
             kept = (1 - drop).unsqueeze(0)
             penalty = penalty if self.in_eval else penalty * 0
-        spread = kept.repeat_interleave(self.get_buffer("widths"), dim=1, output_size=self.total)
+        spread = kept.index_select(1, self.get_buffer("columns"))
         return x * spread.to(x.dtype), penalty
 
     def noise(self, x: Tensor) -> Tensor:

@@ -227,4 +227,6 @@ def _keys_by_side(graph: Graph) -> dict[str, frozenset[str]]:
 
 
 def _are_maps(rows: Any) -> TypeGuard[Sequence[Mapping[str, Any]]]:
-    return isinstance(rows, list | tuple) and all(isinstance(row, Mapping) for row in rows)
+    if not isinstance(rows, list | tuple):
+        return False
+    return set(map(type, rows)) == {dict} or all(isinstance(row, Mapping) for row in rows)

@@ -70,8 +70,6 @@ def test_histories_without_steps_give_zeros(example: Example) -> None:
 
 @pytest.mark.parametrize("example", POOLED, ids=[e.name for e in POOLED])
 def test_it_exports_for_any_batch(example: Example) -> None:
-    if example.block == "augru":
-        pytest.skip("a loop over steps that depend on each other has no form for any length")
     layer = smooth(example.subject).eval().requires_grad_(False)  # as a run is prepared
     inputs = tensors(example.inputs, example.subject.lengths)
     sizes = [

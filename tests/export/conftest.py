@@ -1,7 +1,12 @@
-"""A small trained run with every kind of feature, and rows for it that are not easy."""
+"""A small trained run with every kind of feature, its bundles, and rows that are not easy.
+
+Runs and bundles are made once for all processes of a test run: see `shared_folder`.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from graphrec.compiler.pipeline import compile_recipe
+from graphrec.export.bundle import export_run
+from graphrec.export.formats import FormatName
+from graphrec.export.order import Order
 from graphrec.train import train
 
 RECIPE = """\
@@ -42,6 +50,9 @@ tasks:
   spent: {label: spent, kind: regression, in: deep}
 train: {batch: 100, steps: 6}
 """
+
+
+PROOF = 4400  # rows: batches of 1, 2, 17, 4097 and a rest
 
 
 class Quiet:
@@ -85,24 +96,62 @@ def rows(count: int, seed: int = 0) -> pa.Table:
     )
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)`: the folder that `make` filled, in whichever process came first."""
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def folder(name: str, make: Callable[[Path], object]) -> Path:
+        place = base / f"export-{name}"
+        with (base / f"export-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (place / "made").exists():
+                place.mkdir()
+                make(place)
+                (place / "made").touch()
+        return place
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def run(once: Once) -> Path:
     """The folder of a trained run of RECIPE."""
-    return _trained(tmp_path_factory.mktemp("small"), RECIPE)
+    return once("run", lambda place: _trained(place, RECIPE)) / "run"
 
 
 @pytest.fixture(scope="session")
-def strict_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def strict_run(once: Once) -> Path:
     """The same where a bad row is an error."""
     text = RECIPE.replace("bad_rows: quarantine", "bad_rows: error")
-    return _trained(tmp_path_factory.mktemp("strict"), text)
+    return once("strict", lambda place: _trained(place, text)) / "run"
 
 
-def _trained(place: Path, text: str) -> Path:
+@pytest.fixture(scope="session")
+def bundle(run: Path, once: Once) -> Path:
+    """The bundle of the run, as torch.export writes it; `model.pt2` lies beside."""
+    return once("pt2", lambda place: _exported(run, place / "model.pt2", "pt2")) / "model"
+
+
+@pytest.fixture(scope="session")
+def onnx_bundle(run: Path, once: Once) -> Path:
+    """The bundle of the run for onnxruntime."""
+    return once("onnx", lambda place: _exported(run, place / "model.onnx", "onnx")) / "model"
+
+
+def _exported(run: Path, output: Path, form: FormatName) -> None:
+    export_run(Order(str(run), str(output), form=form, rows=PROOF))
+
+
+def _trained(place: Path, text: str) -> None:
     pq.write_table(rows(600), place / "rows.parquet")
     (place / "small.yaml").write_text(text)
     compiled = compile_recipe(place / "small.yaml")
-    return train(compiled, console=Quiet(), run_dir=place / "run").folder
+    train(compiled, console=Quiet(), run_dir=place / "run")
 
 
 @pytest.fixture(scope="session")

@@ -20,18 +20,11 @@ from graphrec.export.bundle import export_run
 from graphrec.export.formats import FORMATS
 from graphrec.export.order import Order
 from graphrec.export.program import load_model
-from graphrec.export.proof import prove
+from graphrec.export.proof import Reference, prove
 from graphrec.ground.errors import CheckpointError, DataError
 
 Rows = Callable[..., pa.Table]
-PROOF = 4400  # batches of 1, 2, 17, 4097 and a rest
-
-
-@pytest.fixture(scope="module")
-def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("bundle")
-    export_run(Order(str(run), str(folder / "model.pt2"), rows=PROOF))
-    return folder / "model"
+PROOF = 4400
 
 
 def test_the_bundle_has_what_another_program_needs(bundle: Path) -> None:
@@ -64,9 +57,10 @@ def test_the_signature_names_every_tensor(bundle: Path) -> None:
     assert request == ["age", "hour", "past.lengths", "taste", "user"]
 
 
-def client(bundle: Path, rows: Any, *without: str) -> dict[str, Any]:
+def client(bundle: Path, tmp_path: Path, rows: Any, *without: str) -> dict[str, Any]:
     """What the example client prints, in a process that finds nothing else."""
-    (bundle.parent / "rows.json").write_text(json.dumps(rows))
+    file = tmp_path / "rows.json"
+    file.write_text(json.dumps(rows))
     script = (
         "import sys, runpy; from importlib.util import spec_from_file_location as spec;"
         "import importlib.util as u; s = spec('p', sys.argv[1]); p = u.module_from_spec(s);"
@@ -76,7 +70,7 @@ def client(bundle: Path, rows: Any, *without: str) -> dict[str, Any]:
         "runpy.run_path(sys.path[0] + '/client.py', run_name='__main__')"
     )
     prove_file = Path(graphrec.__file__).parent / "export" / "bundle_files" / "prove.py"
-    words = [str(prove_file), str(bundle), str(bundle.parent / "rows.json"), *without]
+    words = [str(prove_file), str(bundle), str(file), *without]
     done = subprocess.run(
         [sys.executable, "-I", "-B", "-c", script, *words], capture_output=True, text=True
     )
@@ -84,21 +78,25 @@ def client(bundle: Path, rows: Any, *without: str) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def test_raw_rows_to_scores_with_torch_alone(bundle: Path, run: Path, make_rows: Rows) -> None:
+def test_raw_rows_to_scores_with_torch_alone(
+    bundle: Path, run: Path, make_rows: Rows, tmp_path: Path
+) -> None:
     rows = make_rows(50, seed=9).to_pylist()
-    found = client(bundle, rows, "graphrec", "pyarrow", "onnxruntime")
+    found = client(bundle, tmp_path, rows, "graphrec", "pyarrow", "onnxruntime")
     expected = graphrec.load_run(run).predict(rows)
     for name, values in expected.items():
         np.testing.assert_allclose(np.array(found[name]), values, rtol=1e-6, atol=1e-6)
 
 
 def test_raw_rows_to_scores_with_onnxruntime_alone(
-    run: Path, make_rows: Rows, tmp_path: Path
+    onnx_bundle: Path, run: Path, make_rows: Rows, tmp_path: Path
 ) -> None:
-    exported = export_run(Order(str(run), str(tmp_path / "m"), form="onnx", rows=PROOF))
-    assert exported.proof.largest <= 1e-5 and exported.proof.requests == 8
+    proof = json.loads((onnx_bundle / "signature.json").read_text())["proof"]
+    assert proof["largest_difference"] <= 1e-5 and proof["requests"] == 8
     rows = make_rows(50, seed=9).to_pylist()
-    found = client(tmp_path / "m", rows, "graphrec", "pyarrow", "torch", "onnx", "onnxscript")
+    found = client(
+        onnx_bundle, tmp_path, rows, "graphrec", "pyarrow", "torch", "onnx", "onnxscript"
+    )
     expected = graphrec.load_run(run).predict(rows)
     for name, values in expected.items():
         np.testing.assert_allclose(np.array(found[name]), values, rtol=1e-5, atol=1e-5)
@@ -115,7 +113,7 @@ def test_a_file_with_other_numbers_is_refused(bundle: Path, run: Path) -> None:
         return found
 
     with pytest.raises(CheckpointError, match="probs_click of the exported model differs"):
-        prove(bundle, model, FORMATS["pt2"], wrong, right.score, 60)
+        prove(bundle, model, FORMATS["pt2"], Reference(wrong, right.score), 60)
 
 
 def test_a_client_that_fails_is_told(bundle: Path, run: Path, tmp_path: Path) -> None:
@@ -124,7 +122,7 @@ def test_a_client_that_fails_is_told(bundle: Path, run: Path, tmp_path: Path) ->
     (broken / "features.py").write_text("import graphrec\n")
     model, right = load_model(run), graphrec.load_run(run)
     with pytest.raises(CheckpointError, match="can't be run: ModuleNotFoundError: No module named"):
-        prove(broken, model, FORMATS["pt2"], right.predict, right.score, 30)
+        prove(broken, model, FORMATS["pt2"], Reference(right.predict, right.score), 30)
 
 
 @pytest.mark.parametrize(("precision", "tables"), [("bf16", "as trained"), ("fp32", "int8")])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -154,14 +157,8 @@ def test_a_newer_checkpoint_is_taken_up_without_a_lost_request(
 ) -> None:
     rows = make_rows(20, seed=3).to_pylist()
     steps: list[int] = []
-    source, target = copied / "checkpoints" / "step-00000006", copied / "checkpoints"
-    from graphrec.train import checkpoint
-
-    found = checkpoint.load(source)
-    state = {name: tensor * 0.5 for name, tensor in found.model().items()}
-    position = checkpoint.Position(**{**vars(found.position), "step": 7})
     with ThreadPoolExecutor(1) as pool:
-        saved = pool.submit(checkpoint.save, target, state, found.optim(), position, found.recipe)
+        saved = pool.submit(save_step, copied, 7)
         until = time.time() + 60
         while time.time() < until and (not steps or steps[-1] == 6):
             answer = server.client.post("/v1/predict", json={"rows": rows})
@@ -213,9 +210,15 @@ def test_the_page_has_the_fields_of_the_recipe(server: Process) -> None:
     assert server.client.post("/v1/score", json=score["example"]).status_code == 200
 
 
-def test_it_ends_after_the_answers_and_starts_again(run: Path, make_rows: Rows) -> None:
-    process = Process(run)
+def test_a_bundle_is_served_and_ends_after_the_answers(
+    bundle: Path, run: Path, make_rows: Rows
+) -> None:
+    served, process = graphrec.load_run(run), Process(bundle)
     rows = make_rows(500, seed=2).to_pylist()
+    request, candidates = parted(rows, served)
+    answer = process.client.post("/v1/score", json={"request": request, "candidates": candidates})
+    for name, values in served.score(request, candidates).items():
+        np.testing.assert_allclose(np.array(answer.json()["scores"][name]), values, atol=1e-6)
     with ThreadPoolExecutor(4) as pool:
         waiting = [
             pool.submit(httpx.post, f"{process.url}/v1/predict", json={"rows": rows}, timeout=60)
@@ -226,11 +229,90 @@ def test_it_ends_after_the_answers_and_starts_again(run: Path, make_rows: Rows) 
         assert process.end() in (0, -signal.SIGTERM)
         done = [future for future in waiting if future.exception() is None]
         assert done and all(future.result().status_code == 200 for future in done)
+
+
+def test_an_onnx_bundle_gives_the_scores_of_the_run(
+    onnx_bundle: Path, run: Path, make_rows: Rows
+) -> None:
+    """In this process: what `serve` asks of onnxruntime."""
+    engine, served = load_engine(str(onnx_bundle)), graphrec.load_run(run)
+    rows = make_rows(30, seed=5).to_pylist()
+    request, candidates = parted(rows, served)
+    assert engine.score is not None and (engine.name, engine.step) == ("small", 6)
+    for name, values in served.predict(rows).items():
+        np.testing.assert_allclose(engine.predict(rows)[name], values, rtol=1e-5, atol=1e-5)
+    for name, values in served.score(request, candidates).items():
+        found = engine.score(request, candidates)[name]
+        np.testing.assert_allclose(found, values, rtol=1e-5, atol=1e-5)
+
+
+def test_killed_it_starts_again(run: Path, soak: bool) -> None:
+    if not soak:
+        pytest.skip("two more processes: part of make soak")
     killed = Process(run)
     assert killed.end(signal.SIGKILL) == -signal.SIGKILL
     again = Process(run)
     assert again.client.get("/health").status_code == 200
     again.end()
+
+
+def test_no_request_is_lost_for_minutes(
+    run: Path, make_rows: Rows, soak: bool, tmp_path: Path
+) -> None:
+    """Eight clients, right and hostile requests, and newer checkpoints all the while.
+
+    GRAPHREC_SOAK_SECONDS says how long, 600 if it doesn't.
+    """
+    if not soak:
+        pytest.skip("ten minutes: part of make soak")
+    shutil.copytree(run, tmp_path / "run")
+    process = Process(tmp_path / "run", "--watch", "1", "--max-rows", "600")
+    end = time.time() + float(os.environ.get("GRAPHREC_SOAK_SECONDS", "600"))
+    rows = make_rows(40, seed=4).to_pylist()
+    answers: Counter[tuple[int, bool]] = Counter()
+    steps: set[int] = set()
+    lock = threading.Lock()
+
+    def ask(number: int) -> None:
+        with httpx.Client(base_url=process.url, timeout=60) as client:
+            while time.time() < end:
+                number += 1
+                wrong = number % 5 == 0
+                body = (
+                    b'{"rows": [{"age": ' + b"[" * (number % 50)
+                    if wrong
+                    else json.dumps({"rows": rows[: 1 + number % 40]}).encode()
+                )
+                answer = client.post("/v1/predict", content=body)
+                with lock:
+                    answers[answer.status_code, wrong] += 1
+                    if not wrong:
+                        steps.add(answer.json()["model"]["step"])
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(ask, number) for number in range(8)]
+        step = 6
+        while time.time() < end:
+            step += 1
+            save_step(tmp_path / "run", step)
+            time.sleep(5)
+        for one in clients:
+            one.result()
+    print(dict(answers), f"{len(steps)} checkpoints")
+    assert {status for status, wrong in answers if not wrong} == {200}
+    assert {status for status, wrong in answers if wrong} == {400}
+    assert len(steps) > 2 and process.client.get("/health").status_code == 200
+    assert process.end() in (0, -signal.SIGTERM)
+
+
+def save_step(run: Path, step: int) -> None:
+    """One more checkpoint: the weights of step 6, halved."""
+    from graphrec.train import checkpoint
+
+    given = checkpoint.load(run / "checkpoints" / "step-00000006")
+    state = {name: tensor * 0.5 for name, tensor in given.model().items()}
+    position = checkpoint.Position(**{**vars(given.position), "step": step})
+    checkpoint.save(run / "checkpoints", state, given.optim(), position, given.recipe)
 
 
 class _Slow:

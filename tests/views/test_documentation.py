@@ -61,3 +61,17 @@ def test_commands_of_the_pages_are_commands(page: Path) -> None:
         if fence.startswith("```bash"):
             named = set(re.findall(r"^(?:torchrun .*-m )?graphrec ([a-z][a-z-]*)", fence, re.M))
             assert named <= known, named - known
+
+
+def test_the_module_beside_the_recipe_of_the_readme(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("</table>")[0]
+    recipe, module = re.findall(r"^```(?:yaml|python)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "deepfm_criteo.yaml"
+    path.write_text(recipe, encoding="utf-8")
+    source = compile_recipe(path).source.text
+
+    def plain(code: str) -> str:
+        """Without the recipe's lines: the shipped file has comments above."""
+        return re.sub(r"  # recipe:\d+$", "", code[code.index("class ") :], flags=re.MULTILINE)
+
+    assert plain(module).strip() == plain(source).strip()

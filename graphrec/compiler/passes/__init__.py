@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from graphrec.compiler.passes.candidates import candidate_split
 from graphrec.compiler.passes.cse import cse
@@ -14,7 +15,7 @@ from graphrec.compiler.passes.table_kernels import tables
 from graphrec.compiler.target import Target
 from graphrec.graph import Graph
 
-__all__ = ["PASSES", "Pass", "Trace", "run"]
+__all__ = ["PASSES", "Pass", "Seen", "Trace", "run"]
 
 Pass = Callable[[Graph, Target], Graph]
 """One improvement; it gets a graph that is whole, and gives one."""
@@ -30,6 +31,25 @@ PASSES: tuple[Pass, ...] = (
     candidate_split,  # after kernels: whether a layer takes a split value is the kernel's promise
     horizontal_fusion,  # last: what runs together depends on kernels, and in a score on rows
 )
+
+
+class Seen:
+    """The graph as each pass left it: `add` is a trace."""
+
+    names = ("build", *(step.__name__ for step in PASSES))
+
+    def __init__(self) -> None:
+        self._graphs: dict[str, Graph] = {}
+
+    def add(self, name: str, graph: Graph) -> None:
+        self._graphs[name] = graph
+
+    def after(self, name: str) -> Graph:
+        """As that pass left it; no kernel is shown before kernels are chosen."""
+        graph = self._graphs[name]
+        if self.names.index(name) < self.names.index(choose_kernels.__name__):
+            graph = graph.with_nodes(replace(node, kernel=None) for node in graph.nodes)
+        return replace(graph, description=f"After {name}. {graph.description}".strip())
 
 
 def run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,27 +64,19 @@ def _object(body: bytes, limits: Limits, keys: tuple[str, ...]) -> dict[str, Any
     return value
 
 
+_TEXT = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*(?:"|\Z)', re.DOTALL)
+_OTHERS = bytes(sorted({*range(256)} - {*b"[]{}"}))
+
+
 def _check_depth(body: bytes, most: int) -> None:
     """Before anything is parsed: brackets outside of texts, opened at the same time."""
-    depth, text, escaped = 0, False, False
     if body.count(b"[") + body.count(b"{") <= most:
         return
-    for byte in body:
-        if text:
-            if escaped:
-                escaped = False
-            elif byte == 0x5C:
-                escaped = True
-            elif byte == 0x22:
-                text = False
-        elif byte == 0x22:
-            text = True
-        elif byte in b"[{":
-            depth += 1
-            if depth > most:
-                raise Refused(400, f"values are nested deeper than {most}")
-        elif byte in b"]}":
-            depth -= 1
+    depth = 0
+    for bracket in _TEXT.sub(b"", body).translate(None, _OTHERS):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > most:
+            raise Refused(400, f"values are nested deeper than {most}")
 
 
 def _no_constant(name: str) -> Any:
