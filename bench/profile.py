@@ -208,7 +208,8 @@ _HEADER = """
 `python -m bench.profile` writes this page. CPU time of all threads: shares of the whole step, its
 loader included; in brackets how near a part is to what this machine's limits allow (products at the
 rate of a large matrix product, rows at that of random reads and writes, parameters at that of a
-copy). `sum`: all parts over the same steps not taken apart. `trainer` is what lies outside all
+copy; above 100 % are rows that the native update writes faster than torch, whose rate is the
+limit's). `sum`: all parts over the same steps not taken apart. `trainer` is what lies outside all
 parts: guards, clearing of gradients, the loop.
 """
 

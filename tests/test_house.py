@@ -298,6 +298,27 @@ def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or 0) - first.lineno + 1
 
 
+VAGUE = frozenset({"found", "made", "said", "asked"})
+
+
+@each_module
+def test_names_say_what_they_are(path: Path) -> None:
+    """Not what was done to them: parameters and variables of functions."""
+    functions = [
+        node
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    names = [
+        (inner.lineno, inner.id if isinstance(inner, ast.Name) else inner.arg)
+        for function in functions
+        for inner in ast.walk(function)
+        if (isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store))
+        or isinstance(inner, ast.arg)
+    ]
+    assert not [(line, name) for line, name in names if name in VAGUE]
+
+
 @each_module
 def test_every_module_has_a_docstring(path: Path) -> None:
     assert ast.get_docstring(parse(path)), "say in one sentence what the module is for"

@@ -15,6 +15,7 @@ from graphrec.blocks.interaction import (
     CrossV2,
     DotInteraction,
     Logarithmic,
+    Regulation,
     Senet,
     Wukong,
 )
@@ -70,6 +71,7 @@ PRIMITIVES: tuple[type[Block], ...] = (
     PLE,
     Pooling,
     Ppnet,
+    Regulation,
     RelationMLP,
     SelfAttention,
     Senet,

@@ -20,7 +20,17 @@ from graphrec.blocks.parameters import (
 )
 from graphrec.ground.shapes import B, Shape, ShapeError
 
-__all__ = ["CIN", "FM", "Bilinear", "Cross", "CrossV2", "DotInteraction", "Senet", "Wukong"]
+__all__ = [
+    "Bilinear",
+    "CIN",
+    "Cross",
+    "CrossV2",
+    "DotInteraction",
+    "FM",
+    "Regulation",
+    "Senet",
+    "Wukong",
+]
 
 Layers = Annotated[Widths, Field(min_length=1)]
 
@@ -156,6 +166,26 @@ class Senet(Settings):
         number, _ = expect_fields(fields)
         middle = max(1, number // self.reduction)
         return linear(number, middle, self.bias) + linear(middle, number, self.bias)
+
+
+class Regulation(Settings):
+    """Fields weighed by learnt shares, one for each field (EDCN; Chen et al., 2021)."""
+
+    kernels: ClassVar[Mapping[str, str | Kernel]] = {"torch": "graphrec.nn:Regulation"}
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """What the gates are divided by before their softmax: the lower, the fewer fields count."""
+    keep_scale: bool = False
+    """Multiply shares by the number of fields: equal ones change nothing. The paper does not."""
+
+    def infer(self, fields: Shape) -> Shape:
+        expect_fields(fields)
+        return fields
+
+    def args(self, fields: Shape) -> dict[str, Any]:
+        return {"num_fields": fields.steps, **self.chosen("temperature", "keep_scale")}
+
+    def parameters(self, fields: Shape) -> int:
+        return expect_fields(fields)[0]
 
 
 class Bilinear(Settings):

@@ -74,9 +74,9 @@ def _kind(text: str) -> Part | Activation:
 
     if ":" in text:
         return load_part(text)
-    known: dict[str, Part | Activation] = {**BUILTIN.activations}
-    known |= {**BUILTIN.measures.metrics, **BUILTIN.measures.losses}
-    known.update(BUILTIN.primitives)
+    known: dict[str, Part | Activation] = dict(BUILTIN.primitives)
+    for table in (BUILTIN.measures.losses, BUILTIN.measures.metrics, BUILTIN.activations):
+        known |= {name: part for name, part in table.items() if name not in known}
     if text not in known:
         help = suggestion(text, known) or "parts of your own are named module:Class"
         what = f"no block, loss, metric or activation `{text}`"

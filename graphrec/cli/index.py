@@ -26,7 +26,7 @@ def _index(args: argparse.Namespace, console: Console) -> int:
     from graphrec.export.item_index import Settings
     from graphrec.export.item_search import index_run
 
-    made = index_run(
+    index = index_run(
         args.run,
         args.output,
         items=args.items,
@@ -36,14 +36,14 @@ def _index(args: argparse.Namespace, console: Console) -> int:
         library=library,
         device=args.device or "auto",
     )
-    console.result(f"{made.items:,} items, vectors of {made.width} numbers")
-    for k, share in made.recall.items():
+    console.result(f"{index.items:,} items, vectors of {index.width} numbers")
+    for k, share in index.recall.items():
         told = f"of the {k} best items of an exact search the index finds {share:.2%}"
-        console.result(f"{told} (by {made.queries})")
-    console.result(f"index     {made.folder}")
+        console.result(f"{told} (by {index.queries})")
+    console.result(f"index     {index.folder}")
     if console.json:
-        facts = {"items": made.items, "width": made.width, "recall": made.recall}
-        console.data({"index": str(made.folder), **facts})
+        facts = {"items": index.items, "width": index.width, "recall": index.recall}
+        console.data({"index": str(index.folder), **facts})
     return 0
 
 

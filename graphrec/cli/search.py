@@ -42,8 +42,8 @@ def _search(args: argparse.Namespace, console: Console) -> int:
         args.device or "auto",
     )
     if console.json and args.output is None:
-        found = [row for answers in search(job, library) for row in answers.to_pylist()]
-        console.data({"results": found})
+        results = [row for answers in search(job, library) for row in answers.to_pylist()]
+        console.data({"results": results})
         return 0
     if args.output is None:
         shown = io.BytesIO()

@@ -10,6 +10,7 @@ import ast
 import atexit
 import functools
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -109,10 +110,17 @@ def _module_name(source: Source) -> str:
     return f"graphrec_generated_{source.digest}"
 
 
+@functools.cache
 def _scratch() -> Path:
+    """One folder of this process: a server that loads a run again and again adds no other."""
     folder = Path(tempfile.mkdtemp(prefix="graphrec-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_remove, folder, os.getpid())
     return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a fork that ends leaves it to its parent
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _explain_calls(generated: Any, source: Source, file: str) -> None:

@@ -16,7 +16,7 @@ from graphrec.data.forms import kind_of, plain, valid_utf8
 from graphrec.data.lists import rows_of_steps
 from graphrec.data.spelling import canonical_texts
 
-__all__ = ["Report", "at_row", "cell", "narrowed", "numbers_of"]
+__all__ = ["Report", "at_row", "cell", "cast_down", "numbers_of"]
 
 Report = Callable[[Array, str], None]
 """Told of cells [T] that can't be used, and why."""
@@ -69,7 +69,7 @@ def numbers_of(
     return np.where(missing, np.asarray(default, values.dtype), values)
 
 
-def narrowed(values: Array, faults: Report) -> Array:
+def cast_down(values: Array, faults: Report) -> Array:
     """The numbers as float32; those beyond it are reported."""
     if values.dtype == np.float32:
         return values

@@ -124,14 +124,14 @@ class Encoder:
 
     def with_seen(self, seen: SeenValues, *, learns: bool) -> Encoder:
         """The same; values of hashed features are noted in `seen`, or counted as unseen by it."""
-        made = copy(self)
-        made._seen, made._learns = seen, learns
-        made._maps = {
+        restricted = copy(self)
+        restricted._seen, restricted._learns = seen, learns
+        restricted._maps = {
             f.key: self._map(f, seen)
             for f in self._whole.fields
             if isinstance(f.feature, IdFeature)
         }
-        return made
+        return restricted
 
     def encode(self, rows: Rows, *, labels: bool = True) -> Batch:
         """The batch of rows in memory (see `as_table`) with the recipe's columns.

@@ -91,8 +91,8 @@ class Items:
             history = features[column]
             lengths = np.diff(history.offsets) if isinstance(history, Ragged) else history.lengths
             rows = np.repeat(np.arange(len(lengths)), np.asarray(lengths))
-            found = places[np.asarray(history.values)]
-            pairs.append(np.stack([rows, found], axis=1)[found >= 0])
+            item_places = places[np.asarray(history.values)]
+            pairs.append(np.stack([rows, item_places], axis=1)[item_places >= 0])
         return np.concatenate(pairs)
 
     def _check(self) -> None:

@@ -198,11 +198,19 @@ def steps_of(history: Sequence[tuple[Field, Any]]) -> list[Lists]:
         field.pad is None and not lists.values.null_count
         for (field, _), lists in zip(history, every, strict=True)
     )
-    if not whole and all(np.array_equal(lists.offsets, first.offsets) for lists in every[1:]):
-        keep = np.zeros(len(first.values), bool)
-        for (field, _), lists in zip(history, every, strict=True):
-            keep |= given_values(field, lists)
-        every = [lists.only(keep) for lists in every]
+    if not whole:
+        # Rows in which the columns differ come back as they are, and change no row beside them.
+        odd = np.any([lists.lengths != first.lengths for lists in every], axis=0)
+        aligned = [np.repeat(~odd, lists.lengths) for lists in every]
+        known = [
+            given_values(field, lists)[steps]
+            for (field, _), lists, steps in zip(history, every, aligned, strict=True)
+        ]
+        keep = np.any(known, axis=0)
+        masks = [~steps for steps in aligned]
+        for mask, steps in zip(masks, aligned, strict=True):
+            mask[steps] = keep
+        every = [lists.only(mask) for lists, mask in zip(every, masks, strict=True)]
     sequence = history[0][0].sequence
     assert sequence is not None
     return [lists.cut(sequence.max_len, sequence.keep) for lists in every]

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from graphrec.data.cells import Report, at_row, narrowed, numbers_of
+from graphrec.data.cells import Report, at_row, cast_down, numbers_of
 from graphrec.data.chunk import NULL_KEY, Array, Chunk
 from graphrec.data.counts import Counts, widen
 from graphrec.data.faults import Faults
@@ -62,7 +62,7 @@ class Targets:
                 array = table.column(column)
                 report = at_row(faults, array, None, column)
                 values = numbers_of(array, np.nan, column, report, nan_is_null=True)
-                chunk.columns[key] = narrowed(values, report)
+                chunk.columns[key] = cast_down(values, report)
 
     def count(self, chunk: Chunk, counts: Counts) -> None:
         """Count labels that are missing, rows that teach, and rows in stretches of one class."""
@@ -124,7 +124,7 @@ def _label(task: Task, array: Any, faults: Faults) -> Array:
         if between.any() and not help_text:
             help_text = " (a probability? label: {column: ..., soft: true})"
         report(bad, f"is neither 0 nor 1{help_text}")
-    return narrowed(values, report)
+    return cast_down(values, report)
 
 
 def _class_numbers(array: Any, classes: Sequence[str], report: Report) -> Array:
@@ -145,4 +145,4 @@ def _weights(array: Any, column: str, faults: Faults) -> Array:
     report(values < 0, "is a negative weight")
     if array.null_count:
         report(array.is_null().to_numpy(zero_copy_only=False), "is no weight")
-    return narrowed(values, report)
+    return cast_down(values, report)

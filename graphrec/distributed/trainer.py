@@ -99,7 +99,7 @@ class RankTrainer(Trainer):
         """The tables are updated within the backward pass: say now how fast."""
         self.optimizers.zero_grad()
         self.replicas.zero_grad()
-        self.engine.set_factor(self.optimizers.factor)
+        self.engine.set_factor(self.optimizers.table_factor)
 
     def loss(self, predictions: dict[str, Tensor], share: Share) -> Tensor:
         """What this rank differentiates: the mean over all ranks of it is the batch's loss."""
@@ -128,7 +128,7 @@ class RankTrainer(Trainer):
             self._stop_here_or_there()
         if self.ranks.first:
             self.window.add(total, losses, *self._everything())
-        self.replicas.step(self.optimizers.factor, self.optimizers.updates + 1)
+        self.replicas.step(self.optimizers.table_factor, self.optimizers.updates + 1)
         self.optimizers.step()
 
     def _stop_here_or_there(self) -> NoReturn:

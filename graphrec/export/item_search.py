@@ -63,16 +63,16 @@ def index_run(
     need_retriever(trained)
     table = trained.items(items)
     assert table is not None
-    made = ItemIndex.of_run(trained, table)
-    query, told = _queries(trained, made)
+    index = ItemIndex.of_run(trained, table)
+    query, told = _queries(trained, index)
     recall = {}
     if not exact:
-        made.graph = HNSW.build(made.vectors.numpy(), settings or Settings())
+        index.graph = HNSW.build(index.vectors.numpy(), settings or Settings())
         cuts = [k for k in (10, 100) if k < len(table)] or [len(table)]
-        recall = {str(k): found_share(made, query, k) for k in cuts}
+        recall = {str(k): found_share(index, query, k) for k in cuts}
     place = Path(folder) if folder else Path(run) / "index"
-    made.write(place, trained, recall)
-    return Indexed(place, len(table), made.vectors.shape[1], recall, told)
+    index.write(place, trained, recall)
+    return Indexed(place, len(table), index.vectors.shape[1], recall, told)
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def search(job: Search, library: Library = BUILTIN) -> Iterator[Any]:
     need_retriever(trained)
     retrieval = trained.recipe.retrieval
     assert retrieval is not None
-    found, items = _searched(job, trained)
+    index, items = _searched(job, trained)
     reader = trained.encoder.only(_query_columns(trained), served=False)
     uses = {**dict.fromkeys(job.keep, "--keep"), **reader.plan.uses}
     source = open_files(trained.recipe, job.data, columns=replace(reader.plan, uses=uses))
@@ -110,14 +110,14 @@ def search(job: Search, library: Library = BUILTIN) -> Iterator[Any]:
             chunk, _, kept = reader.encode_kept(raw)
             rows = raw.table if kept is None else raw.table.take(pa.array(kept))
             hidden = items.seen(chunk.features) if items is not None else None
-            scores, places = found.best(
+            scores, places = index.best(
                 _encoded(trained, chunk.batch()),
-                min(job.k, len(found.vectors)),
+                min(job.k, len(index.vectors)),
                 torch.empty(0, 2, dtype=torch.int64)
                 if hidden is None
                 else torch.from_numpy(hidden),
             )
-            yield _answers(rows, number, job.keep, retrieval.candidates.key, found, scores, places)
+            yield _answers(rows, number, job.keep, retrieval.candidates.key, index, scores, places)
             number += chunk.num_rows
 
 

@@ -144,9 +144,9 @@ def _run(
     command = [sys.executable, "-I", "-B", str(script), str(bundle), str(work), *sorted(forbidden)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
+        last_words = done.stderr.strip().splitlines()[-1:] or [f"status {done.returncode}"]
         raise CheckpointError(
-            Problem("GR820", f"the exported model can't be run: {said[0]}", help=_REPORT)
+            Problem("GR820", f"the exported model can't be run: {last_words[0]}", help=_REPORT)
         )
     with np.load(work / "found.npz", allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

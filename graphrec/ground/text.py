@@ -1,13 +1,16 @@
-"""Text for people: aligned columns, numbers in three digits; and whole text files."""
+"""Text for people: aligned columns, numbers in three digits; and files, read and written whole."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import tempfile
 from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
 
-__all__ = ["aligned", "count", "memory", "write_text"]
+__all__ = ["aligned", "count", "memory", "open_regular", "write_text"]
 
 
 def aligned(rows: Sequence[Sequence[str]], *, right: frozenset[int] = frozenset()) -> str:
@@ -54,6 +57,19 @@ def _scaled(number: int, base: int, units: Sequence[str]) -> str:
         value, step = value / base, step + 1
     digits = f"{value:.0f}" if value >= 100 or step == 0 else f"{value:.3g}"
     return f"{digits} {units[step]}".strip()
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """A file to read bytes of; OSError for pipes, which may keep a reader for ever, and devices.
+
+    Streams that this process has open (/dev/stdin, the /dev/fd/63 of a shell) are read.
+    """
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not str(path).startswith(("/dev/stdin", "/dev/fd/")):
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file", str(path))
+    return open(path, "rb")
 
 
 def write_text(path: str | Path, text: str) -> Path:

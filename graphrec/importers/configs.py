@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from graphrec.ground.errors import Problem, RecipeError, Span
+from graphrec.ground.text import open_regular
 from graphrec.importers.easyrec import is_easyrec, translated
 from graphrec.importers.tzrec import Imported, recipe_of
 from graphrec.importers.tzrec.section import Notes
@@ -47,7 +47,8 @@ def _refuse_others(text: str, file: str) -> None:
 
 def _read(file: str) -> str:
     try:
-        data = Path(file).read_bytes()
+        with open_regular(file) as stream:
+            data = stream.read(_LARGEST + 1)
     except OSError as error:
         what = f"can't read {file!r}: {error.strerror or error}"
         raise RecipeError(Problem("GR120", what)) from None

@@ -27,6 +27,7 @@ from graphrec.nn.interaction import (
     Cross,
     CrossV2,
     DotInteraction,
+    Regulation,
     SENet,
     WuKong,
 )
@@ -97,6 +98,7 @@ __all__ = [
     "Interests",
     "Pooling",
     "RelationMLP",
+    "Regulation",
     "SENet",
     "SelfAttention",
     "Similarity",

@@ -17,13 +17,14 @@ from graphrec.nn.native.passes import Passes, passes
 from graphrec.nn.split import Split, whole
 
 __all__ = [
-    "CIN",
-    "FM",
     "Bilinear",
+    "CIN",
     "Concat",
     "Cross",
     "CrossV2",
     "DotInteraction",
+    "FM",
+    "Regulation",
     "SENet",
     "WuKong",
 ]
@@ -198,6 +199,29 @@ class SENet(nn.Module):
         scale = self.excite(torch.relu(self.squeeze(means)))
         scale = torch.sigmoid(scale) if self.gate == "sigmoid" else torch.relu(scale)
         return fields * scale.unsqueeze(-1)
+
+
+class Regulation(nn.Module):
+    """Fields weighed by learnt shares: [B, N, D], field n times softmax(g / temperature)_n.
+
+    `gate` [N] begins at 1: all fields alike. With `keep_scale` shares are multiplied by N. The
+    regulation module of EDCN (Chen et al., Enhancing Explicit and Implicit Feature Interactions
+    via Information Sharing, KDD 2021), where each of the two networks has its own.
+    """
+
+    def __init__(self, num_fields: int, temperature: float = 1.0, keep_scale: bool = False) -> None:
+        super().__init__()
+        self.temperature, self.scale = temperature, num_fields if keep_scale else 1
+        self.gate = nn.Parameter(torch.empty(num_fields))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """All fields alike."""
+        nn.init.ones_(self.gate)
+
+    def forward(self, fields: Tensor) -> Tensor:
+        share = torch.softmax(self.gate / self.temperature, 0) * self.scale
+        return fields * share.to(fields.dtype).unsqueeze(-1)
 
 
 class Bilinear(nn.Module):

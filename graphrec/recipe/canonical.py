@@ -177,9 +177,12 @@ def _train(plain: Mapping[str, Any]) -> dict[str, Any]:
         side: {o["name"]: {k: o[k] for k in OPTIMIZER_SETTINGS[o["name"]] if k in o}}
         for side, o in plain["optim"].items()
     }
-    schedule = plain["schedule"]
-    words = ["kind", "warmup", *(["warmup_from"] if schedule["warmup"] else [])]
-    kept["schedule"] = {k: schedule[k] for k in [*words, *SCHEDULE_SETTINGS[schedule["kind"]]]}
+    for key in ("schedule", "table_schedule"):
+        schedule = plain[key]
+        if schedule is not None:
+            words = ["kind", "warmup", *(["warmup_from"] if schedule["warmup"] else [])]
+            words += SCHEDULE_SETTINGS[schedule["kind"]]
+            kept[key] = {word: schedule[word] for word in words}
     balance = plain["balance"]
     kept["balance"] = {k: balance[k] for k in ("kind", *BALANCE_SETTINGS[balance["kind"]])}
     return kept

@@ -13,7 +13,7 @@ __all__ = ["is_patch", "merge", "orphaned", "root_layer"]
 Report = Callable[[Problem], None]
 
 # One of several names with its settings: another name replaces, it does not join.
-_CHOICE = re.compile(r"tasks\.[^.]+\.loss|train\.optim\.(dense|sparse)|train\.schedule")
+_CHOICE = re.compile(r"tasks\.[^.]+\.loss|train\.optim\.(dense|sparse)|train\.(table_)?schedule")
 _FILES = ("train", "eval", "split", "format")
 
 

@@ -263,6 +263,8 @@ def _train(train: Train, path: str) -> Iterator[Problem]:
         yield _clash(f"{path}.memory", "`low` and `compile`: torch.compile decides what is kept")
     yield from _optim(train.optim, f"{path}.optim")
     yield from _schedule(train.schedule, f"{path}.schedule")
+    if train.table_schedule is not None:
+        yield from _schedule(train.table_schedule, f"{path}.table_schedule")
     yield from _balance(train.balance, f"{path}.balance")
 
 

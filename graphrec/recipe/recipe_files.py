@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from graphrec.ground.errors import Problem, Span, nearest
+from graphrec.ground.text import open_regular
 from graphrec.recipe.reader import MAX_BYTES, decode, read_yaml
 from graphrec.recipe.tree import INVALID, Tree
 
@@ -37,7 +38,7 @@ class Files:
     def read(self, path: str, span: Span | None) -> tuple[str | None, list[Problem]]:
         """The text of a file; `span` is where its name is written."""
         try:
-            with open(path, "rb") as stream:
+            with open_regular(path) as stream:
                 data = stream.read(MAX_BYTES + 1)
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or str(error)

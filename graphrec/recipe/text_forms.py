@@ -143,7 +143,7 @@ def with_task_defaults(tree: Tree) -> Tree:
 def open_train(tree: Tree, report: Report) -> Tree:
     """`lr: 1e-3`, `dense: adam`, `{adam: {...}}`, `schedule: cosine` and `balance: uncertainty`."""
     tree = _change(tree, "lr", _rates)
-    for key in ("schedule", "balance"):
+    for key in ("schedule", "table_schedule", "balance"):
         tree = _change(tree, key, lambda t, key=key: _choice(t, "kind", f"train.{key}", report))  # type: ignore[misc]
     optim = tree.at("optim")
     if optim is None or optim.value is INVALID:

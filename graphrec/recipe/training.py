@@ -227,6 +227,8 @@ class Train(Model):
     """Optimizers."""
     schedule: Schedule = Schedule()
     """Learning rate over time."""
+    table_schedule: Annotated[Schedule | None, Later()] = None
+    """Learning rate of the tables over time; by default that of `schedule`."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the dense part; tables, optimizer state and metrics stay fp32."""
     clip: Rate | None = None
@@ -255,6 +257,11 @@ class Train(Model):
     """Settings by glob of node names."""
     shard: Annotated[dict[str, Sharding], Later()] = {}
     """On many processes: how a table is divided among them, by its name; `*` is every other one."""
+
+    @property
+    def of_tables(self) -> Schedule:
+        """The schedule of the tables."""
+        return self.table_schedule or self.schedule
 
     @property
     def sparse_rate(self) -> float:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections import deque
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from graphrec.ground.errors import Problem
+from graphrec.ground.text import open_regular
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import CrossFeature, IdFeature, Recipe
 from graphrec.recipe.problem_text import Report
@@ -14,27 +18,48 @@ from graphrec.recipe.recipe_files import Files, base_folder
 __all__ = ["check_vocabularies", "read_vocabulary"]
 
 
+_LARGEST = 128 << 20
+_TOO_LARGE = (
+    f"a vocabulary file has at most {_LARGEST >> 20} MiB: `vocab: fit` learns one, `hash(N)` needs "
+    "none"
+)
+_REMEMBERED = 1 << 20
+
+
 def read_vocabulary(path: str | Path) -> tuple[str, ...]:
-    """The values of a vocabulary file: UTF-8, one a line, none twice.
+    """The values of a vocabulary file: UTF-8, one a line, none of the first million twice.
 
     Raises ValueError with what is wrong and its line, OSError if the file can't be read.
     """
-    data = Path(path).read_bytes()
-    try:
-        lines = data.decode("utf-8").removeprefix("\ufeff").splitlines()
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(f"line {line} is not UTF-8 text") from None
+    return tuple(_values(path))
+
+
+def _values(path: str | Path) -> Iterator[str]:
+    """The values, streamed; the same errors, where they are."""
     seen: dict[str, int] = {}
-    for number, value in enumerate(lines, 1):
-        if value in seen:
-            raise ValueError(f"line {number} repeats {value[:60]!r} of line {seen[value]}")
-        if not value:
-            raise ValueError(f"line {number} is empty")
-        seen[value] = number
-    if not seen:
+    number = read = 0
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > _LARGEST:
+            raise ValueError(_TOO_LARGE)
+        for line, raw in enumerate(iter(partial(file.readline, _LARGEST), b""), 1):
+            read += len(raw)
+            if read > _LARGEST:  # a stream has no size
+                raise ValueError(_TOO_LARGE)
+            try:
+                text = raw.decode("utf-8-sig" if line == 1 else "utf-8")
+            except UnicodeDecodeError:
+                raise ValueError(f"line {line} is not UTF-8 text") from None
+            for value in text.splitlines():
+                number += 1
+                if value in seen:
+                    raise ValueError(f"line {number} repeats {value[:60]!r} of line {seen[value]}")
+                if not value:
+                    raise ValueError(f"line {number} is empty")
+                if len(seen) < _REMEMBERED:
+                    seen[value] = number
+                yield value
+    if not number:
         raise ValueError("the file is empty")
-    return tuple(lines)
 
 
 def check_vocabularies(recipe: Recipe, files: Files, report: Report) -> None:
@@ -57,7 +82,7 @@ def check_vocabularies(recipe: Recipe, files: Files, report: Report) -> None:
             report(Problem("GR121", f"{text!r} {refusal}", span, path, help))
             continue
         try:
-            read_vocabulary(full)
+            deque(_values(full), maxlen=0)
         except OSError as error:
             report(Problem("GR120", f"can't read {text!r}: {error.strerror or error}", span, path))
         except ValueError as error:

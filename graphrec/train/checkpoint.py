@@ -25,6 +25,7 @@ from typing import Any, TypeGuard
 from torch import Tensor
 
 from graphrec.ground.errors import CheckpointError, EnvironmentFault, Problem
+from graphrec.ground.text import open_regular
 from graphrec.train.slices import is_part, joined
 from graphrec.train.tensors import (
     FileFacts,
@@ -201,7 +202,8 @@ def load(folder: Path) -> Checkpoint:
     """Read and check a manifest; CheckpointError (GR801, GR802) names what is wrong."""
     path = folder / MANIFEST
     try:
-        text = path.read_bytes()
+        with open_regular(path) as file:
+            text = file.read()
         body = json.loads(text)
     except OSError as error:
         raise CheckpointError(

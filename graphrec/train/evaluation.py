@@ -61,14 +61,14 @@ class Evaluator:
         module.eval()
         try:
             with torch.no_grad():
-                found = self._retrieval(module)
+                retrieval = self._retrieval(module)
                 for batch in batches:
                     if stop():
                         return None
                     batch = batch.to(self.device)
                     rows += batch.num_rows
-                    if found is not None:
-                        found.add(module.encode_query(batch), batch)  # type: ignore[operator]
+                    if retrieval is not None:
+                        retrieval.add(module.encode_query(batch), batch)  # type: ignore[operator]
                         continue
                     predictions = forward(batch)
                     means.add(self.losses(predictions, batch))
@@ -81,8 +81,8 @@ class Evaluator:
         record: dict[str, Any] = {"rows": rows, "seconds": round(seconds, 3), **means.values()}
         for task in scores:
             record.update(task.values())
-        if found is not None:
-            record.update(found.values())
+        if retrieval is not None:
+            record.update(retrieval.values())
             record["loss"] = record[key(RETRIEVAL, "loss")]
         return record
 

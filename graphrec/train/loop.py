@@ -239,11 +239,12 @@ def total_updates(recipe: Recipe, loader: Loader) -> int | None:
 
 def known_updates(recipe: Recipe, loader: Loader) -> int | None:
     total = total_updates(recipe, loader)
-    if total is None and needs_total(recipe.train.schedule):
+    needing = [s for s in (recipe.train.schedule, recipe.train.of_tables) if needs_total(s)]
+    if total is None and needing:
         raise RecipeError(
             Problem(
                 "GR239",
-                f"schedule {recipe.train.schedule.kind} needs the number of updates, "
+                f"schedule {needing[0].kind} needs the number of updates, "
                 "which these files only tell when they are read",
                 path="train.schedule",
                 help="say train.steps instead of epochs, or use Parquet",

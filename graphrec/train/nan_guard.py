@@ -74,8 +74,7 @@ def not_finite(
     if large:
         what = f"a gradient is {largest:.1e}, too large for its square,"
     path = folder / f"not-finite-step-{step:08d}.safetensors"
-    path.unlink(missing_ok=True)
-    write_tensors(path, dict(_flat(batch)))
+    kept = _keep(batch, path)
     causes = [*_inputs(batch), *_weights(module, graph), *_outputs(module, graph, batch)]
     if not causes and large:
         causes = [*_largest_inputs(batch)]
@@ -84,10 +83,19 @@ def not_finite(
         Problem(
             "GR720",
             f"{what} in step {step}: {cause}",
-            help=f"the batch is kept in {path}\n"
-            "try a smaller learning rate, train.clip, or a transform of the feature",
+            help=f"{kept}\ntry a smaller learning rate, train.clip, or a transform of the feature",
         )
     )
+
+
+def _keep(batch: Batch, path: Path) -> str:
+    """Save the batch for replay; a disk that is full must not hide what it was to be kept for."""
+    try:
+        path.unlink(missing_ok=True)
+        write_tensors(path, dict(_flat(batch)))
+    except OSError as error:
+        return f"the batch could not be kept in {path}: {error.strerror or error}"
+    return f"the batch is kept in {path}"
 
 
 def _largest_inputs(batch: Batch) -> Iterator[str]:

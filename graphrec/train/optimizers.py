@@ -60,6 +60,8 @@ class Optimizers:
         self.pending = 0
         self.rate = 0.0
         """What the schedule multiplied learning rates by in the last update."""
+        self.table_rate = 0.0
+        """The same for the tables' rates."""
         self._pieces, self._train, self._total = dense_pieces, train, total
         self._parameters = [*dense_pieces, *(table.parameter for table in tables)]
         self._rates = [group.lr for group in dense.groups] if dense else []
@@ -68,6 +70,11 @@ class Optimizers:
     def factor(self) -> float:
         """What the schedule multiplies learning rates by in the next update."""
         return factor(self._train.schedule, self.updates, self._total)
+
+    @property
+    def table_factor(self) -> float:
+        """What their schedule multiplies the rates of tables by in the next update."""
+        return factor(self._train.of_tables, self.updates, self._total)
 
     def step(self) -> bool:
         """Take the gradients of one batch; True if that completed an update."""
@@ -82,7 +89,8 @@ class Optimizers:
         """
         if not self.pending:
             return False
-        rate = self.rate = self.factor
+        rate, of_tables = self.factor, self.table_factor
+        self.rate, self.table_rate = rate, of_tables
         if self.pending > 1:
             for parameter in self._parameters:
                 if parameter.grad is not None:
@@ -96,7 +104,7 @@ class Optimizers:
         self.updates += 1
         update_rows(
             [
-                Change(table.rows, table.parameter.grad, table.lr * rate, table.weight_decay)
+                Change(table.rows, table.parameter.grad, table.lr * of_tables, table.weight_decay)
                 for table in self.tables
                 if table.parameter.grad is not None
             ],
@@ -189,8 +197,7 @@ def make_optimizers(
     `train.groups` that matches no node.
     """
     train = recipe.train
-    if needs_total(train.schedule) and updates is None:
-        raise ValueError(f"schedule `{train.schedule.kind}` needs the number of updates of the run")
+    _expect_total(train, updates)
     pieces: dict[nn.Parameter, tuple[ParameterSlice, ...]] = {}
     kernels: dict[str, str] = {}
     packed: dict[nn.Parameter, tuple[str, tuple[ParameterSlice, ...]]] = {}
@@ -224,6 +231,12 @@ def make_optimizers(
     decay = train.optim.sparse.weight_decay
     optimizers.table_rates = {n: _rates(settings[n], train.sparse_rate, decay) for n in elsewhere}
     return optimizers
+
+
+def _expect_total(train: Train, updates: int | None) -> None:
+    for schedule in (train.schedule, train.of_tables):
+        if needs_total(schedule) and updates is None:
+            raise ValueError(f"schedule `{schedule.kind}` needs the number of updates of the run")
 
 
 def _dense(

@@ -111,8 +111,8 @@ class _Again(torch.autograd.Function):
         pairs = zip(outputs, grads, strict=True)
         reached = [(y, g) for y, g in pairs if g is not None and y.requires_grad]
         ends, given = [y for y, _ in reached], [g for _, g in reached]
-        found = iter(torch.autograd.grad(ends, wanted, given, allow_unused=True))
-        return None, None, None, *(next(found) if need else None for need in needed)
+        gradients = iter(torch.autograd.grad(ends, wanted, given, allow_unused=True))
+        return None, None, None, *(next(gradients) if need else None for need in needed)
 
 
 def _random_states(device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -85,13 +85,13 @@ def gain(call: Call, rank: Tensor) -> Tensor:
     """What a row with this rank [B] adds to a metric [B], in double precision."""
     cut, value = cut_of(call), rank.double()
     inside = value <= (math.inf if cut is None else cut)
-    found: Mapping[str, Callable[[], Tensor]] = {
+    scores_by_name: Mapping[str, Callable[[], Tensor]] = {
         "recall": lambda: torch.ones_like(value),
         "hit": lambda: torch.ones_like(value),
         "ndcg": lambda: 1.0 / torch.log2(1.0 + value),
         "mrr": lambda: 1.0 / value,
     }
-    return torch.where(inside, found[call.name](), 0.0)
+    return torch.where(inside, scores_by_name[call.name](), 0.0)
 
 
 def item_vectors(module: nn.Module, items: Items, device: torch.device) -> Tensor:

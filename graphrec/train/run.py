@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from graphrec.ground.errors import CheckpointError, EnvironmentFault, Problem
-from graphrec.ground.text import write_text
+from graphrec.ground.text import open_regular, write_text
 from graphrec.train.checkpoint import Position
 
 __all__ = ["Run", "open_run", "read_info", "versions"]
@@ -120,7 +120,8 @@ def read_info(folder: Path) -> dict[str, Any]:
     """run.json of a run folder; CheckpointError (GR807) where there is none, or a damaged one."""
     path = folder / INFO
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            info = json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
         raise _no_run(folder, f"it has no {INFO}") from None
     except OSError as error:

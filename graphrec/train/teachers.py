@@ -48,10 +48,10 @@ def load_teachers(recipe: Recipe, encoder: Encoder, device: torch.device) -> dic
 
 
 def _teacher(
-    recipe: Recipe, name: str, said: Declared, encoder: Encoder, device: torch.device
+    recipe: Recipe, name: str, declared: Declared, encoder: Encoder, device: torch.device
 ) -> Teacher:
     on: Device = "cuda" if device.type == "cuda" else "cpu"
-    trained = load_run(Path(said.run), purpose="inference", device=on)
+    trained = load_run(Path(declared.run), purpose="inference", device=on)
     keys = {lookup.column for lookup in trained.compiled.graph.lookups}
     keys |= {lookup.column for lookup in trained.compiled.graph.first_order}
     different = encoding_differences(encoder, trained.encoder, keys)
@@ -59,26 +59,26 @@ def _teacher(
         raise _unfit(
             recipe,
             name,
-            f"{said.run} reads rows otherwise: {', '.join(different[:5])}",
+            f"{declared.run} reads rows otherwise: {', '.join(different[:5])}",
             "train both on the same data, with the same features; widths (`dim`) may differ",
         )
-    task = said.task or next(iter(recipe.tasks))
-    its = _its_task(recipe, name, said, trained, task)
+    task = declared.task or next(iter(recipe.tasks))
+    its = _its_task(recipe, name, declared, trained, task)
     own_key, its_key = _key(recipe, task), _key(trained.recipe, its)
     fits = form_of(recipe, task) == form_of(trained.recipe, its)
     if not fits or recipe.tasks[task].classes != trained.recipe.tasks[its].classes:
         what = f"task `{task}` and the teacher's `{its}` are predicted otherwise"
         raise _unfit(recipe, name, what, "teach a task of the same kind and classes")
-    hint = Hint(said.kind, said.temperature)
+    hint = Hint(declared.kind, declared.temperature)
     return Teacher(prepare(trained.module).requires_grad_(False), own_key, its_key, hint)
 
 
-def _its_task(recipe: Recipe, name: str, said: Declared, trained: Trained, task: str) -> str:
+def _its_task(recipe: Recipe, name: str, declared: Declared, trained: Trained, task: str) -> str:
     known = [output.task for output in trained.compiled.graph.outputs]
-    wanted = said.from_task or task
+    wanted = declared.from_task or task
     if wanted in known:
         return wanted
-    if said.from_task is None and len(known) == 1:
+    if declared.from_task is None and len(known) == 1:
         return known[0]
     help = f"from_task: one of {', '.join(known)}"
     raise _unfit(recipe, name, f"the teacher has no task `{wanted}`", help)

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from graphrec.ground.text import open_regular
+
 __all__ = ["FileFacts", "file_facts", "read_tensors", "unsaved", "write_bytes", "write_tensors"]
 
 FileFacts = dict[str, int | str]
@@ -102,7 +104,7 @@ def read_some(path: Path, prefix: str) -> dict[str, Tensor]:
 
 def file_facts(path: Path) -> FileFacts:
     """Size and hash of a file."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256")
         return {"bytes": file.tell(), "sha256": digest.hexdigest()}
 

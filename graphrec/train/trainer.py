@@ -225,7 +225,7 @@ class Trainer:
         train, factor = self.recipe.train, self.optimizers.rate
         return {
             "lr": train.lr.dense * factor,
-            "lr_tables": train.sparse_rate * factor,
+            "lr_tables": train.sparse_rate * self.optimizers.table_rate,
             "gradient_norm": self.gradient_norm,
         }
 

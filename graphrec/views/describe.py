@@ -12,6 +12,7 @@ from typing import Any
 
 from graphrec.compiler.kernel_lock import NAME
 from graphrec.graph import Graph, KernelChoice, Lookup, Node, Side, Table
+from graphrec.ground.errors import printable
 from graphrec.ground.shapes import Shape
 from graphrec.ground.text import aligned, count, memory
 
@@ -115,7 +116,10 @@ class Description:
         last = [_number(totals["parameters"]), _number(totals["flops_per_row"])]
         rows.append([f"total: {len(self.nodes)} nodes", "", "", *last])
         return "\n".join(
-            [self.name, *([self.description] if self.description else []), "", ""]
+            [
+                *(printable(text) for text in (self.name, self.description) if text),
+                *("", ""),
+            ]
         ) + aligned(rows, right=frozenset({3, 4, 5}))
 
     def _tables(self) -> str:

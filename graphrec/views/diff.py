@@ -13,6 +13,7 @@ from typing import Any
 
 from graphrec.blocks.base import Block
 from graphrec.graph import Graph, Group, Node
+from graphrec.ground.errors import printable
 from graphrec.recipe.model import Recipe
 
 __all__ = ["Change", "Difference", "compare"]
@@ -57,7 +58,7 @@ class Difference:
 
     def as_text(self, *, color: bool = False) -> str:
         """The difference for people: + added, - removed, ~ changed."""
-        lines = [f"{self.before} -> {self.after}"]
+        lines = [printable(f"{self.before} -> {self.after}")]
         for section, changes in self.sections.items():
             if not changes:
                 continue
@@ -67,7 +68,7 @@ class Difference:
                 sign, paint = _SIGNS[change.kind]
                 start, end = (paint, "\033[0m") if color else ("", "")
                 head = f"  {start}{sign} {change.name:<{width}}{end}"
-                first, *rest = list(told(change)) or [""]
+                first, *rest = [printable(line) for line in told(change)] or [""]
                 lines.append(f"{head}  {first}".rstrip())
                 lines += [f"{'':{width + 4}}  {line}" for line in rest]
         if len(lines) == 1:

@@ -132,6 +132,8 @@ EXAMPLES = (
     Example("similarity", [vector(3), vector(3)]),
     Example("similarity", [vector(3), vector(3), vector(1)], {"kind": "euclid"}, "euclid"),
     Example("order_calibrated", [vector(1), vector(1), vector(1)]),
+    Example("regulation", [fields(4, 3)]),
+    Example("regulation", [fields(4, 3)], {"temperature": 0.5, "keep_scale": True}, "sharp"),
     Example("linear", [vector(5)], {"out": 3}),
     Example("linear", [steps(5)], {"out": 3, "bias": False}, "steps"),
     Example("mask_block", [vector(5), vector(3)], {"hidden": 4}),

@@ -343,3 +343,33 @@ def test_bad_vocabulary_files(recipe_of, parquet, tmp_path: Path, text, words) -
     if text is not None:
         path.write_bytes(text.encode("latin-1"))
     refused(recipe, "GR120", str(path), words)
+
+
+def test_a_row_left_out_changes_no_row_beside_it(recipe_of, parquet) -> None:
+    rows = {
+        "tags": [[1, 2], [3], [4, None, 5], [6]],
+        "share": [[0.5, 2.0], [1.0, 1.0], [3.0, 9.0, 0.25], [7.0]],
+        "item": [1, 2, 3, 4],
+        "price": [1.0, 2.0, 3.0, 4.0],
+        "past": [[5, 0, 6], [7, 8], [0, 0], [9]],
+        "cost": [[1.0, 0.0, 3.0], [1.0], [0.0, 0.0], [2.0]],
+        "click": [0, 1, 0, 1],
+    }
+    parquet("a.parquet", rows)
+    features = """
+- {type: id, names: tags, vocab: 10, pool: sum, weights: share}
+- {type: id, names: item, vocab: 10}
+- {type: dense, names: price}
+- {type: sequence, name: s, of: [item, price], max_len: 5, pad: 0, column: {item: past, price: cost}}
+"""
+    data = "{train: a.parquet, bad_rows: quarantine, workers: 0}"
+    recipe = recipe_of(features, data=data)
+    source = open_data(recipe).train
+    loader = Loader(recipe, Encoder.fit(recipe, source), source, 9, shuffle=False)
+    [batch] = loader.epoch(0)
+    assert loader.counts.quarantined == 1
+    tags, past = batch.features["tags"], batch.features["s.item"]
+    assert tags.values.tolist() == [1, 2, 4, 5, 6]
+    assert tags.weights.tolist() == [0.5, 2.0, 3.0, 0.25, 7.0]
+    assert past.values.tolist() == [5, 6, 9] and past.lengths.tolist() == [2, 0, 1]
+    assert batch.features["s.price"].values.flatten().tolist() == [1.0, 3.0, 2.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import resource
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from mistakes import ROOT, recipes
 
+from graphrec.cli import main
 from graphrec.compiler.memory import available, check_memory, parse_bytes, sizes
 from graphrec.compiler.pipeline import check_recipe, compile_recipe
 
@@ -137,6 +139,44 @@ def test_a_large_honest_file_passes(tmp_path: Path) -> None:
     path.write_text(written() + note)
     assert path.stat().st_size > 900_000
     assert not check_recipe(path).errors
+
+
+def test_a_pipe_is_no_file(tmp_path: Path) -> None:
+    """Nobody writes to it: opening it would wait for ever."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(written(VOCAB="file(pipe)"))
+    for path in (pipe, recipe):
+        (problem,) = [p for p in check_recipe(path).errors if p.code != "GR206"]
+        assert problem.code == "GR120" and "it is a pipe or a device" in problem.message
+    recipe.write_text("extends: pipe\n" + written())
+    assert "GR120" in {p.code for p in check_recipe(recipe).errors}
+    assert main(["import", str(pipe)]) == 2
+    run = tmp_path / "run"
+    run.mkdir()
+    os.mkfifo(run / "run.json")
+    assert main(["evaluate", str(run)]) == 5
+    # What this process has open is another thing: `graphrec check <(make-recipe)`.
+    command = [sys.executable, "-m", "graphrec", "check", "/dev/stdin", "--quiet"]
+    assert subprocess.run(command, input=written(), text=True).returncode == 0
+
+
+def test_a_vocabulary_of_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    values = tmp_path / "v.txt"
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(written(VOCAB="file(v.txt)"))
+    values.write_text("".join(f"{number}\n" for number in range(200_000)))
+    assert not check_recipe(recipe).errors
+    with values.open("wb") as file:
+        file.truncate(3 << 30)
+    tracemalloc.start()
+    started = time.process_time()
+    (problem,) = check_recipe(recipe).errors
+    seconds, peak = time.process_time() - started, tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert "at most 128 MiB" in problem.message
+    assert seconds < 1 and peak < 32 << 20
 
 
 _CHILD = """

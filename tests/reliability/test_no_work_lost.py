@@ -6,12 +6,14 @@ import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -222,6 +224,53 @@ def test_names_with_control_characters_command_no_terminal(
     assert main(["check", str(path), "-o", "graph.\x1b[31mx.block=y"]) == 2
     out = capsys.readouterr()
     assert "\x1b" not in out.out + out.err and "\\x1b[31mx" in out.err
+
+
+ODD = """
+graphrec: 1
+name: "n\\e[31mX\\u202e"
+description: "d\\e[2J"
+features: [{type: id, names: a, column: "a\\e[2Jb", vocab: 3, dim: 4}]
+graph: {top: {block: mlp, in: all, hidden: [4]}}
+tasks: {click: {label: "c\\e[1m", in: top}}
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "describe R", "check R", "expand R", "compile R", "graph R", "graph R --format svg",
+        "graph R --format html", "graph R --format dot", "diff R shop", "diff R shop --format svg",
+        "diff R -o description='\x1b[2J'",
+    ],
+)  # fmt: skip
+def test_no_view_has_control_characters(
+    words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "odd.yaml"
+    path.write_text(ODD)
+    assert main([str(path) if word == "R" else word for word in words.split()]) in (0, 1, 2)
+    out = capsys.readouterr()
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", out.out + out.err)
+    if words.endswith("svg"):
+        ElementTree.fromstring(out.out)
+
+
+def test_loading_again_and_again_leaves_one_folder(tmp_path: Path) -> None:
+    code = (
+        "import graphrec, os, tempfile\n"
+        "for name in ('shop', 'shop', 'deepfm', 'shop'):\n"
+        "    graphrec.load(name, ['data.synthetic=100']).module()\n"
+        "if os.fork() == 0:\n"
+        "    raise SystemExit\n"
+        "os.wait()\n"
+        "print(len([n for n in os.listdir(tempfile.gettempdir()) if n.startswith('graphrec-')]))\n"
+    )
+    settings = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["1"]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_ascii_terminal_gets_escapes(tmp_path: Path) -> None:

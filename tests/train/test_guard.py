@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 
 import pytest
 import torch
@@ -55,6 +56,19 @@ def test_a_feature_is_named_with_its_rows(parts, tmp_path):
     assert "loss bce is not finite in step 7: feature `price` is not finite in rows 2, 5" in told(
         parts, tmp_path
     )
+
+
+def test_a_full_disk_does_not_hide_the_cause(parts, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(nan_guard, "write_tensors", full)
+    compiled, module, batch = parts
+    batch.features["price"][2] = torch.nan
+    losses = TaskLosses(compiled.recipe)(module(batch), batch)
+    (problem,) = nan_guard.not_finite(module, compiled.graph, batch, losses, 7, tmp_path).problems
+    assert "feature `price` is not finite in row 2" in problem.message
+    assert "could not be kept" in problem.help and "No space left" in problem.help
 
 
 def test_a_node_is_named_with_its_line(parts, tmp_path):

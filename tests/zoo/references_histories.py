@@ -106,8 +106,30 @@ class BST(Features):
         return {"logits": self.head_click(self.deep(torch.cat([self.concat(rows), seen], 1)))[:, 0]}
 
 
+class SIM(Features):
+    """Pi et al., 2020: of the history only steps of the candidate's category, weighed by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scores = nn.Module()
+        self.scores.mlp = Perceptron(8 * DIM, [64, 32], 1)
+        self.deep, self.head_click = Perceptron(WIDTH + 2 * DIM, [128, 64]), nn.Linear(64, 1)
+
+    def row(self, q: Tensor, s: Tensor) -> Tensor:
+        s = s[(s[:, :DIM] == q[:DIM]).all(1)]  # the category comes first
+        wide = q.expand_as(s)
+        weight = torch.sigmoid(self.scores.mlp(torch.cat([wide, s, wide - s, wide * s], 1)))
+        return (weight * s).sum(0) / (weight.sum() + 1e-6)
+
+    def forward(self, rows: Rows) -> Outputs:
+        both = zip(self.concat(rows, PAIRED), self.steps(rows, "clicked", PAIRED), strict=True)
+        seen = torch.stack([self.row(q, s) for q, s in both])
+        return {"logits": self.head_click(self.deep(torch.cat([self.concat(rows), seen], 1)))[:, 0]}
+
+
 HISTORIES: Mapping[str, type[Features]] = {
     "bst": BST,
+    "sim": SIM,
     "din": DIN,
     "multi_tower_din": MultiTowerDIN,
     "multi_window_din": MultiWindowDIN,

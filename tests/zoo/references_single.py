@@ -187,6 +187,48 @@ class MaskNet(Features):
         return {"logits": self.head_click(self.mask(self.concat(rows)))[:, 0]}
 
 
+class MaskNetOfFields(Features):
+    """The same with a layer norm of each field before the blocks; masks are of the fields as they are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.normed = nn.LayerNorm(DIM)
+        for i in range(3):
+            self.add_module(f"masked_p{i}", MaskBlock(WIDTH, WIDTH, 64, 128))
+        self.deep, self.head_click = Perceptron(3 * 64, [128, 64]), nn.Linear(64, 1)
+
+    def forward(self, rows: Rows) -> Outputs:
+        raw, x = self.concat(rows), self.normed(self.fields(rows)).flatten(1)
+        masked = [self.get_submodule(f"masked_p{i}")(x, raw) for i in range(3)]
+        return {"logits": self.head_click(self.deep(torch.cat(masked, 1)))[:, 0]}
+
+
+class EDCN(Features):
+    """Chen et al., 2021: products bridge both networks, each weighs their fields for itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("cross_fields", "deep_fields", "cross_met", "deep_met"):
+            gate = nn.Module()
+            gate.gate = nn.Parameter(torch.empty(len(SHOP)))
+            self.add_module(name, gate)
+        self.cross_1, self.cross_2 = _CrossLayer(0), _CrossLayer(0)
+        self.deep_1, self.deep_2 = Perceptron(WIDTH, [WIDTH]), Perceptron(WIDTH, [WIDTH])
+        self.head_click = nn.Linear(3 * WIDTH, 1)
+
+    def _weigh(self, name: str, x: Tensor) -> Tensor:
+        share = torch.softmax(self.get_submodule(name).gate, 0) * len(SHOP)
+        return torch.cat([x[:, i * DIM : (i + 1) * DIM] * share[i] for i in range(len(SHOP))], 1)
+
+    def forward(self, rows: Rows) -> Outputs:
+        x = self.concat(rows)
+        start = self._weigh("cross_fields", x)
+        bridge = self.cross_1(start, start) * self.deep_1(self._weigh("deep_fields", x))
+        crossed = self.cross_2(start, self._weigh("cross_met", bridge))
+        deep = self.deep_2(self._weigh("deep_met", bridge))
+        return {"logits": self.head_click(torch.cat([crossed, deep, crossed * deep], 1))[:, 0]}
+
+
 class _WuKongLayer(nn.Module):
     def __init__(self, fields: int) -> None:
         super().__init__()
@@ -250,7 +292,7 @@ class FiBiNET(Features):
 
     def forward(self, rows: Rows) -> Outputs:
         v = self.fields(rows)
-        scale = torch.sigmoid(self.senet.excite(F.relu(self.senet.squeeze(v.mean(2)))))
+        scale = F.relu(self.senet.excite(F.relu(self.senet.squeeze(v.mean(2)))))
         crossed = torch.cat([self.plain(v), self.weighed(v * scale[:, :, None])], 1)
         return {"logits": self.linear(rows)[:, 0] + self.deep(crossed)[:, 0]}
 
@@ -286,9 +328,11 @@ SINGLE_TASK: Mapping[str, type[Features] | partial[Features]] = {
     "dcn_v2": partial(CrossNetwork, 64, 3),
     "deepfm": DeepFM,
     "dlrm": DLRM,
+    "edcn": EDCN,
     "fibinet": FiBiNET,
     "fm": FactorizationMachine,
     "masknet": partial(MaskNet, False),
+    "masknet_fields": MaskNetOfFields,
     "masknet_serial": partial(MaskNet, True),
     "watch_time": partial(CrossNetwork, 32, 2, "head_watch", "y"),
     "wide_and_deep": WideAndDeep,

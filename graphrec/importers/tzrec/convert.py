@@ -7,6 +7,7 @@ from typing import Any
 
 from graphrec.ground.errors import Problem, RecipeError
 from graphrec.importers.tzrec.builder import Builder
+from graphrec.importers.tzrec.distillation import DISTILLED, rocket_launching
 from graphrec.importers.tzrec.feature_configs import Features, read_features
 from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.feature_groups import Groups, named
@@ -59,13 +60,10 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     parts = Parts(model, groups, builder, model_config.integer("num_class", 1) or 1)
     labels = data.texts("label_fields") if data is not None else []
     weights = data.texts("sample_weight_fields") if data is not None else []
-    if kind in MULTITASK_MODELS:
-        tasks = _several(parts, kind, labels)
-    else:
-        tasks = _single(parts, kind, model_config, labels, weights)
-        if data is not None and len(labels) > 1:
-            what = f"labels beside the first are not read: {', '.join(labels[1:])}"
-            data.remark("label_fields", what)
+    tasks, losses = _learned(parts, kind, model_config, labels, weights)
+    if kind not in MULTITASK_MODELS and data is not None and len(labels) > 1:
+        what = f"labels beside the first are not read: {', '.join(labels[1:])}"
+        data.remark("label_fields", what)
     if not builder.nodes:
         _one_node(builder, tasks)
     read = groups.read()
@@ -79,6 +77,7 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     recipe["groups"] = named(explicit, names)
     recipe["graph"] = named(builder.nodes, names)
     recipe["tasks"] = named(tasks, names)
+    recipe["losses"] = named(losses, names)
     recipe["relations"] = [
         {f"{' + '.join(parents)} -> {child}": settings}
         if settings
@@ -93,7 +92,7 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
 
 def _kind(model_config: Section) -> str:
     """The name of the model's message."""
-    known = {**MULTITASK_MODELS, **RANK_MODELS}
+    known = {*MULTITASK_MODELS, *RANK_MODELS, DISTILLED}
     models = [name for name in model_config.names() if name in known]
     if len(models) == 1:
         return models[0]
@@ -108,6 +107,18 @@ def _kind(model_config: Section) -> str:
 
 
 # ---- tasks ------------------------------------------------------------------------------------
+
+
+def _learned(
+    parts: Parts, kind: str, model_config: Section, labels: list[str], weights: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(tasks, further terms of the loss)."""
+    if kind == DISTILLED:
+        label, weight = labels[0] if labels else "label", weights[0] if weights else None
+        return rocket_launching(parts, model_config, label, weight)
+    if kind in MULTITASK_MODELS:
+        return _several(parts, kind, labels), {}
+    return _single(parts, kind, model_config, labels, weights), {}
 
 
 def _single(

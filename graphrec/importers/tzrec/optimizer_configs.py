@@ -48,12 +48,11 @@ def optimizers(train: Section) -> dict[str, Any]:
         settings["lr"] = rates  # one number would leave the tables their own default
     if chosen:
         settings["optim"] = chosen
-    if schedules.get("dense") != schedules.get("sparse") and len(schedules) == 2:
-        what = "one schedule for both rates: that of dense_optimizer"
-        train.notes.add(train.place("sparse_optimizer"), what)
     schedule = schedules.get("dense", schedules.get("sparse", {}))
     if schedule:
         settings["schedule"] = schedule
+    if schedules.get("sparse", schedule) != schedule:
+        settings["table_schedule"] = schedules["sparse"] or {"kind": "constant"}
     return settings
 
 

@@ -261,17 +261,6 @@ def _autoint(parts: Parts) -> Answer:
     return {"in": parts.builder.expression("crosses", text)}
 
 
-def _rocket(parts: Parts) -> Answer:
-    """Two towers on one bottom; the small one learns from the label only."""
-    refs = parts.builder.mlp(parts.sub("share_mlp"), "bottom", parts.source().refs)
-    booster = parts.builder.mlp(parts.sub("booster_mlp"), "booster", refs)
-    light = parts.builder.mlp(parts.sub("light_mlp"), "light", refs)
-    what = "distillation has no counterpart: booster and light learn from the label side by side"
-    parts.builder.notes.add(parts.model.span, what)
-    one = parts.builder.one
-    return {"booster": one(booster, "booster"), "light": one(light, "light")}
-
-
 RANK_MODELS: Mapping[str, Callable[[Parts], Answer]] = {
     "dcn": _dcn,
     "dcn_v1": _dcn,
@@ -284,7 +273,6 @@ RANK_MODELS: Mapping[str, Callable[[Parts], Answer]] = {
     "multi_tower": _towers,
     "multi_tower_din": _towers,
     "multi_tower_din_trt": _towers,
-    "rocket_launching": _rocket,
     "wide_and_deep": _wide_and_deep,
     "wukong": _wukong,
     "xdeepfm": _xdeepfm,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.library import custom_op
 
+from graphrec.kernels.ops.operator import differentiable, operator
 from graphrec.kernels.ops.steps import wide
 from graphrec.kernels.route import triton_twin
 from graphrec.nn.hstu_attention import meeting
@@ -26,7 +26,22 @@ _TOGETHER = 32
 """Rows that the reference pads to the longest of them at a time: it holds their scores."""
 
 
-@custom_op("graphrec::hstu_attention", mutates_args=())
+_BOTH = ("hstu_attention_backward", "hstu_attention")
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, heads: int) -> None:
+    alike = k.shape == q.shape and k.dtype == q.dtype == v.dtype
+    if q.dim() != 2 or v.dim() != 2 or not alike or v.shape[0] != q.shape[0]:
+        given = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
+        raise ValueError(f"hstu_attention: q, k, v are {given}; needs [T, D] twice and [T, E]")
+    if heads < 1 or q.shape[1] % heads or v.shape[1] % heads or not q.shape[1] * v.shape[1]:
+        widths = f"{q.shape[1]} and {v.shape[1]}"
+        raise ValueError(f"hstu_attention: widths {widths} for {heads} heads")
+    if offsets.dim() != 1 or offsets.shape[0] < 1 or offsets.dtype != torch.int64:
+        raise ValueError(f"offsets {tuple(offsets.shape)} {offsets.dtype}: needs int64 [B + 1]")
+
+
+@operator("hstu_attention", check=_check, like=lambda v: v.new_empty(v.shape))
 def hstu_attention(
     q: Tensor,
     k: Tensor,
@@ -47,7 +62,6 @@ def hstu_attention(
     offsets [B + 1], targets [B] (candidates at a row's end) and times [T] are int64. `position` [P]
     is added by distance; `time` [N] by the bucket of the difference of times, with its `limits`.
     """
-    _check(q, k, v, offsets, heads)
     twin = _twin("hstu_attention", q, v, heads)
     if twin is not None:
         scores = twin.Scores(position, time, times, limits)
@@ -65,13 +79,13 @@ def hstu_attention(
     return out
 
 
-@hstu_attention.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, *others: Any) -> Tensor:
-    _check(q, k, v, offsets, others[5])
-    return v.new_empty(v.shape)
-
-
-@custom_op("graphrec::hstu_attention_backward", mutates_args=())
+@operator(
+    "hstu_attention_backward",
+    like=lambda q, k, v, position, time: (
+        *(q.new_empty(x.shape) for x in (q, k, v)),
+        *(q.new_empty(0 if b is None else len(b), dtype=wide(q)) for b in (position, time)),
+    ),
+)
 def hstu_attention_backward(
     grad: Tensor,
     q: Tensor,
@@ -122,38 +136,7 @@ def hstu_attention_backward(
     return grads[0], grads[1], grads[2], sums[0], sums[1]
 
 
-_BOTH = ("hstu_attention_backward", "hstu_attention")
-
-
-@hstu_attention_backward.register_fake
-def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, *others: Any
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    like = [q.new_empty(x.shape) for x in (q, k, v)]
-    sizes = [0 if bias is None else bias.shape[0] for bias in others[1:3]]
-    sums = [q.new_empty(size, dtype=wide(q)) for size in sizes]
-    return like[0], like[1], like[2], sums[0], sums[1]
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:9])
-    ctx.rest = inputs[9:]
-    ctx.set_materialize_grads(False)
-
-
-def _backward(ctx: Any, grad: Tensor | None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 13
-    saved = ctx.saved_tensors
-    dq, dk, dv, *sums = hstu_attention_backward(grad, *saved, *ctx.rest)
-    of_biases = (
-        None if bias is None else total.to(bias.dtype)
-        for bias, total in zip(saved[5:7], sums, strict=True)
-    )
-    return dq, dk, dv, None, None, *of_biases, None, None, None, None, None, None
-
-
-hstu_attention.register_autograd(_backward, setup_context=_setup)
+differentiable(hstu_attention, hstu_attention_backward, of=("q", "k", "v", "position", "time"))
 
 
 def _twin(op: str, q: Tensor, v: Tensor, heads: int) -> ModuleType | None:
@@ -223,15 +206,3 @@ def _scores(
         bucket = torch.searchsorted(biases.limits, apart, right=True) - 1
         s = s + biases.time.to(s.dtype)[bucket].unsqueeze(1)
     return s, distance, bucket
-
-
-def _check(q: Tensor, k: Tensor, v: Tensor, offsets: Tensor, heads: int) -> None:
-    alike = k.shape == q.shape and k.dtype == q.dtype == v.dtype
-    if q.dim() != 2 or v.dim() != 2 or not alike or v.shape[0] != q.shape[0]:
-        given = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
-        raise ValueError(f"hstu_attention: q, k, v are {given}; needs [T, D] twice and [T, E]")
-    if heads < 1 or q.shape[1] % heads or v.shape[1] % heads or not q.shape[1] * v.shape[1]:
-        widths = f"{q.shape[1]} and {v.shape[1]}"
-        raise ValueError(f"hstu_attention: widths {widths} for {heads} heads")
-    if offsets.dim() != 1 or offsets.shape[0] < 1 or offsets.dtype != torch.int64:
-        raise ValueError(f"offsets {tuple(offsets.shape)} {offsets.dtype}: needs int64 [B + 1]")

@@ -70,13 +70,13 @@ def places_kernel(
 def places(offsets: Tensor, targets: Tensor | None, steps: int, context: int) -> Tensor:
     """What the kernels are told of each step, [5, T] int32, for offsets [B + 1], targets [B]."""
     rows = offsets.shape[0] - 1
-    made = offsets.new_empty(5, steps, dtype=torch.int32)
+    places = offsets.new_empty(5, steps, dtype=torch.int32)
     if steps:
         with torch.cuda.device_of(offsets):
             places_kernel[(triton.cdiv(steps, _SEARCHED),)](
                 offsets,
                 offsets if targets is None else targets,
-                made,
+                places,
                 steps,
                 rows,
                 (rows - 1).bit_length(),
@@ -84,7 +84,7 @@ def places(offsets: Tensor, targets: Tensor | None, steps: int, context: int) ->
                 TARGETS=targets is not None,
                 BT=_SEARCHED,
             )
-    return made
+    return places
 
 
 @triton.jit

@@ -44,7 +44,7 @@ class _Table(ctypes.Structure):
         ("second", ctypes.c_void_p),
         ("grads", ctypes.c_void_p),
         ("dim", ctypes.c_int64),
-        ("half", ctypes.c_int64),
+        ("bf16", ctypes.c_int64),
         ("lr", ctypes.c_double),
         ("weight_decay", ctypes.c_double),
     ]
@@ -113,7 +113,7 @@ class RowKernel:
         for one, table in zip(given, tables, strict=True):
             one.weight, one.grads = table.weight.data_ptr(), table.grads.data_ptr()
             one.first, one.second = (*(slot.data_ptr() for slot in table.slots), None, None)[:2]
-            one.dim, one.half = table.weight.shape[1], table.weight.dtype == torch.bfloat16
+            one.dim, one.bf16 = table.weight.shape[1], table.weight.dtype == torch.bfloat16
             one.lr, one.weight_decay = table.lr, table.weight_decay
         self._update(
             RULES.index(rule),

@@ -17,8 +17,8 @@ __all__ = ["NormKernel", "norm_kernel"]
 class NormKernel:
     """Squares are summed in double precision, in a fixed order."""
 
-    def __init__(self, found: ctypes.CDLL) -> None:
-        self._norm = found.graphrec_norm
+    def __init__(self, loaded: ctypes.CDLL) -> None:
+        self._norm = loaded.graphrec_norm
         pointer, size, count = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
         self._norm.argtypes = [pointer, pointer, size, count]
         self._norm.restype = ctypes.c_double

@@ -58,7 +58,7 @@ inline bool stream_tile(const float* from, int64_t step, float* to, int64_t line
 #endif
 }
 
-inline bool stream_tile(const Half*, int64_t, Half*, int64_t) { return false; }
+inline bool stream_tile(const Bf16*, int64_t, Bf16*, int64_t) { return false; }
 
 inline void end_of_stream() {
 #ifdef __AVX512F__
@@ -233,27 +233,27 @@ extern "C" {
 
 // masked = grad where out > 0, else 0; transposed (or null) = masked^T; bias (or null) = its column sums.
 // `step` is how far apart rows of grad lie; all else is contiguous.
-void graphrec_rectify(const void* grad, int64_t step, const void* out, int half, int64_t rows,
+void graphrec_rectify(const void* grad, int64_t step, const void* out, int bf16, int64_t rows,
                       int64_t columns, void* masked, void* transposed, float* bias, int threads) {
   const auto run = [&](auto kind) {
     using T = decltype(kind);
     rectify(static_cast<const T*>(grad), step, static_cast<const T*>(out), rows, columns,
             static_cast<T*>(masked), static_cast<T*>(transposed), bias, threads);
   };
-  if (half) run(Half{}); else run(float{});
+  if (bf16) run(Bf16{}); else run(float{});
 }
 
-// Outputs are contiguous [rows, dim], weights float [rows, gates, count], all else `half` or float.
-void graphrec_mix(const float* weights, const Matrix* experts, int64_t count, int half, int64_t rows,
+// Outputs are contiguous [rows, dim], weights float [rows, gates, count], all else `bf16` or float.
+void graphrec_mix(const float* weights, const Matrix* experts, int64_t count, int bf16, int64_t rows,
                   int64_t dim, void* const* outs, int64_t gates, int threads) {
-  const auto run = half ? mix<Half> : mix<float>;
+  const auto run = bf16 ? mix<Bf16> : mix<float>;
   run(weights, experts, count, rows, dim, outs, gates, threads);
 }
 
-void graphrec_unmix(const float* weights, const Matrix* experts, int64_t count, int half,
+void graphrec_unmix(const float* weights, const Matrix* experts, int64_t count, int bf16,
                     int64_t rows, int64_t dim, const Matrix* grads, int64_t gates, void* const* to,
                     float* to_weights, int threads) {
-  const auto run = half ? unmix<Half> : unmix<float>;
+  const auto run = bf16 ? unmix<Bf16> : unmix<float>;
   run(weights, experts, count, rows, dim, grads, gates, to, to_weights, threads);
 }
 

@@ -229,7 +229,7 @@ struct Table {  // as in native/__init__.py
   float* second;
   const void* grads;
   int64_t dim;
-  int64_t half;
+  int64_t bf16;
   double lr;
   double weight_decay;
 };
@@ -284,8 +284,8 @@ void update(const Table* tables, const Settings* settings, int64_t num_tables, c
       const uint32_t* positions = buckets.positions.data() + begin;
       const int64_t distinct = find_repeats(rows, positions, size, scratch);
       for (int64_t t = 0; t < num_tables; ++t) {
-        if (tables[t].half) {
-          update_table<Rule, Half>(tables[t], settings[t], positions, size, distinct, scratch);
+        if (tables[t].bf16) {
+          update_table<Rule, Bf16>(tables[t], settings[t], positions, size, distinct, scratch);
         } else {
           update_table<Rule, float>(tables[t], settings[t], positions, size, distinct, scratch);
         }
@@ -346,10 +346,10 @@ int64_t graphrec_rows(const int64_t* const* ids, int64_t n, int64_t columns, con
   return wrong;
 }
 
-void graphrec_gather(const void* weight, int half, const int64_t* rows, int64_t n, int64_t dim,
+void graphrec_gather(const void* weight, int bf16, const int64_t* rows, int64_t n, int64_t dim,
                      float* out, int threads) {
-  if (half) {
-    gather_any(static_cast<const Half*>(weight), rows, n, dim, out, threads);
+  if (bf16) {
+    gather_any(static_cast<const Bf16*>(weight), rows, n, dim, out, threads);
   } else {
     gather_any(static_cast<const float*>(weight), rows, n, dim, out, threads);
   }

@@ -142,8 +142,10 @@ class _Search:
 
         trial.set_user_attr("problem", f"{problem.code} {problem.message}")
         self.study.tell(trial, state=TrialState.FAIL)
-        said = " ".join(overrides_of(values))
-        self.say(f"trial {trial.number + 1}  can't be trained  {said}  {problem.message[:200]}")
+        overrides = " ".join(overrides_of(values))
+        self.say(
+            f"trial {trial.number + 1}  can't be trained  {overrides}  {problem.message[:200]}"
+        )
 
     def _keep(
         self, trial: optuna.Trial, values: Mapping[str, Any], outcome: Outcome, folder: Path
@@ -177,9 +179,9 @@ class _Search:
 
     def _tell(self, name: str, outcome: Outcome, values: Mapping[str, Any], mark: str = "") -> None:
         state = "given up" if outcome.pruned else clock(outcome.seconds)
-        said = "  ".join(overrides_of(values))
+        overrides = "  ".join(overrides_of(values))
         score = f"{self.setting.metric} {number(outcome.value)}"
-        self.say(f"{name:<10}  {score}  {state}  {said}{mark}")
+        self.say(f"{name:<10}  {score}  {state}  {overrides}{mark}")
 
 
 def _open(folder: Path, known_by: Mapping[str, str], higher: bool, seed: int) -> optuna.Study:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
-from graphrec.views.pictures.style import chart_sheet
+from graphrec.views.pictures.style import chart_sheet, escaped
 
 __all__ = ["Bars", "Lines", "chart_page", "charts"]
 
@@ -71,7 +70,7 @@ def charts(drawn: Sequence[Chart]) -> list[str]:
 
 
 def _chart(chart: Chart) -> list[str]:
-    head = [f'<text class="title" x="0" y="14">{escape(chart.title)}</text>']
+    head = [f'<text class="title" x="0" y="14">{escaped(chart.title)}</text>']
     return head + (_bars(chart) if isinstance(chart, Bars) else _lines(chart))
 
 
@@ -94,7 +93,7 @@ def _lines(chart: Lines) -> list[str]:
         parts.append(f'<text class="note" {place}>{x:.4g}</text>')
     middle = (_LEFT + right) / 2
     place = f'x="{middle:.1f}" y="{bottom + 16:.1f}" text-anchor="middle"'
-    parts.append(f'<text class="note" {place}>{escape(chart.under)}</text>')
+    parts.append(f'<text class="note" {place}>{escaped(chart.under)}</text>')
     legend = _LEFT
     for number, (name, series) in enumerate(chart.series.items()):
         placed = [at(p) for p in series if all(map(math.isfinite, p))]
@@ -107,7 +106,7 @@ def _lines(chart: Lines) -> list[str]:
             path = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
             parts.append(f'<polyline class="l{number % 6}" points="{path}"/>')
         parts.append(f'<circle class="d{number % 6}" cx="{legend + 4:.1f}" cy="27" r="4"/>')
-        parts.append(f'<text class="note" x="{legend + 12:.1f}" y="31">{escape(name)}</text>')
+        parts.append(f'<text class="note" x="{legend + 12:.1f}" y="31">{escaped(name)}</text>')
         legend += 26 + _LEGEND * len(name)
     return parts
 
@@ -132,7 +131,7 @@ def _bars(chart: Bars) -> list[str]:
     for number, (name, value) in enumerate(chart.values.items()):
         y = _TOP + number * step
         width = (_WIDTH - _LEFT) * value / largest
-        parts.append(f'<text class="note" x="0" y="{y + 2:.1f}">{escape(name)} {value:.2f}</text>')
+        parts.append(f'<text class="note" x="0" y="{y + 2:.1f}">{escaped(name)} {value:.2f}</text>')
         parts.append(
             f'<rect class="d0" x="0" y="{y + 6:.1f}" width="{width:.1f}" height="7" rx="3"/>'
         )

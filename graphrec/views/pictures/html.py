@@ -17,13 +17,14 @@ from importlib import resources
 from typing import Any
 
 from graphrec.graph import Graph
+from graphrec.ground.errors import printable
 from graphrec.ground.text import count, memory
 from graphrec.recipe.model import Recipe
 from graphrec.views.describe import Description
 from graphrec.views.pictures.details import details, node_kinds
 from graphrec.views.pictures.folds import Fold, folds, states, with_closed
 from graphrec.views.pictures.scene import Card, Picture, picture
-from graphrec.views.pictures.style import changes_sheet, stylesheet
+from graphrec.views.pictures.style import changes_sheet, escaped, stylesheet
 from graphrec.views.pictures.svg import (
     ARROWS,
     Arranged,
@@ -76,7 +77,7 @@ def page(
     start = 0 if len(drawn.cards) <= _MANY else fewest
     cards = [*drawn.cards, *(fold.card for fold in parts)]
     data = {
-        "title": drawn.title,
+        "title": printable(drawn.title),
         "notes": drawn.notes,
         "cards": [_card(card, about.get(card.key, {})) for card in cards],
         "wires": [
@@ -98,7 +99,7 @@ def page(
     script, style = _asset("page.js"), _asset("page.css")
     sheet = stylesheet() + (changes_sheet() if drawn.changes else "")
     return _FORM.format(
-        title=escape(drawn.title),
+        title=escaped(drawn.title),
         digest=_digest(script),
         style=f"{sheet}\n{style}",
         drawing=_drawing(layouts, start, cards),
@@ -175,7 +176,7 @@ def _drawing(layouts: Sequence[Arranged], start: int, cards: Sequence[Card]) -> 
     for number, layout in enumerate(layouts):
         lines.append("<g>" if number == start else '<g display="none">')
         for wire, points in layout.wires():
-            ends = f' data-s="{escape(wire.source)}" data-t="{escape(wire.target)}"'
+            ends = f' data-s="{escaped(wire.source)}" data-t="{escaped(wire.target)}"'
             lines.append(wire_markup(wire, points, ends))
             if label_of(wire):
                 lines.append(label_markup(wire, points, ends))
@@ -184,7 +185,7 @@ def _drawing(layouts: Sequence[Arranged], start: int, cards: Sequence[Card]) -> 
     for index, card in enumerate(cards):
         place, size = placed.get(card.key, (nowhere, card_size(card)))
         hidden = "" if card.key in placed else ' display="none"'
-        label = escape(f"{card.title}, {card.kind} {card.shape}")
+        label = escaped(f"{card.title}, {card.kind} {card.shape}")
         more = f' data-card="{index}" tabindex="-1" role="button" aria-label="{label}"{hidden}'
         lines.append(card_markup(card, place, size, more))
     return "\n".join([*lines, "</g></g></svg>"])

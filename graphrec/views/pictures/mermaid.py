@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from graphrec.graph import Graph
+from graphrec.ground.errors import printable
 from graphrec.views.pictures.scene import Card, Picture, picture
 
 __all__ = ["dot", "mermaid"]
@@ -60,12 +61,12 @@ def _mermaid_label(card: Card) -> str:
 
 def _mermaid_text(text: str) -> str:
     """Text that can't end a label, start a tag or become Markdown."""
-    return re.sub(r"[^\w \[\](),.:+×→…·-]", lambda match: f"#{ord(match[0])};", text)
+    return re.sub(r"[^\w \[\](),.:+×→…·-]", lambda match: f"#{ord(match[0])};", printable(text))
 
 
 def _quoted(text: str) -> str:
     """A YAML string: Mermaid reads its title from front matter."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+    return '"' + printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
 
 
 def dot(graph: Graph) -> str:
@@ -100,7 +101,7 @@ def dot(graph: Graph) -> str:
 
 
 def _dot_text(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    escaped = printable(text).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 
+from graphrec.ground.errors import printable
 from graphrec.views.pictures.scene import ROLES
 
-__all__ = ["changes_sheet", "chart_sheet", "stylesheet", "text_width"]
+__all__ = ["changes_sheet", "chart_sheet", "escaped", "stylesheet", "text_width"]
 
 _SANS = "-apple-system, 'Segoe UI', Helvetica, Arial, 'Liberation Sans', sans-serif"
 _MONO = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'Liberation Mono', monospace"
@@ -145,6 +147,11 @@ def _colors(palette: _Palette) -> str:
 
 
 _NARROW, _WIDE = re.compile(r"[iljtfI.,:;'|!()\[\] ]"), re.compile(r"[mwMW@%→]")
+
+
+def escaped(text: str) -> str:
+    """Text between tags or in an attribute; XML has no control characters at all."""
+    return html.escape(printable(text))
 
 
 def text_width(text: str, size: float, *, bold: bool = False, mono: bool = False) -> float:

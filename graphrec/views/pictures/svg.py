@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from html import escape
 
 from graphrec.graph import Graph
 from graphrec.views.pictures.layout import Edge, Layout, lay_out
 from graphrec.views.pictures.scene import ROLES, Card, Picture, Wire, picture
-from graphrec.views.pictures.style import changes_sheet, stylesheet, text_width
+from graphrec.views.pictures.style import changes_sheet, escaped, stylesheet, text_width
 
 __all__ = [
     "ARROWS",
@@ -85,8 +84,8 @@ def draw(drawn: Picture) -> str:
     size = f'width="{width:.0f}" height="{height:.0f}"'
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {width:.0f} {height:.0f}" '
-        f'role="img" aria-label="{escape(drawn.title)}">',
-        f"<title>{escape(drawn.title)}</title>",
+        f'role="img" aria-label="{escaped(drawn.title)}">',
+        f"<title>{escaped(drawn.title)}</title>",
         f"<style>{stylesheet()}{changes_sheet() if drawn.changes else ''}</style>",
         ARROWS,
         f'<rect class="page" {size} rx="12"/>',
@@ -136,11 +135,11 @@ def card_markup(
     parts = [
         f'<g class="{_classes(card.role, "once" * card.once, card.change)}" '
         f'transform="translate({x:.1f} {y:.1f})"{more}>',
-        f"<title>{escape(card.hint)}</title>" if card.hint else "",
+        f"<title>{escaped(card.hint)}</title>" if card.hint else "",
         f'<rect width="{width:.1f}" height="{height:.1f}" rx="{radius:.1f}"/>',
-        f'<text class="name" x="{_PAD:.1f}" y="21">{escape(card.title)}</text>',
-        f'<text class="kind" x="{width - _PAD:.1f}" y="21">{escape(card.kind)}</text>',
-        f'<text class="shape" x="{_PAD:.1f}" y="39">{escape(card.shape)}</text>'
+        f'<text class="name" x="{_PAD:.1f}" y="21">{escaped(card.title)}</text>',
+        f'<text class="kind" x="{width - _PAD:.1f}" y="21">{escaped(card.kind)}</text>',
+        f'<text class="shape" x="{_PAD:.1f}" y="39">{escaped(card.shape)}</text>'
         if card.shape
         else "",
     ]
@@ -150,7 +149,7 @@ def card_markup(
         parts.append(
             f'<g class="{state}" transform="translate({width - _PAD - wide + 4:.1f} 28)">'
             f'<rect width="{wide:.1f}" height="15" rx="7.5"/>'
-            f'<text x="{wide / 2:.1f}" y="11">{escape(card.kernel)}</text></g>'
+            f'<text x="{wide / 2:.1f}" y="11">{escaped(card.kernel)}</text></g>'
         )
     return "".join([*parts, "</g>"])
 
@@ -231,4 +230,4 @@ def _legend(drawn: Picture, x: float, y: float) -> Iterator[str]:
 
 
 def _text(kind: str, x: float, y: float, text: str, more: str = "") -> str:
-    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{more}>{escape(text)}</text>'
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}"{more}>{escaped(text)}</text>'

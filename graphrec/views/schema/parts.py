@@ -171,6 +171,7 @@ def training(definitions: Schema) -> None:
     train["lr"] = described(train["lr"], {"anyOf": [{"type": "number"}, rates]})
     for properties, key, model, word in (
         (train, "schedule", "Schedule", "kind"),
+        (train, "table_schedule", "Schedule", "kind"),
         (train, "balance", "Balance", "kind"),
         (optim, "dense", "Optimizer", "name"),
         (optim, "sparse", "Optimizer", "name"),

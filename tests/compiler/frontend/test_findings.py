@@ -61,7 +61,7 @@ CASES = {
         "  - {type: sequence, name: past, of: [item_id], max_len: 9}\n"
         "groups: {pair: {query: [item_id], keys: past}}\ngraph:\n"
         "  w: {block: multi_window_din, in: pair, hidden: [4], windows: [2, 3]}\n"
-        "tasks: {ctr: {label: y, in: w}}\n",
+        "  top: {block: mlp, in: [all, w], hidden: [4]}\ntasks: {ctr: {label: y, in: top}}\n",
         "GR501", 10, "takes 5 steps, and `past` has up to 9 (max_len)",
     ),
     "an unknown member of a bundle": (

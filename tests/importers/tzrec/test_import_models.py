@@ -39,6 +39,20 @@ def section(text: str, name: str) -> str:
     return "\n".join(inner)
 
 
+def test_rocket_launching_is_taught(tmp_path: Path) -> None:
+    """Hint and features, the booster in training alone, the shared layers out of the light's reach."""
+    made, recipe = imported(tmp_path, config("rocket_launching"))
+    assert "distillation" not in made.text
+    graph = check_recipe(recipe, purpose="inference").graph
+    assert graph is not None
+    assert [o.task for o in graph.outputs] == ["light"]
+    assert not any("booster" in name for name in graph.order())
+    terms = section(made.text, "losses")
+    assert "block: hint" in terms
+    assert '"-cos(light_net.hidden0, stop(booster_net.hidden0))", weight: 0.1' in terms
+    assert "stop(" in section(made.text, "graph")
+
+
 def test_every_model_has_a_config() -> None:
     known = (
         {*RANK_MODELS, *MULTITASK_MODELS}

@@ -376,7 +376,7 @@ def test_names_of_histories_with_one_underscore(tmp_path: Path) -> None:
     assert "column: {item_id: click_seq_item_id, cate: click_seq_cate}" in folded
 
 
-@pytest.mark.parametrize("model", ["mmoe", "simple_multi_task", "rocket_launching", "dc2vr"])
+@pytest.mark.parametrize("model", ["mmoe", "simple_multi_task", "dc2vr"])
 def test_a_model_without_perceptrons_is_heads_on_its_features(model: str, tmp_path: Path) -> None:
     names = "mlp|expert_mlp|gate_mlp|bottom_mlp|booster_mlp|light_mlp"
     made = imported(tmp_path, re.sub(rf"\b({names}) {{ hidden_units: [^}}]*}}", "", config(model)))

@@ -52,8 +52,10 @@ def both(
     name = f"{heads}x{head}{with_value} {kind(dtype)}{' ieee' if ieee else ''}"
     name += " biased" if biased else ""
     due = ("vectors", "copies")
-    yield Case(f"forward {name}", not ieee, ahead, due=due if ieee else (*due, "wgmma"))
-    yield Case(f"backward {name}", not ieee, back, launches=2, due=due)
+    large = not ieee and (dtype == torch.float32 or max(head, value or 0) <= 64)  # 64 rows a tile
+    yield Case(f"forward {name}", not ieee, ahead, due=(*due, "wgmma") if large else due)
+    # Exact products lack registers for a pipeline: no asynchronous copies.
+    yield Case(f"backward {name}", not ieee, back, launches=2, due=due[:1] if ieee else due)
 
 
 def cases() -> Iterator[Case]:
@@ -63,7 +65,7 @@ def cases() -> Iterator[Case]:
             yield from both(head, torch.bfloat16, biased=biased)
             yield from both(head, torch.float32, biased=biased)
         yield from both(head, torch.float32, ieee=True)
-    yield from both(25, torch.bfloat16)
+    yield from both(57, torch.bfloat16, biased=False)
     yield from both(64, torch.bfloat16, value=128)
     offsets = torch.empty(ROWS + 1, dtype=torch.int64, device="meta")
     targets = offsets[1:]

@@ -227,6 +227,32 @@ RUN: dict[str, Any] = {
     ),
     "train.schedule.at": ("train.schedule={steps: {at: [2]}}", "train.schedule.at=[3]"),
     "train.schedule.minimum": ("train.schedule=cosine", "train.schedule.minimum=0.9"),
+    "train.table_schedule.kind": "train.table_schedule=cosine",
+    "train.table_schedule.warmup": "train.table_schedule.warmup=4",
+    "train.table_schedule.warmup_from": (
+        "train.table_schedule.warmup=4",
+        "train.table_schedule.warmup_from=0.9",
+    ),
+    "train.table_schedule.gamma": (
+        "train.table_schedule={exponential: {every: 2}}",
+        "train.table_schedule.gamma=0.1",
+    ),
+    "train.table_schedule.every": (
+        "train.table_schedule={exponential: {every: 2}}",
+        "train.table_schedule.every=3",
+    ),
+    "train.table_schedule.staircase": (
+        "train.table_schedule={exponential: {every: 2}}",
+        "train.table_schedule.staircase=true",
+    ),
+    "train.table_schedule.at": (
+        "train.table_schedule={steps: {at: [2]}}",
+        "train.table_schedule.at=[3]",
+    ),
+    "train.table_schedule.minimum": (
+        "train.table_schedule=cosine",
+        "train.table_schedule.minimum=0.9",
+    ),
     "train.precision": "train.precision=bf16",
     "train.clip": "train.clip=0.0001",
     "train.balance.kind": "train.balance=uncertainty",

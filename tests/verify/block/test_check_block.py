@@ -302,8 +302,8 @@ def test_built_in_blocks_by_name(capsys) -> None:
     ("words", "code", "said"),
     [
         (["nothing_of:Mine"], "GR305", "can't be imported"),
-        (["graphrec.nn:MLP"], "GR305", "not a Block class"),
-        (["mpl"], "GR305", "no block, loss or metric `mpl`"),
+        (["graphrec.nn:MLP"], "GR305", "no Block, Loss or Metric class"),
+        (["mpl"], "GR305", "no block, loss, metric or activation `mpl`"),
         (["mlp"], "GR202", "needs hidden"),
         (["linear", "--param", "ouut=3"], "GR202", "ouut"),
         (["linear", "--input", "y=B,3"], "GR302", "no port `y`"),
