@@ -118,9 +118,9 @@ def _largest_inputs(batch: Batch) -> Iterator[str]:
 def _inputs(batch: Batch) -> Iterator[str]:
     for name, value in sorted(batch.features.items()):
         numbers = value.values if isinstance(value, Jagged) else value
-        if isinstance(numbers, Jagged):  # ids of steps
-            continue
-        if numbers.is_floating_point() and not bool(numbers.isfinite().all()):
+        # Steps that are lists of ids are no tensor.
+        measured = isinstance(numbers, Tensor) and numbers.is_floating_point()
+        if measured and not bool(numbers.isfinite().all()):
             odd = (~numbers.isfinite()).reshape(len(numbers), -1).any(1).nonzero()[:, 0]
             at = value.rows()[odd] if isinstance(value, Jagged) else odd
             yield f"feature `{name}` is not finite in {_rows(at)} of the batch"

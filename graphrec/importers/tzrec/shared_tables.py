@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.section import Notes
 
@@ -47,7 +49,7 @@ def _pool_all(members: list[Feature]) -> None:
     pooled = [feature.settings for feature in members if "pool" in feature.settings]
     if not pooled:
         return
-    how = {key: pooled[0][key] for key in ("pool", "sep") if key in pooled[0]}
+    how: dict[str, Any] = {key: pooled[0][key] for key in ("pool", "sep") if key in pooled[0]}
     for feature in members:
         if "pool" not in feature.settings:
             feature.settings |= how
