@@ -120,7 +120,7 @@ MODELS: dict[str, tuple[str, str]] = {
     "HSTU": (
         DRAWN.replace("{by}", "uniform").replace("{batch}", "false")
         + COSINE.replace("{more}", "logq: false"),
-        "  history: {block: hstu, in: past, layers: 2, heads: 2, head_width: 16, max_len: 30, "
+        "  history: {block: hstu, in: past.keys, layers: 2, heads: 2, head_width: 16, max_len: 30, "
         "positions: 30}\n" + JOIN,
     ),
 }

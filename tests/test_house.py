@@ -96,7 +96,10 @@ EXECUTES = "compiler/loader.py"
 EXECUTING = frozenset({"eval", "exec", "exec_module"})
 PICKLING = frozenset({"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"})
 
-FILE_LINES = 400
+FILE_LINES = 300
+# A kernel stands with its gradient and its launchers: cut in two it would be read twice.
+KERNEL_FILE_LINES = 400
+LONGER = {"data/encoder.py": 330}
 FUNCTION_LINES = 50
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -276,7 +279,9 @@ def test_no_global_state(path: Path) -> None:
 @each_module
 def test_nothing_is_too_long(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
-    assert lines <= FILE_LINES, f"{lines} lines: a concept is hiding in it"
+    limit = KERNEL_FILE_LINES if layer_of(path) == "kernels" else FILE_LINES
+    limit = LONGER.get(path.relative_to(PACKAGE).as_posix(), limit)
+    assert lines <= limit, f"{lines} lines: a concept is hiding in it"
     functions = [
         node
         for node in ast.walk(parse(path))

@@ -25,7 +25,7 @@ from graphrec.recipe.model import Recipe
 if TYPE_CHECKING:
     from graphrec.nn.batch import Batch
 
-__all__ = ["Loader", "cuts"]
+__all__ = ["Loader", "cuts", "with_last"]
 
 Encoded = tuple[Chunk, Counts, float]
 """Some rows, what was counted in them, and the share of their unit that is done with them."""
@@ -261,3 +261,14 @@ def cuts(rows: int, batch: int) -> Iterator[tuple[int, int]]:
     if len(starts) > 1 and rows - starts[-1] == 1 and batch > 1:
         starts.pop()
     return zip(starts, [*starts[1:], rows] if starts else [], strict=True)
+
+
+def with_last(batches: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
+    """Each batch, and whether none follows."""
+    held: Batch | None = None
+    for batch in batches:
+        if held is not None:
+            yield held, False
+        held = batch
+    if held is not None:
+        yield held, True

@@ -36,12 +36,12 @@ from graphrec.data.raw_cells import (
     parted,
     settled,
 )
+from graphrec.data.raw_values import Values
 
 __all__ = ["BadCell", "Features", "Table"]
 
 Array = np.ndarray[Any, Any]
 Row = Mapping[str, Any]
-_NUMBERS = frozenset({int, float, bool, type(None)})
 
 
 class Features:
@@ -54,7 +54,7 @@ class Features:
         self.entries: list[dict[str, Any]] = list(spec["entries"])
         self.tables = tables
         self._nulls = frozenset(["", *spec.get("nulls", ())])
-        self._edges = {e["name"]: np.array(e["edges"]) for e in self.entries if "edges" in e}
+        self._values = Values(self.entries, tables, self._nulls)
         self._histories: dict[str, list[dict[str, Any]]] = {}
         for entry in self.entries:
             if entry.get("form") == "sequence":
@@ -120,74 +120,6 @@ class Features:
         if has_null_text(cells, self._nulls):
             return [settled(cell, self._nulls) for cell in cells]
         return cells
-
-    def _values(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
-        kind = entry["kind"]
-        if kind == "id":
-            return self._ids(entry, cells, places)
-        if kind == "bucket":
-            return self._buckets(entry, cells, places)
-        return self._dense(entry, cells, places)
-
-    def _ids(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
-        table = self.tables[entry["table"]]
-        unseen = table.rows - 1
-        null = unseen if entry["default"] is None else table.row(str(entry["default"]))
-        try:  # most values were seen before; 7, 7.0 and True, 1 are one value and one key
-            rows: list[Any] = list(map(table.memo.get, cells))
-        except TypeError:  # a list or map among them
-            rows = [None] * len(cells)
-        if None in rows:
-            for number in [n for n, row in enumerate(rows) if row is None]:
-                cell = cells[number]
-                rows[number] = null if cell is None else _row(table, cell, entry, places[number])
-        out = np.fromiter(rows, np.int64, len(rows))
-        if entry["oov"] == "error":
-            for place in [n for n, row in enumerate(rows) if row == unseen]:
-                if cells[place] is not None:
-                    why = f"is not in the vocabulary of feature `{entry['feature']}`"
-                    raise BadCell(int(places[place]), entry["column"], f"{cells[place]!r} {why}")
-        return out
-
-    def _buckets(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
-        default = entry["default"]
-        values = numbers(cells, 0.0 if default is None else default, entry["column"], places)
-        buckets = np.searchsorted(self._edges[entry["name"]], values, side="right")
-        if default is None:
-            nulls = [number for number, cell in enumerate(cells) if cell is None]
-            buckets[nulls] = self.tables[entry["table"]].rows - 1
-        return buckets.astype(np.int64)
-
-    def _dense(self, entry: dict[str, Any], cells: Sequence[Any], places: Any) -> Array:
-        """Transformed numbers [N, width], float32."""
-        width, column, null = entry["width"], entry["column"], entry["null"]
-        sep = entry.get("inner_sep" if entry["form"] == "sequence" else "sep")
-        if width == 1 and set(map(type, cells)) <= _NUMBERS:
-            values = numbers(cells, null[0], column, places)[:, None]
-        else:
-            flat: list[Any] = []
-            for number, cell in enumerate(cells):
-                several = listed(cell, sep, self._nulls)
-                one = (cell,) if several is None else several
-                one = (None,) * width if cell is None else one
-                if len(one) != width:
-                    raise BadCell(int(places[number]), column, f"{cell!r} has not {width} numbers")
-                flat.extend(one)
-            each = np.repeat(np.asarray(places, np.int64), width)
-            values = numbers(flat, 0.0, column, each).reshape(len(cells), width)
-            missing = np.array([cell is None for cell in flat], bool).reshape(values.shape)
-            values = np.where(missing, null, values)
-        if entry["transform"] == "log1p":
-            values = np.copysign(np.log1p(np.abs(values)), values)
-        elif "shift" in entry:
-            values = (values - np.array(entry["shift"])) * np.array(entry["factor"])
-        with np.errstate(over="ignore"):
-            result = values.astype(np.float32)
-        if not np.isfinite(result).all():
-            place = int(np.flatnonzero(~np.isfinite(result).all(axis=1))[0])
-            why = f"{cells[place]!r} does not fit in 32 bits"
-            raise BadCell(int(places[place]), column, why)
-        return result
 
     def _cross(self, entry: dict[str, Any], rows: Sequence[Row]) -> Array:
         size = self.tables[entry["table"]].rows - 1
@@ -306,13 +238,6 @@ class Features:
             arrays[f"{name}.lengths"] = inner
             flat, places = [v for values in steps for v in values], np.repeat(places, inner)
         arrays[f"{name}.values"] = self._values(entry, flat, places)
-
-
-def _row(table: Table, cell: Any, entry: Mapping[str, Any], place: Any) -> int:
-    try:
-        return table.row(cell if type(cell) is str else id_of(cell))
-    except (ValueError, OverflowError) as why:
-        raise BadCell(int(place), entry["column"], f"{cell!r} {why}") from None
 
 
 def _columns_of(entry: Mapping[str, Any]) -> list[str]:

@@ -11,16 +11,10 @@ import torch
 from graphrec.compiler.pipeline import Compiled
 from graphrec.data import Encoder
 from graphrec.data.plan import plan as columns_of
-from graphrec.distributed.engine import Model, Step, Tables
-from graphrec.distributed.planning import (
-    MARGIN,
-    Cluster,
-    Part,
-    Plan,
-    attach_optimizers,
-    make_plan,
-)
+from graphrec.distributed.planning import MARGIN, attach_optimizers, make_plan
 from graphrec.distributed.refusals import refuse
+from graphrec.distributed.sharded_step import Model, Step, Tables
+from graphrec.distributed.sharding_plan import Cluster, Part, Plan
 from graphrec.ground.text import aligned, count, memory
 from graphrec.recipe.model import Recipe, SequenceFeature
 from graphrec.train.optimizers import make_optimizers

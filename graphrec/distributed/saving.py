@@ -16,7 +16,7 @@ from graphrec.distributed.ranks import Consequence, Ranks
 from graphrec.distributed.shards import Shard
 from graphrec.ground.errors import CheckpointError
 from graphrec.train import checkpoint
-from graphrec.train.checkpoint import MODEL, OPTIM, Checkpoint, Position
+from graphrec.train.manifest import MODEL, OPTIM, Checkpoint, Position
 from graphrec.train.saving import Saver, State
 from graphrec.train.slices import Slice, is_part, part_name
 from graphrec.train.tensors import FileFacts, write_tensors

@@ -19,13 +19,14 @@ from graphrec.distributed.replicas import Replicas
 from graphrec.distributed.saving import Parts, RankSaver, load_shards, plain
 from graphrec.nn.batch import Batch
 from graphrec.train import counters, nan_guard
+from graphrec.train.changing import part_of
 from graphrec.train.checkpoint import Checkpoint
 from graphrec.train.losses import Losses, check_learns
 from graphrec.train.progress import Progress
 from graphrec.train.saving import State
 from graphrec.train.signals import Signals
 from graphrec.train.tensorboard import TensorBoard
-from graphrec.train.trainer import Trainer, part_of
+from graphrec.train.trainer import Trainer
 
 __all__ = ["RankTrainer"]
 

@@ -3,7 +3,7 @@
 model.pt2 | model.onnx     scores of whole rows
 score.pt2 | score.onnx     scores of the candidates of a request, where features have sides
 signature.json             inputs, outputs, what was proven
-features.py cells.py features.json tables/   raw values -> inputs, with numpy alone
+features.py values.py cells.py features.json tables/   raw values -> inputs, with numpy alone
 client.py                  an example to start from
 """
 
@@ -24,7 +24,7 @@ import torch
 from torch.export import ExportedProgram
 
 from graphrec.blocks.library import BUILTIN, Library
-from graphrec.data import raw_cells, row_reader
+from graphrec.data import raw_cells, raw_values, row_reader
 from graphrec.data.vocabularies import ListedRows
 from graphrec.export.compared import Change, changes
 from graphrec.export.formats import Format, FormatName, check_format
@@ -144,9 +144,11 @@ def _write_reader(model: Model, folder: Path) -> None:
             np.savez(folder / file, allow_pickle=False, **vocabulary.arrays())
             spec["tables"][name]["file"] = file
     (folder / "features.json").write_text(_text(spec), encoding="utf-8")
-    for module, name in ((row_reader, "features"), (raw_cells, "cells")):
+    shipped = {row_reader: "features", raw_values: "values", raw_cells: "cells"}
+    for module, name in shipped.items():
         source = Path(str(module.__file__)).read_text(encoding="utf-8")
-        source = source.replace("from graphrec.data.raw_cells import", "from cells import")
+        for other, shorter in shipped.items():
+            source = source.replace(f"from {other.__name__} import", f"from {shorter} import")
         (folder / f"{name}.py").write_text(source, encoding="utf-8")
 
 

@@ -44,12 +44,12 @@ from graphrec.nn.sequence import (
     DIN,
     AttentionScores,
     DotAttention,
-    MultiWindowDIN,
     Pooling,
     WeightedSum,
 )
 from graphrec.nn.split import Split
 from graphrec.nn.tables import FIT, AutoDis, Dense, Lookup, Table, first_order
+from graphrec.nn.windows import MultiWindowDIN
 
 __all__ = [
     "AITM",

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from graphrec.nn.batch import Jagged
 from graphrec.nn.dense import MLP, Linear
 from graphrec.nn.functions import concat
-from graphrec.nn.native.passes import Passes, passes
+from graphrec.nn.pair_sum import PairSum, pairs
 from graphrec.nn.split import Split, whole
 
 __all__ = [
-    "Bilinear",
     "CIN",
+    "FM",
+    "Bilinear",
     "Concat",
     "Cross",
     "CrossV2",
     "DotInteraction",
-    "FM",
     "Regulation",
     "SENet",
     "WuKong",
@@ -46,49 +44,9 @@ class FM(nn.Module):
 
     def forward(self, fields: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
-            return _pairs(fields, fields.sum(1))
-        pair_sum: Tensor = _PairSum.apply(fields)  # type: ignore[no-untyped-call]
+            return pairs(fields, fields.sum(1))
+        pair_sum: Tensor = PairSum.apply(fields)  # type: ignore[no-untyped-call]
         return pair_sum
-
-
-class _PairSum(torch.autograd.Function):
-    """`FM` and its gradient (sum x - x) times what comes in, each in one pass over the fields."""
-
-    @staticmethod
-    def forward(ctx: Any, fields: Tensor) -> Tensor:
-        fused = _passes_for(fields)
-        if fused is None:
-            total = fields.sum(1)
-            pair_sum = _pairs(fields, total)
-        else:
-            pair_sum, total = fused.pairs(fields)
-        ctx.save_for_backward(fields, total)
-        return pair_sum
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        fields, total = ctx.saved_tensors
-        fused = _passes_for(fields)
-        if fused is None:
-            return torch.sub(total.unsqueeze(1), fields).mul_(grad.unsqueeze(1))
-        return fused.pairs_backward(fields, total, grad.contiguous())
-
-
-def _passes_for(fields: Tensor) -> Passes | None:
-    """The compiled passes where they know such fields: float32 on a CPU, [N, D] without gaps."""
-    known = (
-        type(fields) in (Tensor, nn.Parameter)
-        and fields.device.type == "cpu"
-        and fields.dtype == torch.float32
-        and fields.dim() == 3
-        and fields.stride()[1:] == (fields.shape[2], 1)
-    )
-    return passes() if known else None
-
-
-def _pairs(fields: Tensor, total: Tensor) -> Tensor:
-    return 0.5 * (total.square() - fields.square().sum(1))
 
 
 class DotInteraction(nn.Module):

@@ -16,9 +16,8 @@ from graphrec.recipe.training import Train
 from graphrec.train.dense_optimizers import (
     DenseOptimizer,
     Group,
-    load_optimizer_state,
-    optimizer_state,
 )
+from graphrec.train.dense_state import load_optimizer_state, optimizer_state
 from graphrec.train.parameter_groups import Settings, node_of, node_settings
 from graphrec.train.schedules import factor, needs_total
 from graphrec.train.table_optimizers import Change, RowOptimizer, update_rows

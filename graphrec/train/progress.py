@@ -20,6 +20,7 @@ __all__ = [
     "score_table",
     "status",
     "table",
+    "evaluation_title",
 ]
 
 _PLAIN_EVERY = 10.0  # seconds between lines of a log, which are all kept
@@ -95,6 +96,15 @@ def status(
     parts += [f"{name} {value:.4f}" for name, value in aucs.items() if value is not None]
     parts += [f"{speed:,.0f} rows/s", f"loader {loader:.0%}"]
     return "  ".join(parts)
+
+
+def evaluation_title(record: Mapping[str, Any]) -> str:
+    """`epoch 1  step 400  eval 2,000 rows in 0.1 s  loss 0.4312`."""
+    return (
+        f"epoch {record['epoch']}  step {record['step']}  "
+        f"eval {record['rows']:,} rows in {record['seconds']:.1f} s  "
+        f"loss {number(record['loss'])}"
+    )
 
 
 def score_table(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing, nullcontext
 from functools import cached_property
 from typing import Any
@@ -18,16 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.data import Items, Loader, SeenValues
+from graphrec.data.loader import with_last
 from graphrec.graph import Graph
 from graphrec.nn.batch import Batch
 from graphrec.recipe.model import Recipe
 from graphrec.train import counters, nan_guard
 from graphrec.train.balance import Balance
-from graphrec.train.checkpoint import SEEN, Checkpoint, Position
+from graphrec.train.changing import Changing
 from graphrec.train.evaluation import Evaluator, eval_record
 from graphrec.train.losses import Losses, TaskLosses, check_learns
+from graphrec.train.manifest import Checkpoint, Position
 from graphrec.train.optimizers import Optimizers
-from graphrec.train.progress import Progress, number, score_table, status
+from graphrec.train.progress import Progress, evaluation_title, score_table, status
 from graphrec.train.recompute import recompute_nodes
 from graphrec.train.run import Run
 from graphrec.train.saving import Saver, State
@@ -37,7 +39,7 @@ from graphrec.train.tensorboard import TensorBoard
 from graphrec.train.watched import Watched
 from graphrec.train.window import Window
 
-__all__ = ["Trainer", "part_of"]
+__all__ = ["Trainer"]
 
 _SAVE_EPOCHS_APART = 60.0
 """Seconds: epochs end with a checkpoint, but short ones do not spend their time on saving."""
@@ -118,7 +120,7 @@ class Trainer:
         self.loader.counts = counters.Counts()
         self.window.start(self.loader)
         with closing(self.loader.epoch(position.epoch, resumed)) as batches:
-            for batch, last in _with_last(batches):
+            for batch, last in with_last(batches):
                 if self.shared_rows is not None and position.epoch == 0:
                     self.shared_rows.add(batch)
                 updated = self._train(batch.to(self.device))
@@ -212,22 +214,15 @@ class Trainer:
             "rows": position.trained,
             "seconds": round(position.seconds, 3),
             **numbers,
-            **self._pace(),
+            "lr": self.recipe.train.lr.dense * self.optimizers.rate,
+            "lr_tables": self.recipe.train.sparse_rate * self.optimizers.table_rate,
+            "gradient_norm": self.gradient_norm,
         }
         self._record(record)
         if self.progress.due:
             aucs = {n: v for n, v in numbers.items() if n.endswith(".auc")}
             speed, share = numbers["rows_per_s"] or 0.0, numbers["loader_share"] or 0.0
             self.progress.show(position.step, status(numbers["loss"], aucs, speed, share))
-
-    def _pace(self) -> dict[str, float]:
-        """Learning rates and gradient of the last update."""
-        train, factor = self.recipe.train, self.optimizers.rate
-        return {
-            "lr": train.lr.dense * factor,
-            "lr_tables": train.sparse_rate * self.optimizers.table_rate,
-            "gradient_norm": self.gradient_norm,
-        }
 
     def _evaluate(self) -> bool:
         """Evaluate, if there is data for it; whether it is the best so far (for `save.best`)."""
@@ -246,12 +241,8 @@ class Trainer:
         record = eval_record(measured, position, loader.wait_seconds - waited)
         self._record(record)
         position.scores = record
-        title = (
-            f"epoch {position.epoch}  step {position.step}  "
-            f"eval {record['rows']:,} rows in {record['seconds']:.1f} s  "
-            f"loss {number(record['loss'])}"
-        )
-        self.progress.say(title + "\n" + score_table(self.recipe, record, self.reachable))
+        table = score_table(self.recipe, record, self.reachable)
+        self.progress.say(f"{evaluation_title(record)}\n{table}")
         improved = self.watched.look(record, position, self.progress.say)
         position.seconds = self._seconds()
         self.window.start(self.loader)
@@ -292,44 +283,13 @@ class Trainer:
 
     def state(self) -> State:
         """What a checkpoint of this moment holds; it shares memory with what is trained."""
-        state = {f"optim/{k}": v for k, v in self.optimizers.state_dict().items()}
-        state.update({f"window/{k}": v for k, v in self.window.state().items()})
-        if self.balance is not None:
-            state.update({f"balance/{k}": v for k, v in self.balance.state_dict().items()})
-        if self.seen is not None:
-            state.update({SEEN + k: torch.from_numpy(v) for k, v in self.seen.state().items()})
-        state["random/cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            state["random/cuda"] = torch.cuda.get_rng_state(self.device)
-        return self.module.state_dict(), state
+        return self.module.state_dict(), self._changing().state()
 
     def restore(self, start: Checkpoint) -> None:
         """Go on from a checkpoint."""
         self.module.load_state_dict(start.model())
-        state = start.optim()
-        self.optimizers.load_state_dict(part_of(state, "optim/"))
-        self.window.load(part_of(state, "window/"))
-        if self.balance is not None:
-            self.balance.load_state_dict(part_of(state, "balance/"))
-        if self.seen is not None:
-            self.seen.load({k: v.numpy() for k, v in part_of(state, SEEN).items()})
-        torch.set_rng_state(state["random/cpu"])
-        if "random/cuda" in state and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["random/cuda"], self.device)
+        self._changing().load(start.optim())
         self.position = start.position
 
-
-def part_of(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin so, without that beginning."""
-    return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-
-
-def _with_last(batches: Iterator[Batch]) -> Iterator[tuple[Batch, bool]]:
-    """Each batch, and whether none follows."""
-    held: Batch | None = None
-    for batch in batches:
-        if held is not None:
-            yield held, False
-        held = batch
-    if held is not None:
-        yield held, True
+    def _changing(self) -> Changing:
+        return Changing(self.optimizers, self.window, self.balance, self.seen, self.device)

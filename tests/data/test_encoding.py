@@ -392,12 +392,12 @@ def test_random_columns_are_cut_into_at_most_the_buckets_asked_for() -> None:
 
 
 def test_quantiles_of_a_sample_are_close_and_repeatable() -> None:
-    from graphrec.data.fit import EXACT, _Sample
+    from graphrec.data.accumulators import EXACT, Sample
 
     values = np.random.default_rng(0).permutation(5 * EXACT).astype(np.float64)
     edges = []
     for _ in range(2):
-        sample = _Sample(7)
+        sample = Sample(7)
         for part in np.array_split(values, 50):
             sample.add(part)
         edges.append(sample.edges(10))

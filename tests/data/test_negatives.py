@@ -168,3 +168,14 @@ def test_items_that_cannot_be_searched_are_told(
         negatives, _, chunk = opened(folder, "retrieval.candidates.by=weight")
         negatives.compared(chunk, 0, 0)
     assert words in str(caught.value)
+
+
+def test_a_row_without_a_key_wants_nothing(folder: Path) -> None:
+    rows = pq.read_table(folder / "rows.parquet")
+    films = rows["film"].to_pylist()
+    holed = pa.array([None if n % 4 == 0 else film for n, film in enumerate(films)])
+    pq.write_table(rows.set_column(1, "film", holed), folder / "rows.parquet")
+    negatives, items, chunk = opened(folder, "retrieval.candidates.sample=0")
+    assert negatives.positive(chunk).tolist() == [n % 4 > 0 for n in range(ROWS)]
+    wanted = {film for n, film in enumerate(films) if n % 4}
+    assert set(among(negatives.compared(chunk, 0, 0), items)) == wanted

@@ -30,7 +30,7 @@ PROOF = 4400
 def test_the_bundle_has_what_another_program_needs(bundle: Path) -> None:
     assert sorted(path.name for path in bundle.iterdir()) == [
         *("cells.py", "client.py", "features.json", "features.py", "model.pt2", "score.pt2"),
-        *("signature.json", "tables"),
+        *("signature.json", "tables", "values.py"),
     ]
     alone = bundle.parent / "model.pt2"
     assert alone.stat().st_ino == (bundle / "model.pt2").stat().st_ino

@@ -20,8 +20,12 @@ from graphrec.train import train
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "exports.md"
+RETRIEVERS = {"dssm", "mind", "retrieval_two_tower", "sasrec"}
+"""They are searched (graphrec index), not exported."""
 NAMES = sorted(
-    path.stem for path in (ROOT / "recipes").glob("*.yaml") if not path.stem.endswith("_base")
+    path.stem
+    for path in (ROOT / "recipes").glob("*.yaml")
+    if not path.stem.endswith("_base") and path.stem not in RETRIEVERS
 )
 FORMATS: tuple[FormatName, ...] = ("pt2", "onnx", "aoti")
 ALWAYS: tuple[tuple[str, FormatName], ...] = (

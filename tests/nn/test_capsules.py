@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphrec.nn import Interests
+from graphrec.nn import Interests, Pooling
 from graphrec.nn.batch import Jagged
+from graphrec.nn.functions import spread
 
 LENGTHS = [3, 0, 1, 5]
 
@@ -64,3 +65,14 @@ def test_a_long_history_splits_into_its_kinds() -> None:
     steps = torch.tensor([[4.0, 0.0], [0.0, 4.0]]).repeat(5, 1)
     one, other = layer(Jagged(steps, torch.tensor([10])))[0]
     assert torch.nn.functional.cosine_similarity(one, other, dim=0) < 0.2
+
+
+def test_the_newest_step_of_a_history() -> None:
+    steps = torch.arange(18.0).reshape(9, 2)
+    found = Pooling("last")(Jagged(steps, torch.tensor(LENGTHS)))
+    assert found.tolist() == [steps[2].tolist(), [0.0, 0.0], steps[3].tolist(), steps[8].tolist()]
+
+
+def test_a_row_is_spread_over_fields() -> None:
+    row, several = torch.randn(2, 3), torch.randn(2, 4, 5)
+    assert torch.equal(spread(row, several), row[:, None].repeat(1, 4, 1))

@@ -19,6 +19,7 @@ from graphrec.compiler.pipeline import compile_recipe
 from graphrec.ground.errors import CheckpointError, EnvironmentFault, GraphrecError
 from graphrec.train import checkpoint, evaluate, train
 from graphrec.train.inference import load_run
+from graphrec.train.manifest import manifest_text
 from graphrec.train.run import read_info
 
 RECIPE = """
@@ -229,7 +230,7 @@ def test_manifests_with_a_right_hash_and_wrong_values(folder: Path, key: str) ->
     body = json.loads(path.read_text())
     del body["sha256"]
     for value in HOSTILE[key]:
-        path.write_bytes(checkpoint._text({**body, key: value}))
+        path.write_bytes(manifest_text({**body, key: value}))
         with pytest.raises(CheckpointError, match="GR802"):
             load_run(folder, 2)
 
@@ -253,7 +254,7 @@ def test_a_header_with_a_right_hash_and_wrong_content(folder: Path) -> None:
         (checkpoint_folder / "model.safetensors").write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
         body["files"]["model.safetensors"] = {"bytes": len(content), "sha256": digest}
-        manifest.write_bytes(checkpoint._text(body))
+        manifest.write_bytes(manifest_text(body))
         with pytest.raises(CheckpointError, match="no safetensors file"):
             load_run(folder, 2)
 
@@ -269,7 +270,7 @@ def test_runs_of_the_format_before_still_open_and_go_on(folder: Path) -> None:
         body = json.loads(path.read_text())
         for key in ("sha256", "run_files", "best_step"):
             del body[key]
-        path.write_bytes(checkpoint._text({**body, "format": 1}))
+        path.write_bytes(manifest_text({**body, "format": 1}))
     assert np.array_equal(predictions(folder, "last"), wanted)
     best = evaluate(folder, wanted="best")
     unfinished(folder, 4)

@@ -53,5 +53,10 @@ def _method(state: State, word: str, ref: Ref, cosine: bool) -> None:
     body(state, part, batches)
     value = Raw(state.variable(ref))
     state.uses_functions |= cosine
-    result = state.function("normalize", value) if cosine else value
-    writer.line(f"return {literal(result)}", 8)
+    if cosine:
+        writer.line(f"return {literal(state.function('normalize', value))}", 8)
+        return
+    # The last statement gives it: what is returned needs no name.
+    head = f"        {value.text} = "
+    last = max(i for i, line in enumerate(writer.lines) if line.startswith(head))
+    writer.lines[last] = f"        return {writer.lines[last].removeprefix(head)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from graphrec.ground.errors import Problem, RecipeError
+from graphrec.importers.tzrec.feature_groups import Source
 from graphrec.importers.tzrec.rank_models import Parts
 from graphrec.importers.tzrec.section import Section
 
@@ -31,8 +32,8 @@ def dssm(
     The other system takes every row for one that wants its item, whatever the label says.
     """
     model = parts.model
-    query, item = (_tower(parts, f"{side}_tower", side) for side in ("user", "item"))
     _apart(parts)
+    query, item = (_tower(parts, side) for side in ("user", "item"))
     if kind == "dssm":
         for sequence in parts.groups.histories.sequences.values():
             sequence["share"] = False
@@ -56,13 +57,18 @@ def dssm(
     return settings | ({"metrics": metrics} if metrics else {})
 
 
-def _tower(parts: Parts, name: str, side: str) -> str:
-    """The node of a tower, whose features get its side."""
-    tower = parts.model.section(name)
+def _read(parts: Parts, side: str) -> tuple[Section, Source]:
+    """A tower's message, and what it reads."""
+    tower = parts.model.section(f"{side}_tower")
     if tower is None:
-        what = f"{parts.model.path} needs {name}"
+        what = f"{parts.model.path} needs {side}_tower"
         raise RecipeError(Problem("GR131", what, parts.model.span))
-    source = parts.groups.deep(tower.text("input") or side, tower)
+    return tower, parts.groups.deep(tower.text("input") or side, tower)
+
+
+def _tower(parts: Parts, side: str) -> str:
+    """The node of a tower, whose features get its side."""
+    tower, source = _read(parts, side)
     for feature in source.members:
         before = feature.settings.get("side")
         if (side == "item") != (before == "item"):
@@ -79,11 +85,8 @@ def _tower(parts: Parts, name: str, side: str) -> str:
 
 def _apart(parts: Parts) -> None:
     """Raise RecipeError where both towers read one feature: a row's and an item's are apart."""
-    model, groups = parts.model, parts.groups
-    user, item = (
-        groups.deep((model.section(f"{side}_tower") or model).text("input") or side, model)
-        for side in ("user", "item")
-    )
+    model = parts.model
+    user, item = (_read(parts, side)[1] for side in ("user", "item"))
     both = [feature.name for feature in user.members if feature in item.members]
     if both:
         what = f"{model.path}: both towers read feature `{both[0]}`; declare one for each"
