@@ -100,7 +100,9 @@ class SyntheticSource:
             for unit in source.units():
                 for raw in source.read(unit):
                     there = raw.table.schema.names
-                    parts.append(raw.table.select([n for n in columns.uses if n != by or n in there]))
+                    parts.append(
+                        raw.table.select([n for n in columns.uses if n != by or n in there])
+                    )
         rows = pa.Table.from_batches(parts).combine_chunks()
         coded = rows.column(key).combine_chunks().dictionary_encode()
         codes = pa.chunked_array([coded]).combine_chunks().indices.fill_null(-1)

@@ -20,7 +20,8 @@ class HSTULayer(nn.Module):
 
     x [T, D], rows of `lengths` [B]; result [T, D]. `position_bias` [positions] is added to scores
     by the distance of two steps (those further apart share the last), `time_bias` [time_buckets]
-    by the logarithm of their time apart; `attention_dropout` drops weights of pairs of steps. Zhai et al., Actions Speak Louder than Words, ICML 2024.
+    by the logarithm of their time apart; `attention_dropout` drops weights of pairs of steps. Zhai
+    et al., Actions Speak Louder than Words, ICML 2024.
     """
 
     def __init__(

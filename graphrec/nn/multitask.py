@@ -64,9 +64,7 @@ class MMoE(nn.Module):
         )
         own = (gate_hidden, gate_activation, gate_norm, gate_dropout, gate_bias)
         self.gate_mlps = (
-            Named({name: MLP(in_features, *own) for name in gates})
-            if gate_hidden
-            else None
+            Named({name: MLP(in_features, *own) for name in gates}) if gate_hidden else None
         )
         width = gate_hidden[-1] if gate_hidden else in_features
         self.gates = Named({name: Linear(width, experts) for name in gates})

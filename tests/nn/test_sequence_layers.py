@@ -232,10 +232,7 @@ def test_self_attention_drops_as_torchs_does() -> None:
     torch.manual_seed(0)
     layer = SelfAttention(4, 8, heads=2, pool="none", dropout=0.5)
     steps = torch.randn(3, 5, 4)
-    q, k, v = (
-        x.reshape(3, 5, 2, 4).transpose(1, 2)
-        for x in layer._project(steps.flatten(0, 1))
-    )
+    q, k, v = (x.reshape(3, 5, 2, 4).transpose(1, 2) for x in layer._project(steps.flatten(0, 1)))
     torch.manual_seed(7)
     mixed = torch.nn.functional.scaled_dot_product_attention(
         q, k, v, attn_mask=torch.ones(3, 1, 1, 5, dtype=torch.bool), dropout_p=0.5

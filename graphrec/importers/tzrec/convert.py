@@ -61,13 +61,8 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     parts = Parts(model, groups, builder, model_config.integer("num_class", 1) or 1)
     labels = data.texts("label_fields") if data is not None else []
     weights = data.texts("sample_weight_fields") if data is not None else []
-    tasks: dict[str, Any] = {}
-    losses: dict[str, Any] = {}
-    retrieval: dict[str, Any] = {}
-    if kind in MATCH_MODELS:
-        retrieval = dssm(parts, kind, model_config, data, labels)
-    else:
-        tasks, losses = _learned(parts, kind, model_config, labels, weights)
+    learned = _learned(parts, kind, model_config, data, labels, weights)
+    tasks = learned["tasks"]
     if kind in RANK_MODELS and data is not None and len(labels) > 1:
         what = f"labels beside the first are not read: {', '.join(labels[1:])}"
         data.remark("label_fields", what)
@@ -83,9 +78,7 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     recipe["data"] = data_of(config, data)
     recipe["groups"] = named(explicit, names)
     recipe["graph"] = named(builder.nodes, names)
-    recipe["tasks"] = named(tasks, names)
-    recipe["losses"] = named(losses, names)
-    recipe["retrieval"] = named(retrieval, names)
+    recipe |= {section: named(body, names) for section, body in learned.items()}
     recipe["relations"] = [
         {f"{' + '.join(parents)} -> {child}": settings}
         if settings
@@ -93,7 +86,7 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
         for parents, child, settings in builder.relations
     ]
     recipe["kernels"] = _kernels(model_config)
-    measured = {"retrieval": retrieval} if retrieval else tasks
+    measured = {"retrieval": learned["retrieval"]} if learned["retrieval"] else tasks
     recipe["train"] = {**train_of(config, data, measured), **_balance(model_config, model, tasks)}
     config.report_unread()
     return recipe
@@ -119,15 +112,25 @@ def _kind(model_config: Section) -> str:
 
 
 def _learned(
-    parts: Parts, kind: str, model_config: Section, labels: list[str], weights: list[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(tasks, further terms of the loss)."""
-    if kind == DISTILLED:
+    parts: Parts,
+    kind: str,
+    model_config: Section,
+    data: Section | None,
+    labels: list[str],
+    weights: list[str],
+) -> dict[str, dict[str, Any]]:
+    """The sections `tasks`, `losses` and `retrieval`, of which some are empty."""
+    learned: dict[str, dict[str, Any]] = {"tasks": {}, "losses": {}, "retrieval": {}}
+    if kind in MATCH_MODELS:
+        learned["retrieval"] = dssm(parts, kind, model_config, data, labels)
+    elif kind == DISTILLED:
         label, weight = labels[0] if labels else "label", weights[0] if weights else None
-        return rocket_launching(parts, model_config, label, weight)
-    if kind in MULTITASK_MODELS:
-        return _several(parts, kind, labels), {}
-    return _single(parts, kind, model_config, labels, weights), {}
+        learned["tasks"], learned["losses"] = rocket_launching(parts, model_config, label, weight)
+    elif kind in MULTITASK_MODELS:
+        learned["tasks"] = _several(parts, kind, labels)
+    else:
+        learned["tasks"] = _single(parts, kind, model_config, labels, weights)
+    return learned
 
 
 def _single(

@@ -12,7 +12,7 @@ from graphrec.importers.tzrec.section import Section
 __all__ = ["MATCH_MODELS", "dssm"]
 
 MATCH_MODELS = ("dssm", "dssm_v2")
-"""The models' messages; towers of `dssm` have tables of their own, those of `dssm_v2` share them."""
+"""The models' messages; towers of `dssm` have their own tables, those of `dssm_v2` share."""
 
 _SAMPLERS = (
     "negative_sampler",

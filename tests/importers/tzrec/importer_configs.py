@@ -110,7 +110,9 @@ DSSM = (
         more='sequence_groups {{ group_name: "click_seq" feature_names: "click_seq__item_id" '
         'feature_names: "click_seq__cate" }} '
         'sequence_encoders {{ pooling_encoder {{ input: "click_seq" pooling_type: "mean" }} }}',
-    ).replace("feature_groups { ", "feature_groups {{ ").replace(" }\n", " }}\n")
+    )
+    .replace("feature_groups { ", "feature_groups {{ ")
+    .replace(" }\n", " }}\n")
     + group("item", ("item_id", "cate", "price")).replace("{", "{{").replace("}", "}}")
     + "{model} {{ user_tower {{ input: 'user' mlp {{ hidden_units: [16, 8] }} }} "
     "item_tower {{ input: 'item' mlp {{ hidden_units: [16, 8] }} }} output_dim: 4 {more} }} "
