@@ -230,3 +230,14 @@ def test_a_recipe_trains_on_generated_rows(
     imported(tmp_path, config(model))
     words = ["train", "model.yaml", "--quiet", "-o", "data.synthetic=200"]
     assert main([*words, "-o", "train.epochs=null", "-o", "train.steps=2"]) == 0
+
+
+def test_ids_of_several_values_train_in_histories_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without `value_dim` every id may hold several, and so may a step that shares its table."""
+    monkeypatch.chdir(tmp_path)
+    made, _ = imported(tmp_path, config("multi_tower_din").replace(" value_dim: 1", ""))
+    assert made.text.count('pool: sum, sep: "\\x1d"') == 2
+    words = ["train", "model.yaml", "--quiet", "-o", "data.synthetic=200"]
+    assert main([*words, "-o", "train.epochs=null", "-o", "train.steps=2"]) == 0
