@@ -199,7 +199,7 @@ error GR202  r.yaml:7:46   features.tags.pool: expected one of sum, mean, got te
       |                                              ^^^
 error GR201  r.yaml:26:20   train.bacth: unknown key `bacth`
    26 | train: {epochs: 1, bacth: 64, optim: {dense: adam, sparse: adagrad}, save: {best: ctr.auc}}
-      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, precision, clip, balance, early_stop, save, eval_every, log_every, seed, compile, memory, device, dir, groups, ...\
+      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, table_schedule, precision, clip, balance, early_stop, save, eval_every, log_every, seed, compile, memory, device, dir, ...\
 """
     )  # noqa: E501
 
