@@ -11,7 +11,7 @@ from graphrec.importers.tzrec.distillation import DISTILLED, rocket_launching
 from graphrec.importers.tzrec.feature_configs import Features, read_features
 from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.feature_groups import Groups, named
-from graphrec.importers.tzrec.match_models import MATCH_MODELS, dssm
+from graphrec.importers.tzrec.match_models import MATCH_MODELS, retriever
 from graphrec.importers.tzrec.multitask_models import MULTITASK_MODELS, Towers
 from graphrec.importers.tzrec.naming import Names, legal_node
 from graphrec.importers.tzrec.rank_models import RANK_MODELS, Parts
@@ -122,7 +122,7 @@ def _learned(
     """The sections `tasks`, `losses` and `retrieval`, of which some are empty."""
     learned: dict[str, dict[str, Any]] = {"tasks": {}, "losses": {}, "retrieval": {}}
     if kind in MATCH_MODELS:
-        learned["retrieval"] = dssm(parts, kind, model_config, data, labels)
+        learned["retrieval"] = retriever(parts, kind, model_config, data, labels)
     elif kind == DISTILLED:
         label, weight = labels[0] if labels else "label", weights[0] if weights else None
         learned["tasks"], learned["losses"] = rocket_launching(parts, model_config, label, weight)

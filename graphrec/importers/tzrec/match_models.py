@@ -1,18 +1,19 @@
-"""Models that retrieve: DSSM and DSSM v2, two towers whose vectors meet, become `retrieval`."""
+"""Models that retrieve: DSSM, DSSM v2 and MIND, two towers whose vectors meet, as `retrieval`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from graphrec.ground.errors import Problem, RecipeError
+from graphrec.importers.tzrec.builder import Refs, perceptron
 from graphrec.importers.tzrec.feature_groups import Source
 from graphrec.importers.tzrec.rank_models import Parts
 from graphrec.importers.tzrec.section import Section
 
-__all__ = ["MATCH_MODELS", "dssm"]
+__all__ = ["MATCH_MODELS", "retriever"]
 
-MATCH_MODELS = ("dssm", "dssm_v2")
-"""The models' messages; towers of `dssm` have their own tables, those of `dssm_v2` share."""
+MATCH_MODELS = ("dssm", "dssm_v2", "mind")
+"""The models' messages; towers of `dssm_v2` share tables, the others have their own."""
 
 _SAMPLERS = (
     "negative_sampler",
@@ -24,7 +25,7 @@ _SIMILAR = {"INNER_PRODUCT": "dot", "COSINE": "cosine"}
 _FILE = "items.parquet"
 
 
-def dssm(
+def retriever(
     parts: Parts, kind: str, model_config: Section, data: Section | None, labels: list[str]
 ) -> dict[str, Any]:
     """`retrieval` of the model; its towers become nodes.
@@ -33,8 +34,9 @@ def dssm(
     """
     model = parts.model
     _apart(parts)
-    query, item = (_tower(parts, side) for side in ("user", "item"))
-    if kind == "dssm":
+    query = _interests(parts) if kind == "mind" else _tower(parts, "user")
+    item = _tower(parts, "item")
+    if kind != "dssm_v2":
         for sequence in parts.groups.histories.sequences.values():
             sequence["share"] = False
     if labels and data is not None:
@@ -43,13 +45,16 @@ def dssm(
     if data is not None and "sample_weight_fields" in data:
         what = "sample weights have no counterpart in retrieval: rows count alike"
         data.remark("sample_weight_fields", what)
-    similarity = model.text("similarity", "INNER_PRODUCT")
+    usual = "COSINE" if kind == "mind" else "INNER_PRODUCT"
+    similarity = model.text("similarity", usual)
     if similarity not in _SIMILAR:
         model.remark("similarity", f"similarity: {similarity} has no counterpart: inner products")
     settings: dict[str, Any] = {"query": query, "item": item}
     settings["similarity"] = _SIMILAR.get(similarity, "dot")
     settings["candidates"] = _candidates(parts, data)
     loss = {"temperature": float(model.number("temperature", 1.0)), "logq": False}
+    if kind == "mind":
+        loss["power"] = float(model.number("simi_pow", 10))
     settings["loss"] = {"sampled_softmax": loss}
     for section in model_config.sections("losses"):
         section.ignore("softmax_cross_entropy")
@@ -67,7 +72,16 @@ def _read(parts: Parts, side: str) -> tuple[Section, Source]:
 
 
 def _tower(parts: Parts, side: str) -> str:
-    """The node of a tower, whose features get its side."""
+    """The node of a tower."""
+    tower, refs = _sided(parts, side)
+    out = parts.model.integer("output_dim") or 0
+    more = {"out": out} if out else {}
+    layers = parts.builder.mlp(tower.section("mlp"), f"{side}_tower", refs, **more)
+    return parts.builder.one(layers, side)
+
+
+def _sided(parts: Parts, side: str) -> tuple[Section, Refs]:
+    """A tower's message and what it reads, whose features get its side."""
     tower, source = _read(parts, side)
     for feature in source.members:
         before = feature.settings.get("side")
@@ -76,11 +90,54 @@ def _tower(parts: Parts, side: str) -> str:
                 what = f"feature `{feature.name}` gets `side: {side}`, of the tower that reads it"
                 parts.builder.notes.add(feature.span, what)
             feature.settings["side"] = side
+    return tower, source.refs
+
+
+def _interests(parts: Parts) -> str:
+    """MIND's user: interests of the history, each beside what is known of the user."""
+    tower, refs = _sided(parts, "user")
+    builder, groups = parts.builder, parts.groups
+    name = tower.text("history_input")
+    config = groups.config(name, tower)
+    config.ignore("group_type")
+    steps = groups.histories.pair(config.texts("feature_names"), config, name).sequence
+    known = _open_ended(parts, tower.section("user_mlp"), "user", refs, bias=True)
+    user = builder.one(known, "known_user")
+    read = _open_ended(parts, tower.section("hist_seq_mlp"), "steps", [steps], bias=False)
+    capsules = tower.section("capsule_config")
+    width = capsules.integer("high_dim") if capsules is not None else None
+    if capsules is None or not width:
+        what = f"{tower.path} needs capsule_config with high_dim"
+        raise RecipeError(Problem("GR131", what, tower.span))
+    what = "capsules are those of the paper: here all max_k interests, votes of any length"
+    builder.notes.add(capsules.span, what, "there log2(length) of them, votes of length 1")
+    capsules.ignore("squash_pow", "const_caps_num", "routing_logits_stddev", "routing_logits_scale")
+    settings = {"number": capsules.integer("max_k", 5), "width": width}
+    settings["iterations"] = capsules.integer("num_iters", 3)
+    settings["places"] = capsules.integer("max_seq_len") or 64
+    several = builder.node("several", "interests", read, **settings)
+    joined = builder.expression("joined", f"concat({several}, spread({user}, {several}))")
+    top = builder.one(builder.mlp(tower.section("concat_mlp"), "interests", [joined]), "interests")
     out = parts.model.integer("output_dim") or 0
-    more = {"out": out} if out else {}
-    return parts.builder.one(
-        parts.builder.mlp(tower.section("mlp"), f"{side}_tower", source.refs, **more), side
-    )
+    return builder.node("user_tower", "linear", top, out=out, bias=False) if out else top
+
+
+def _open_ended(
+    parts: Parts, section: Section | None, wish: str, refs: Refs, *, bias: bool
+) -> Refs:
+    """A perceptron whose last layer is a Linear alone."""
+    if section is None or not section.integers("hidden_units"):
+        return refs
+    settings = perceptron(section)
+    *hidden, out = settings.pop("hidden")
+    settings.pop("bias", None)  # there it is not passed on
+    rates = settings.get("dropout")
+    if isinstance(rates, list):
+        settings["dropout"] = rates[0]
+    if hidden:
+        refs = [parts.builder.node(f"{wish}_mlp", "mlp", refs, hidden=hidden, **settings)]
+    more = {} if bias else {"bias": False}
+    return [parts.builder.node(f"{wish}_out", "linear", refs, out=out, **more)]
 
 
 def _apart(parts: Parts) -> None:

@@ -171,6 +171,14 @@ MODELS: dict[str, str] = {
     + TWO
     + "}",
     "dssm": DSSM.format(model="dssm", more="temperature: 0.1 similarity: COSINE"),
+    "mind": group("user", ("user_id", "age", *DENSE))
+    + group("item", ("item_id", "cate", "price"))
+    + group("hist", ("click_seq__item_id", "click_seq__cate"), "SEQUENCE")
+    + f"mind {{ user_tower {{ input: 'user' history_input: 'hist' user_mlp {MLP} "
+    "hist_seq_mlp { hidden_units: [16, 8] bias: false } capsule_config { max_k: 3 num_iters: 2 "
+    "max_seq_len: 20 high_dim: 6 squash_pow: 0.2 } concat_mlp { hidden_units: [8] } } "
+    f"item_tower {{ input: 'item' mlp {MLP} }} output_dim: 4 simi_pow: 20 temperature: 0.01 }} "
+    "metrics { recall_at_k { top_k: 5 } } losses { softmax_cross_entropy {} }",
     "dssm_v2": DSSM.format(model="dssm_v2", more="in_batch_negative: true"),
 }
 """Model -> its feature groups and message."""

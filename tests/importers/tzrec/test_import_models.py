@@ -84,6 +84,25 @@ def test_dssm_retrieves(tmp_path: Path) -> None:
     assert "similarity: dot" in shared.text and "in_batch: true" in shared.text
 
 
+def test_mind_has_several_interests(tmp_path: Path) -> None:
+    made, _ = imported(tmp_path, config("mind"))
+    assert (
+        section(made.text, "graph")
+        == """\
+user_mlp:   {block: mlp, in: user, hidden: [16]}
+user_out:   {block: linear, in: user_mlp, out: 8}
+steps_mlp:  {block: mlp, in: click_seq, hidden: [16]}
+steps_out:  {block: linear, in: steps_mlp, out: 8, bias: false}
+several:    {block: interests, in: steps_out, number: 3, width: 6, iterations: 2, places: 20}
+joined:     concat(several, spread(user_out, several))
+interests:  {block: mlp, in: joined, hidden: [8]}
+user_tower: {block: linear, in: interests, out: 4, bias: false}
+item_tower: {block: mlp, in: item, hidden: [16, 8], out: 4}"""
+    )
+    assert "{sampled_softmax: {temperature: 0.01, logq: false, power: 20}}" in made.text
+    assert "similarity: cosine" in made.text and "share: false" in made.text
+
+
 @pytest.mark.parametrize(
     ("kind", "settings", "expected"),
     [
