@@ -103,6 +103,22 @@ WUKONG = (
     "feature_num_mlp { hidden_units: 8 } }"
 )
 
+DSSM = (
+    group(
+        "user",
+        ("user_id", "age", *DENSE),
+        more='sequence_groups {{ group_name: "click_seq" feature_names: "click_seq__item_id" '
+        'feature_names: "click_seq__cate" }} '
+        'sequence_encoders {{ pooling_encoder {{ input: "click_seq" pooling_type: "mean" }} }}',
+    )
+    .replace("feature_groups { ", "feature_groups {{ ")
+    .replace(" }\n", " }}\n")
+    + group("item", ("item_id", "cate", "price")).replace("{", "{{").replace("}", "}}")
+    + "{model} {{ user_tower {{ input: 'user' mlp {{ hidden_units: [16, 8] }} }} "
+    "item_tower {{ input: 'item' mlp {{ hidden_units: [16, 8] }} }} output_dim: 4 {more} }} "
+    "metrics {{ recall_at_k {{ top_k: 5 }} }} losses {{ softmax_cross_entropy {{}} }}"
+)
+
 MODELS: dict[str, str] = {
     "wide_and_deep": group("wide", SPARSE, "WIDE")
     + DEEP
@@ -154,6 +170,8 @@ MODELS: dict[str, str] = {
     + "pepnet { epnet_hidden_unit: 8 ppnet_hidden_units: [16, 8] ppnet_dropout_ratio: [0.1, 0.1] "
     + TWO
     + "}",
+    "dssm": DSSM.format(model="dssm", more="temperature: 0.1 similarity: COSINE"),
+    "dssm_v2": DSSM.format(model="dssm_v2", more="in_batch_negative: true"),
 }
 """Model -> its feature groups and message."""
 
