@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 
 from graphrec.data.counts import Counts
 from graphrec.data.forms import kind_of, plain, valid_utf8
@@ -23,18 +24,20 @@ LOOKED_AT = 256
 _KEY_WEIGHT = r"^[^:|,;\s]+:[0-9]*\.?[0-9]+([eE][+-]?[0-9]+)?$"
 _NULL = r"^(?i:null|none|nan|<na>|n/a|nil|undefined|\\N|\(null\)|nat)$"
 _ROUNDED = r"^-?[0-9](\.[0-9]+)?[eE]\+?[0-9]+$"
+_FRACTION = r"^[+-]?[0-9]*\.[0-9]*[1-9][0-9]*$"
 _SPACED = r"^\s|\s$"
 _BRACKETS = r"^\s*[\[\(\{].*[\]\)\}]\s*$"
 # Separators of several values: of words only those that no word has.
 _JOINED = r"^[^\x01-\x03\x1d|^]+([\x01-\x03\x1d|^][^\x01-\x03\x1d|^]+)+$|^[0-9]+([,;~ ][0-9]+)+$"
 _ANY = (
-    r"^\s|\s$|[\x01-\x03\x1d|^\[\(\{,;~ :]|^-?[0-9](\.[0-9]+)?[eE]|"
+    r"^\s|\s$|^[+-]?[0-9]*\.[0-9]|[\x01-\x03\x1d|^\[\(\{,;~ :]|^-?[0-9](\.[0-9]+)?[eE]|"
     r"^(?i:null|none|nan|<na>|n/a|nil|undefined|\\N|nat)$"
 )
 
 _LOOKS = (
     (_NULL, "look like null: data.nulls names the texts that mean it"),
     (_SPACED, "begin or end with a space: ` 7` and `7` are two values"),
+    (_FRACTION, "are numbers with a fraction: a measure is a `dense` or `bucket` feature"),
     (_ROUNDED, "look like numbers that lost digits (1.2e+15): write ids as whole numbers"),
 )
 _OF_LISTS = ((_KEY_WEIGHT, "look like key:weight: `weights: inside` reads the keys as ids"),)
@@ -47,6 +50,9 @@ _OF_SINGLE = (
 def note_doubts(field: Field, values: Any, counts: Counts) -> None:
     """Count the texts among the first `values` (Arrow, of an id feature) that look odd."""
     values = values.slice(0, LOOKED_AT)
+    if pt.is_floating(values.type) or pt.is_decimal(values.type):
+        # The texts by which ids of other files know them.
+        values = plain(values).drop_null().cast(pa.string())
     if kind_of(values.type) != "text" or not len(values):
         return
     texts = plain(values).drop_null()

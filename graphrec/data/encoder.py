@@ -16,14 +16,14 @@ from graphrec.data import numbers
 from graphrec.data.cells import at_row, cell
 from graphrec.data.chunk import Array, Chunk, Ragged
 from graphrec.data.counts import Counts, count_ranges
+from graphrec.data.crosses import CrossRows
 from graphrec.data.doubts import note_doubts
 from graphrec.data.faults import Faults
 from graphrec.data.fit import learn
 from graphrec.data.forms import settled_table
-from graphrec.data.hashing import combine, hash_integers, hash_texts
 from graphrec.data.learned import Learned, load, save
 from graphrec.data.lists import Lists, ids_of_steps, rows_of_steps, steps_of, values_of
-from graphrec.data.plan import Cross, Field, Plan, item_plan, plan, row_plan
+from graphrec.data.plan import Field, Plan, item_plan, plan, row_plan
 from graphrec.data.seen import SeenValues, SlottedRows
 from graphrec.data.source import Raw, Source
 from graphrec.data.spelling import canonical_text
@@ -62,11 +62,7 @@ class Encoder:
         self._maps = {
             f.key: self._map(f) for f in self._whole.fields if isinstance(f.feature, IdFeature)
         }
-        self._parts = {
-            part.key: ValueMap(hash_texts, hash_integers, _default_hash(part))
-            for cross in self._whole.crosses
-            for part in cross.parts
-        }
+        self._crosses = CrossRows(self._whole)
         self._targets = Targets(self.plan)
         self._served = False
         self._seen: SeenValues | None = None
@@ -178,7 +174,7 @@ class Encoder:
                     note_doubts(field, lists.values, counts)
                 chunk.features[field.key] = self._value(field, array, lists, table, faults, counts)
         for cross in self.plan.crosses:
-            chunk.features[cross.key] = self._cross(cross, table, faults)
+            chunk.features[cross.key] = self._crosses.rows(cross, table)
         self._targets.read(table, chunk, faults)
         keep = faults.keep()
         if keep is not None:
@@ -266,20 +262,6 @@ class Encoder:
             counts.unseen[field.key] += unseen
         return rows.astype(np.int32) if self.rows[field.table] <= 1 << 31 else rows
 
-    def _cross(self, cross: Cross, table: Any, faults: Faults) -> Array:
-        parts = []
-        nulls = np.zeros(table.num_rows, bool)
-        for part in cross.parts:
-            array = table.column(part.column)
-            # Its bad cells were reported by the feature itself.
-            parts.append(self._parts[part.key](array, part.column, lambda mask, why: None))
-            if array.null_count and part.feature.default is None:
-                nulls |= array.is_null().to_numpy(zero_copy_only=False)
-        rows = (combine(parts) % np.uint64(cross.rows)).astype(np.int64)
-        return np.where(nulls, cross.rows, rows).astype(
-            np.int32 if cross.rows < 1 << 31 else np.int64
-        )
-
     # ---- tables ------------------------------------------------------------------------------
 
     def _add_table(self, field: Field) -> None:
@@ -303,11 +285,6 @@ class Encoder:
             slotted = SlottedRows(vocabulary.size, null, seen.bits[str(field.table)])
             return ValueMap(slotted.texts, slotted.integers, slotted.null)
         return ValueMap(vocabulary.texts, vocabulary.integers, null)
-
-
-def _default_hash(field: Field) -> int:
-    default = field.feature.default
-    return 0 if default is None else int(hash_texts(pa.array([canonical_text(str(default))]))[0])
 
 
 def _align(history: list[tuple[Field, Any]], steps: list[Lists], faults: Faults) -> None:

@@ -22,7 +22,13 @@ from graphrec.data.lists import ids_of_steps, steps_of, values_of
 from graphrec.data.numbers import Scale, vectors
 from graphrec.data.plan import Field, item_plan, plan, row_plan
 from graphrec.data.source import Raw, Source
-from graphrec.data.spelling import canonical_text, canonical_texts, texts_of_times
+from graphrec.data.spelling import (
+    canonical_text,
+    canonical_texts,
+    is_whole,
+    texts_of_floats,
+    texts_of_times,
+)
 from graphrec.data.value_maps import not_single
 from graphrec.recipe.model import BucketFeature, DenseFeature, IdFeature, Recipe
 
@@ -177,8 +183,12 @@ def _as_texts(values: Any, counts: Array) -> tuple[Any, Array]:
     kind = kind_of(values.type)
     if kind == "numbers" and pt.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False)
-        whole = (np.abs(numbers) < 2.0**63) & (np.floor(numbers) == numbers)
-        values, counts = pa.array(numbers[whole].astype(np.int64)), counts[whole]
+        finite = np.isfinite(numbers)
+        numbers, counts = numbers[finite], counts[finite]
+        if is_whole(numbers).all():
+            values = pa.array(numbers.astype(np.int64))
+        else:
+            values = texts_of_floats(numbers, np.ones(len(numbers), bool))
     elif kind == "truth values":
         values = values.cast(pa.int8())
     elif kind == "times":
@@ -189,11 +199,7 @@ def _as_texts(values: Any, counts: Array) -> tuple[Any, Array]:
     valid = valid_utf8(texts)
     if valid is not None:
         texts, counts = texts.filter(pa.array(valid)), counts[valid]
-    texts = canonical_texts(texts)
-    if pt.is_decimal(values.type):
-        whole = pc.invert(pc.match_substring(texts, ".")).to_numpy(zero_copy_only=False)
-        texts, counts = texts.filter(pa.array(whole)), counts[whole]
-    return texts, counts
+    return canonical_texts(texts), counts
 
 
 def _known_numbers(f: Field, array: Any, faults: Faults) -> Array:

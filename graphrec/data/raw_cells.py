@@ -158,7 +158,11 @@ def settled(cell: Any, nulls: frozenset[str]) -> Any:
 
 def id_of(cell: Any) -> str | int:
     """The text or integer of any value that can be an id; ValueError says what is wrong."""
-    if isinstance(cell, np.generic):
+    if isinstance(cell, np.floating):
+        whole = abs(cell) < 2.0**63 and cell == np.floor(cell)
+        # else the shortest text that says it at its own precision
+        cell = cell.item() if whole or not np.isfinite(cell) else str(cell)
+    elif isinstance(cell, np.generic):
         cell = cell.item()
     if isinstance(cell, str):
         return canonical(cell)
@@ -167,9 +171,9 @@ def id_of(cell: Any) -> str | int:
             raise ValueError("does not fit in 64 bits: give it as text")
         return int(cell)
     if isinstance(cell, float):
-        if not (math.isfinite(cell) and abs(cell) < 2.0**63 and cell == int(cell)):
-            raise ValueError("is not a whole number, but an id")
-        return int(cell)
+        if not math.isfinite(cell):
+            raise ValueError("is not a finite number, but an id")
+        return int(cell) if abs(cell) < 2.0**63 and cell == int(cell) else str(cell)
     raise ValueError(f"is of type {type(cell).__name__}: text, number or truth value needed")
 
 

@@ -16,7 +16,7 @@ import pyarrow.types as pt
 from graphrec.data.chunk import Array
 from graphrec.data.forms import bytes_in, offsets_in
 
-__all__ = ["canonical_text", "canonical_texts", "texts_of_times"]
+__all__ = ["canonical_text", "canonical_texts", "is_whole", "texts_of_floats", "texts_of_times"]
 
 _LONGEST = 40  # bytes of a number or time that is written in several ways
 # Tried in this order on the few texts that look like one of them.
@@ -60,6 +60,24 @@ def texts_of_times(array: Any) -> Any:
     if pt.is_timestamp(array.type) and array.type.tz is not None:
         array = array.cast(pa.timestamp(array.type.unit))
     return array.cast(pa.string())
+
+
+def is_whole(numbers: Array) -> Array:
+    """Which floating-point numbers are integers of 64 bits."""
+    with np.errstate(invalid="ignore"):
+        whole: Array = (np.abs(numbers) < 2.0**63) & (np.floor(numbers) == numbers)
+    return whole
+
+
+def texts_of_floats(numbers: Array, known: Array) -> Any:
+    """Floating-point numbers as the shortest texts that say them, null where they are not `known`.
+
+    Whole ones are written without a point: what a number is called depends on no other.
+    """
+    texts = numbers.astype(str)
+    whole = is_whole(numbers)
+    texts[whole] = numbers[whole].astype(np.int64).astype(str)
+    return pa.array(texts, pa.string(), mask=~known)
 
 
 def _suspects(texts: Any) -> Array | None:

@@ -15,7 +15,7 @@ from graphrec.data.cells import Report
 from graphrec.data.chunk import Array
 from graphrec.data.faults import bad_data
 from graphrec.data.forms import kind_of, valid_utf8
-from graphrec.data.spelling import canonical_texts, texts_of_times
+from graphrec.data.spelling import canonical_texts, is_whole, texts_of_floats, texts_of_times
 from graphrec.ground.errors import DataError
 
 __all__ = ["ValueMap", "not_single"]
@@ -97,19 +97,18 @@ class ValueMap:
     def _of_numbers(self, array: Any, column: str, faults: Report) -> Array:
         valid = array.is_valid().to_numpy(zero_copy_only=False) if array.null_count else None
         if pt.is_decimal(array.type):
-            return self(_whole(array, faults), column, faults)
+            return self._of_texts(array.cast(pa.string()), faults)
         if pt.is_uint64(array.type) and (pc.max(array).as_py() or 0) >= 1 << 63:
             return self(array.cast(pa.string()), column, faults)
         if array.null_count:
             array = pc.fill_null(array, pa.scalar(0, array.type))
         values = array.to_numpy(zero_copy_only=False)
-        if values.dtype.kind == "f":
-            with np.errstate(invalid="ignore"):
-                whole = (np.abs(values) < 2.0**63) & (np.floor(values) == values)
-            if not whole.all():
-                faults(~whole, "is not a whole number, but an id")
-            values = np.where(whole, values, 0)
-            valid = whole if valid is None else whole & valid
+        if values.dtype.kind == "f" and not is_whole(values).all():
+            infinite = ~np.isfinite(values)
+            if infinite.any():
+                faults(infinite, "is not a finite number, but an id")
+            known = ~infinite if valid is None else valid & ~infinite
+            return self._of_texts(texts_of_floats(values, known), faults)
         results = self._integers(values.astype(np.int64, copy=False))
         return results if valid is None or valid.all() else np.where(valid, results, self._null)
 
@@ -154,12 +153,3 @@ class ValueMap:
             bad &= valid
         faults(bad, "is not an integer")
         return np.where(bad, self._null, results)
-
-
-def _whole(decimals: Any, faults: Report) -> Any:
-    """Decimals as texts; those that are no whole numbers are reported, and null."""
-    texts = canonical_texts(decimals.cast(pa.string()))
-    part = pc.fill_null(pc.match_substring(texts, "."), False)
-    if pc.any(part).as_py():
-        faults(part.to_numpy(zero_copy_only=False), "is not a whole number, but an id")
-    return pc.if_else(part, pa.scalar(None, texts.type), texts)

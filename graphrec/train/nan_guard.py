@@ -118,7 +118,9 @@ def _largest_inputs(batch: Batch) -> Iterator[str]:
 def _inputs(batch: Batch) -> Iterator[str]:
     for name, value in sorted(batch.features.items()):
         numbers = value.values if isinstance(value, Jagged) else value
-        if numbers.is_floating_point() and not bool(numbers.isfinite().all()):
+        # Steps that are lists of ids are no tensor.
+        measured = isinstance(numbers, Tensor) and numbers.is_floating_point()
+        if measured and not bool(numbers.isfinite().all()):
             odd = (~numbers.isfinite()).reshape(len(numbers), -1).any(1).nonzero()[:, 0]
             at = value.rows()[odd] if isinstance(value, Jagged) else odd
             yield f"feature `{name}` is not finite in {_rows(at)} of the batch"
@@ -274,13 +276,18 @@ def _rows(at: Tensor) -> str:
 
 def _flat(batch: Batch) -> Iterator[tuple[str, Tensor]]:
     for name, value in batch.features.items():
-        if isinstance(value, Jagged):
-            yield f"features/{name}.values", value.values
-            yield f"features/{name}.lengths", value.lengths
-            if value.weights is not None:
-                yield f"features/{name}.weights", value.weights
-        else:
-            yield f"features/{name}", value
+        yield from _parts(f"features/{name}", value)
     for kind, tensors in (("labels", batch.labels), ("weights", batch.weights)):
         for name, value in tensors.items():
             yield f"{kind}/{name}", value
+
+
+def _parts(name: str, value: Tensor | Jagged) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of an entry; of a history whose steps are lists, those of the steps too."""
+    if not isinstance(value, Jagged):
+        yield name, value
+        return
+    yield from _parts(f"{name}.values", value.values)
+    yield f"{name}.lengths", value.lengths
+    if value.weights is not None:
+        yield f"{name}.weights", value.weights

@@ -67,7 +67,8 @@ def _hashes(batch: Batch) -> Tensor:
 
 def _mixed(value: Tensor | Jagged, number: int, rows: int) -> Tensor:
     if isinstance(value, Jagged):
-        inner, at = value.values, value.rows()
+        inner = value.values
+        at = torch.repeat_interleave(value.lengths)  # of a list of lists, too
         # the place in its list counts, or a history would equal its reverse
         steps = torch.arange(len(at)) - (torch.cumsum(value.lengths, 0) - value.lengths)[at]
         own = _mixed(inner, number, len(at)) * (2 * steps + 1)

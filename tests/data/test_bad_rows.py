@@ -35,7 +35,7 @@ NAN, INF = float("nan"), float("inf")
 
 # column, bad cell, words of the message; a cell of another type makes the whole column text.
 PARQUET = [
-    ("n", 1.5, "1.5 is not a whole number, but an id"),
+    ("n", 1.5, "1.5 is not an integer"),
     ("n", "abc", "'abc' is not an integer"),
     ("n", "1e3", "'1e3' is not an integer"),
     ("t", b"\xff\xfe", "is not valid UTF-8"),

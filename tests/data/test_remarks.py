@@ -104,6 +104,8 @@ DOUBTS = [
     (["None", "nan", "a", "b", "c", "d", "e", "f"], "single", "25% of its texts look like null"),
     ([f"{n} " for n in range(8)], "single", "begin or end with a space"),
     ([f"1.2345{n}E+15" for n in range(8)], "single", "lost digits"),
+    ([f"{n}.{n + 1}" for n in range(8)], "single", "are numbers with a fraction"),
+    ([n + 0.5 for n in range(8)], "single", "are numbers with a fraction"),
     ([f"[{n}, 3]" for n in range(8)], "single", "look like lists in brackets"),
     ([f"drama|film{n}" for n in range(8)], "single", "look like several values in one"),
     ([f"{n},{n + 1}" for n in range(8)], "single", "look like several values in one"),

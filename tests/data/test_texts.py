@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from graphrec.data import Encoder, Loader, open_data
+from graphrec.data.row_spec import row_features
 from graphrec.ground.errors import DataError
 
 IDS = "- {type: id, names: a, vocab: fit}"
@@ -301,4 +303,42 @@ def test_nan_is_a_missing_label(recipe_of, parquet) -> None:
 def test_minus_one_says_what_it_may_be(recipe_of, parquet) -> None:
     parquet("a.parquet", {"a": ["x"] * 4, "click": [-1, 1, -1, 1]})
     with pytest.raises(DataError, match=r"write null; of labels -1 and 1: .*above: 0"):
+        epoch(recipe_of(IDS, data="{train: a.parquet}"))
+
+
+# ---- numbers with a fraction as ids -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("vocab", ["fit", "hash(1000)", "file(v.txt)"])
+@pytest.mark.parametrize("kind", ["float64", "float32", "decimal", "dictionary"])
+def test_a_number_with_a_fraction_is_the_id_that_its_text_is(
+    recipe_of, parquet, tmp_path, vocab, kind
+) -> None:
+    (tmp_path / "v.txt").write_text("1.5\n1.50\n14\n0.25\n")
+    numbers = [1.5, 14.0, None, 0.25, 1.5]
+    column = pa.array(numbers, pa.float32() if kind == "float32" else pa.float64())
+    if kind == "decimal":
+        numbers = [n and Decimal(f"{n:.2f}") for n in numbers]
+        column = pa.array(numbers)
+    elif kind == "dictionary":
+        column = column.dictionary_encode()
+    click = [0, 1, 0, 1, 0]
+    parquet("a.parquet", {"a": column, "click": click})
+    texts = ["" if n is None else str(n) for n in numbers]
+    lines(tmp_path, "a,click", *(f"{t},{c}" for t, c in zip(texts, click, strict=True)))
+    features = f"- {{type: id, names: a, vocab: {vocab}}}"
+    one, encoder, _ = epoch(recipe_of(features, data="{train: a.parquet}"))
+    other, _, _ = epoch(recipe_of(features, data="{train: a.csv}"))
+    assert one.features["a"].tolist() == other.features["a"].tolist()
+    assert len(set(one.features["a"].tolist())) == 4
+    if kind == "decimal":  # no value of a request
+        return
+    rows = [{"a": n, "click": c} for n, c in zip(numbers, click, strict=True)]
+    read = row_features(encoder, {"a": "candidates"})(rows)
+    assert read["a"].tolist() == one.features["a"].tolist()
+
+
+def test_what_is_no_finite_number_is_no_id(recipe_of, parquet) -> None:
+    parquet("a.parquet", {"a": [1.5, float("nan")], "click": [0, 1]})
+    with pytest.raises(DataError, match="nan is not a finite number, but an id"):
         epoch(recipe_of(IDS, data="{train: a.parquet}"))

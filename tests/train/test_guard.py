@@ -51,6 +51,16 @@ def told(parts, tmp_path) -> str:
     return error.problems[0].message
 
 
+def test_ids_of_steps_are_kept_but_never_blamed(parts, tmp_path):
+    batch = parts[2]
+    steps = Jagged(torch.arange(9), torch.tensor([2, 3, 4]))
+    batch.features["seen"] = Jagged(steps, torch.tensor([1, 0, 2, 0, 0, 0, 0, 0]))
+    batch.features["price"][4] = torch.nan
+    assert "feature `price` is not finite in row 4" in told(parts, tmp_path)
+    kept = load_file(tmp_path / "not-finite-step-00000007.safetensors")
+    assert kept["features/seen.values.lengths"].tolist() == [2, 3, 4]
+
+
 def test_a_feature_is_named_with_its_rows(parts, tmp_path):
     parts[2].features["price"][[2, 5]] = torch.nan
     assert "loss bce is not finite in step 7: feature `price` is not finite in rows 2, 5" in told(

@@ -171,6 +171,23 @@ def test_rows_are_equal_where_all_they_hold_is() -> None:
     assert rows.shared == 2 and rows.rows == 3
 
 
+def test_lists_of_lists_are_told_apart() -> None:
+    def rows(*histories: list[list[int]]) -> Batch:
+        steps = [step for history in histories for step in history]
+        inner = Jagged(
+            torch.tensor([value for step in steps for value in step]),
+            torch.tensor([len(step) for step in steps]),
+        )
+        lengths = torch.tensor([len(history) for history in histories])
+        return Batch({"seen": Jagged(inner, lengths)}, {}, {}, {})
+
+    found = SharedRows(rows([[1, 2], [3]], [[4]]))
+    found.add(rows([[1], [2, 3]], [[3], [1, 2]], [[2, 1], [3]]))
+    assert found.shared == 0
+    found.add(rows([[9]], [[1, 2], [3]]))
+    assert found.shared == 1
+
+
 def test_few_values_are_shared_by_chance() -> None:
     draw = torch.Generator().manual_seed(1)
 

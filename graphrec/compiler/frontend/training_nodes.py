@@ -19,7 +19,7 @@ def judge_training(
     """Report tasks and exports that read what only training computes, and a model of nothing."""
     outputs, exports, recipe = tuple(outputs), tuple(exports), context.recipe
     learned = outputs or recipe.retrieval or any(n.is_loss for n in nodes.values())
-    if not context.problems and not learned:
+    if not context.problems and not context.broken and not learned:
         help = "a task, a term under `losses:` or a loss block in the graph"
         context.report("GR206", "tasks", "nothing is learned: no task and no loss", help)
     if not any(node.for_training for node in nodes.values()):

@@ -161,9 +161,8 @@ def _cross(features: Features, feature: Feature, section: Section, names: Names)
         column = expression.partition(":")[2] or expression
         part = _id_of(features, column) or features.helpers.get(column)
         if part is None:
-            if any(f.settings.get("column", name) == column for name, f in features.plain.items()):
-                what = f"`{column}` is combined as one text: there each of several values by itself"
-                section.notes.add(section.place("expression"), what)
+            what = f"`{column}` is combined as one text: there each of several values by itself"
+            section.notes.add(section.place("expression"), what)
             part = _helper(column, feature, section, names)
             features.helpers[column] = part
         parts.append(part.name)

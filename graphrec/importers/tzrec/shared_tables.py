@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.section import Notes
 
@@ -44,7 +46,10 @@ def unify_shared(features: list[Feature], notes: Notes) -> None:
 
 def _pool_all(members: list[Feature]) -> None:
     """Where one column of a table holds several values, the others' one value is pooled too."""
-    pooled = [feature.settings["pool"] for feature in members if "pool" in feature.settings]
+    pooled = [feature.settings for feature in members if "pool" in feature.settings]
+    if not pooled:
+        return
+    how: dict[str, Any] = {key: pooled[0][key] for key in ("pool", "sep") if key in pooled[0]}
     for feature in members:
-        if pooled:
-            feature.settings.setdefault("pool", pooled[0])
+        if "pool" not in feature.settings:
+            feature.settings |= how

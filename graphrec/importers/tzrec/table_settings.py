@@ -104,24 +104,14 @@ def id_settings(kind: str, section: Section, reading: Reading, settings: dict[st
 
 
 def _several(kind: str, section: Section, reading: Reading) -> bool:
-    """Whether a column may hold several ids: `value_dim: 0` and what else says so.
+    """Whether a column may hold several ids: it may, unless `value_dim: 1` says that it does not.
 
-    Without any word the other system takes every column for one of several ids. Nearly all hold
-    one, which is read faster, and which crosses and histories need: so one, and that is told.
+    A step of a history holds one, unless its `value_dim` or `separator` says otherwise.
     """
     width = section.integer("value_dim")
-    if kind == "tokenize_feature" or (width is not None and width != 1):
-        return True
-    words = ("separator",) if reading.step else ("separator", "weighted", "pooling")
-    if width is None and any(name in section for name in words):
-        return True
-    if width is None and not reading.step:
-        mark = reading.sep.encode("unicode_escape").decode()
-        what = f'ids without value_dim: one a row here; there a separator "{mark}" may part several'
-        section.notes.add(
-            section.span, what, f'where a column holds several: pool: sum, sep: "{mark}"'
-        )
-    return False
+    if kind == "tokenize_feature" or width is not None:
+        return kind == "tokenize_feature" or width != 1
+    return not reading.step or "separator" in section
 
 
 def default_text(section: Section, reading: Reading) -> str | None:

@@ -81,12 +81,12 @@ def test_a_feature(feature: str, family: str, tmp_path: Path) -> None:
         (f"id_feature {{ {NAME} zch {{ zch_size: 100 }} embedding_dim: 4 }}", "names: f, vocab: fit, dim: 4", "zch has no counterpart"),
         (f"raw_feature {{ {NAME} normalizer: 'method=expression,expr=log(x+3)' }}", "names: f, transform: log1p", "normalizer: method=expression,expr=log(x+3) becomes"),
         (f"raw_feature {{ {NAME} normalizer: 'method=expression,expr=sign(x)' }}", "{type: dense, side: item, names: f}", "normalizer: method=expression,expr=sign(x) has no counterpart"),
-        ("lookup_feature { feature_name: 'f' map: 'user:m' key: 'item:k' num_buckets: 9 embedding_dim: 4 }", "{type: id, names: f, vocab: 9, dim: 4}", "lookup_feature is not computed here"),
+        ("lookup_feature { feature_name: 'f' map: 'user:m' key: 'item:k' num_buckets: 9 embedding_dim: 4 }", r'{type: id, names: f, vocab: 9, dim: 4, pool: sum, sep: "\x1d"}', "lookup_feature is not computed here"),
         ("match_feature { feature_name: 'f' nested_map: 'user:m' pkey: 'item:k' skey: 'ALL' }", "{type: dense, names: f}", "match_feature is not computed here"),
         ("expr_feature { feature_name: 'f' expression: 'a+b' variables: ['item:a', 'item:b'] }", "{type: dense, names: f}", "expr_feature is not computed here"),
         ("overlap_feature { feature_name: 'f' query: 'user:q' title: 'item:t' method: 'is_equal' }", "{type: dense, names: f}", "overlap_feature is not computed here"),
-        ("combo_feature { feature_name: 'f' expression: ['user:x', 'item:y'] hash_bucket_size: 50 embedding_dim: 8 }", "{type: cross, name: f, of: [x, y], vocab: hash(50)}", ""),
-        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 use_mask: true }}", "names: f, vocab: 7, dim: 4}", "feature_configs.id_feature.use_mask: true has no counterpart"),
+        ("combo_feature { feature_name: 'f' expression: ['user:x', 'item:y'] hash_bucket_size: 50 embedding_dim: 8 }", "{type: cross, name: f, of: [x, y], vocab: hash(50)}", "`y` is combined as one text"),
+        (f"id_feature {{ {NAME} num_buckets: 7 embedding_dim: 4 use_mask: true }}", "names: f, vocab: 7, dim: 4, pool: sum", "feature_configs.id_feature.use_mask: true has no counterpart"),
     ],
 )  # fmt: skip
 def test_a_feature_done_otherwise(feature: str, family: str, remark: str, tmp_path: Path) -> None:
@@ -107,11 +107,11 @@ def test_encoded_data_holds_row_numbers(tmp_path: Path) -> None:
 
 def test_tables_are_shared_by_embedding_name(tmp_path: Path) -> None:
     one = "id_feature {{ feature_name: '{}' num_buckets: 9 embedding_dim: 4 embedding_name: 'ids' {} }}"
-    features = (one.format("f", ""), one.format("g", "pooling: 'mean'"))
+    features = (one.format("f", "value_dim: 1"), one.format("g", "pooling: 'mean'"))
     model = group("all", (*SPARSE, "f", "g")) + f"dcn_v1 {{ deep {{ hidden_units: 4 }} }} {BINARY}"
     made = imported(tmp_path, config(model, features=features))
-    assert "{type: id, names: f, vocab: 9, dim: 4, share: ids, pool: mean}" in made.text
-    assert "share: ids, sep" in made.text
+    told = 'names: [f, g], vocab: 9, dim: 4, share: ids, pool: mean, sep: "\\x1d"}'
+    assert told in " ".join(made.text.split())
 
 
 SEQ = "sequence_id_feature {{ feature_name: '{}' sequence_length: 30 expression: 'user:{}' num_buckets: {} embedding_dim: 8 }}"
@@ -238,7 +238,8 @@ def test_strange_names_become_legal_ones(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("data_config { batch_size: 1 }", "no model_config: this is no config of a model"),
-        ("model_config { dssm { } }", "model `dssm` has no counterpart"),
+        ("model_config { tdm { } }", "model `tdm` has no counterpart"),
+        ("model_config { dssm { } }", "model_config.dssm needs user_tower"),
         ("model_config { num_class: 1 }", "model_config has no model"),
         ("model_config { mmoe { } dbmtl { } }", "model_config has several models: mmoe, dbmtl"),
         ("model_config { mmoe { } }", "model_config.mmoe has no task_towers"),
@@ -276,7 +277,7 @@ def test_several_ids_in_one_text_have_the_separator_of_the_other_system(tmp_path
     piped = imported(tmp_path, with_feature(several).replace("fg_mode: FG_DAG", data))
     assert 'pool: sum, sep: "|"}' in piped.text
     unsaid = imported(tmp_path, with_feature(several.replace(" value_dim: 0", "")))
-    assert any(r'there a separator "\x1d" may part several' in line for line in said(unsaid))
+    assert r'names: f, vocab: 7, dim: 4, pool: sum, sep: "\x1d"}' in unsaid.text
 
 
 def test_several_ids_in_a_combination_are_told(tmp_path: Path) -> None:
