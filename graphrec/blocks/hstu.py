@@ -34,6 +34,7 @@ class Hstu(Settings):
             "graphrec.kernels:TritonHSTU",
             devices=("cuda",),
             needs=("triton",),
+            allow={"attention_dropout": (0.0,)},
             limit={"widest": 128},
             splits=True,
         ),
@@ -57,6 +58,8 @@ class Hstu(Settings):
     """How far back a step looks; by default to the first step."""
     dropout: Rate = 0.0
     """Drop probability before each unit's last Linear."""
+    attention_dropout: Rate = 0.0
+    """Drop probability of weights of pairs of steps; in training all pairs are kept in memory."""
     pool: Literal["last", "mean", "none"] = "last"
     """Without a query: the last step, the mean of the steps, or every step."""
 
@@ -99,7 +102,7 @@ class Hstu(Settings):
         mask: Shape | None = None,
     ) -> dict[str, Any]:
         names = ("layers", "heads", "head_width", "value_width", "max_len", "positions")
-        more = ("time_buckets", "window", "dropout", "pool")
+        more = ("time_buckets", "window", "dropout", "pool", "attention_dropout")
         return {"width": keys.width, **self.chosen(*names, *more)}
 
     def parameters(self, keys: Shape, *others: Shape | None, **named: Shape | None) -> int:

@@ -14,6 +14,8 @@ from graphrec.blocks.parameters import (
     Activation,
     Norm,
     Perceptron,
+    Rate,
+    Rates,
     Settings,
     as_tuple,
     expect_same,
@@ -36,7 +38,14 @@ LevelLayers = Annotated[
 
 _PLAIN = {"norm": ("none",), "dropout": (0.0,), "activation": FUSED}
 """What experts must be for a kernel that computes them together."""
-_MMOE = {**_PLAIN, "gate_norm": ("none",), "gate_activation": FUSED}
+_MMOE = {
+    **_PLAIN,
+    "expert_dropout": (0.0,),
+    "gate_norm": ("none",),
+    "gate_dropout": (0.0,),
+    "gate_activation": FUSED,
+}
+_PLE = {**_PLAIN, "expert_dropout": (0.0,)}
 
 
 class Mmoe(Perceptron):
@@ -64,14 +73,25 @@ class Mmoe(Perceptron):
     """Norm of the gates' MLPs."""
     gate_bias: bool = True
     """Whether the gates' MLPs have a bias."""
+    gate_dropout: Rates = 0.0
+    """Drop probability of the gates' MLPs, one for all layers or one for each."""
     bias: bool = True
     """Whether the experts' Linears have a bias."""
+    expert_dropout: Rate = 0.0
+    """Probability that a gate leaves out an expert; the others' weights sum to 1 again."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Mmoe:
-        if not self.gate_hidden and self.chosen("gate_activation", "gate_norm", "gate_bias"):
+        own = ("gate_activation", "gate_norm", "gate_bias", "gate_dropout")
+        if not self.gate_hidden and self.chosen(*own):
             raise ValueError(
-                "gate_activation, gate_norm and gate_bias need the layers of gate_hidden: [64]"
+                "gate_activation, gate_norm, gate_bias and gate_dropout need the layers of"
+                " gate_hidden: [64]"
+            )
+        if isinstance(self.gate_dropout, tuple) and len(self.gate_dropout) != len(self.gate_hidden):
+            raise ValueError(
+                f"gate_dropout has {len(self.gate_dropout)} numbers for {len(self.gate_hidden)}"
+                " layers of gate_hidden"
             )
         return self
 
@@ -80,8 +100,9 @@ class Mmoe(Perceptron):
         return dict.fromkeys(self.gates, x.resize(self.hidden[-1]))
 
     def args(self, x: Shape) -> dict[str, Any]:
-        gates = ("gates", "gate_hidden", "gate_activation", "gate_norm", "gate_bias")
-        rest = self.chosen("experts", "hidden", *gates, "activation", "norm", "dropout", "bias")
+        gates = ("gate_hidden", "gate_activation", "gate_norm", "gate_bias", "gate_dropout")
+        own = ("experts", "hidden", "gates", "activation", "norm", "dropout", "bias")
+        rest = self.chosen(*own, *gates, "expert_dropout")
         return {"in_features": x.width, **rest}
 
     def parameters(self, x: Shape) -> int:
@@ -98,9 +119,9 @@ class PLE(Perceptron):
     kernels: ClassVar[Mapping[str, str | Kernel]] = {
         "torch": "graphrec.nn:PLE",
         "triton": Kernel(
-            "graphrec.kernels:TritonPLE", devices=("cuda",), needs=("triton",), allow=_PLAIN
+            "graphrec.kernels:TritonPLE", devices=("cuda",), needs=("triton",), allow=_PLE
         ),
-        "stacked": Kernel("graphrec.kernels:StackedPLE", allow=_PLAIN),
+        "stacked": Kernel("graphrec.kernels:StackedPLE", allow=_PLE),
     }
     splits: ClassVar[tuple[str, ...]] = ("x",)
     levels: PositiveInt
@@ -117,6 +138,8 @@ class PLE(Perceptron):
     """Layers of the shared experts, if they are others."""
     bias: bool = True
     """Whether the experts' Linears have a bias."""
+    expert_dropout: Rate = 0.0
+    """Probability that a gate leaves out an expert; the others' weights sum to 1 again."""
 
     @model_validator(mode="after")
     def _fits_levels(self) -> PLE:
@@ -144,7 +167,7 @@ class PLE(Perceptron):
 
     def args(self, x: Shape) -> dict[str, Any]:
         names = ("levels", "gates", "private", "shared", "hidden", "shared_hidden")
-        rest = self.chosen(*names, "activation", "norm", "dropout", "bias")
+        rest = self.chosen(*names, "activation", "norm", "dropout", "bias", "expert_dropout")
         return {"in_features": x.width, **rest}
 
     def parameters(self, x: Shape) -> int:

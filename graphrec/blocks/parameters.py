@@ -85,8 +85,8 @@ class Settings(Block):
         rows += [row_of(word) for word in words if ":" in word]
         if "batch" in words or any(row is not None and row.lives for row in rows):
             return True
-        rates = getattr(self, "dropout", 0.0)
-        return any(rates) if isinstance(rates, tuple) else bool(rates)
+        rates = [value for name, value in self if name.endswith("dropout")]
+        return any(any(rate) if isinstance(rate, tuple) else bool(rate) for rate in rates)
 
     def chosen(self, *names: str) -> dict[str, Any]:
         """Those of these parameters that differ from their defaults, as constructor arguments."""

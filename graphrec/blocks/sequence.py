@@ -13,7 +13,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from graphrec.blocks.base import Kernel, Widths
 from graphrec.blocks.counts import linear, norm
-from graphrec.blocks.parameters import Perceptron, Settings, expect_keys
+from graphrec.blocks.parameters import Perceptron, Rate, Settings, expect_keys
 from graphrec.ground.activation_table import FUSED
 from graphrec.ground.shapes import B, Shape, ShapeError
 
@@ -73,14 +73,24 @@ class Din(_Scored):
             "graphrec.kernels:TritonDIN",
             devices=("cuda",),
             needs=("triton",),
-            allow={"norm": ("none",), "dropout": (0.0,), "activation": FUSED},
+            allow={
+                "norm": ("none",),
+                "dropout": (0.0,),
+                "attention_dropout": (0.0,),
+                "activation": FUSED,
+            },
             splits=True,
         ),
     }
     spreads: ClassVar[tuple[str, ...]] = ("keys",)
+    attention_dropout: Rate = 0.0
+    """Drop probability of the steps' weights, after the softmax."""
 
     def infer(self, query: Shape, keys: Shape, mask: Shape | None = None) -> Shape:
         return Shape((B, expect_keys(keys, mask, query)))
+
+    def args(self, query: Shape, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
+        return {**super().args(query, keys, mask), **self.chosen("attention_dropout")}
 
 
 class AttentionScores(_Scored):
@@ -190,6 +200,7 @@ class SelfAttention(Settings):
             "graphrec.kernels:TritonSelfAttention",
             devices=("cuda",),
             needs=("triton",),
+            allow={"dropout": (0.0,)},
             limit={"head_width": 128},
         ),
     }
@@ -205,6 +216,8 @@ class SelfAttention(Settings):
     """A layer norm before the mean."""
     pool: Literal["mean", "none"] = "mean"
     """The mean of the steps, or every step for a block that reads steps."""
+    dropout: Rate = 0.0
+    """Drop probability of the attention's weights."""
 
     @property
     def head_width(self) -> int:
@@ -227,7 +240,7 @@ class SelfAttention(Settings):
         return Shape((B, self.width)) if self.pool == "mean" else keys.resize(self.width)
 
     def args(self, keys: Shape, mask: Shape | None = None) -> dict[str, Any]:
-        rest = self.chosen("width", "heads", "positions", "skip", "norm", "pool")
+        rest = self.chosen("width", "heads", "positions", "skip", "norm", "pool", "dropout")
         return {"in_features": keys.width, **rest}
 
     def parameters(self, keys: Shape, mask: Shape | None = None) -> int:

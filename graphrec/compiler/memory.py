@@ -144,7 +144,7 @@ def _vectors(graph: Graph) -> Iterator[Size]:
     """Learned vectors of numbers: one each, or the meta embeddings of AutoDis."""
     for lookup in graph.lookups:
         if lookup.kind in ("scaled", "autodis"):
-            channels = int(lookup.options.get("channels", 1))
+            channels = int(lookup.options.get("channels", lookup.width))
             count = channels * lookup.dim + (channels**2 if lookup.kind == "autodis" else 0)
             path = f"features.{lookup.column}"
             yield Size(f"vectors {lookup.column}", f"{count:,} weights", count * 16, path)

@@ -83,10 +83,14 @@ class SyntheticSource:
         return digest.hexdigest()
 
     def items(self) -> TableSource:
-        """For a retriever, an item for each key that some row names, as that row has it."""
+        """For a retriever, an item for each key that some row names, as that row has it.
+
+        A column of weights to draw by, which no feature reads, falls as 1 / (1 + number of item).
+        """
         retrieval = self.recipe.retrieval
         assert retrieval is not None
-        columns, key = item_plan(self.recipe), retrieval.candidates.key
+        columns = item_plan(self.recipe)
+        key, by = retrieval.candidates.key, retrieval.candidates.by
         if key not in self._columns.domains:
             what = f"generated rows have no `{key}`: no id feature reads this column"
             help = f"declare {{type: id, side: item, names: {key}}}"
@@ -94,12 +98,19 @@ class SyntheticSource:
         parts = []
         for source in (self, self.held_out):
             for unit in source.units():
-                parts += [raw.table.select(list(columns.uses)) for raw in source.read(unit)]
+                for raw in source.read(unit):
+                    there = raw.table.schema.names
+                    parts.append(
+                        raw.table.select([n for n in columns.uses if n != by or n in there])
+                    )
         rows = pa.Table.from_batches(parts).combine_chunks()
         coded = rows.column(key).combine_chunks().dictionary_encode()
         codes = pa.chunked_array([coded]).combine_chunks().indices.fill_null(-1)
         known, first = np.unique(codes.to_numpy(), return_index=True)
-        return TableSource(rows.take(pa.array(first[known >= 0])), columns.uses)
+        items = rows.take(pa.array(first[known >= 0]))
+        if by in columns.uses and by not in items.schema.names:
+            items = items.append_column(by, pa.array(1.0 / (1.0 + np.arange(len(items)))))
+        return TableSource(items, columns.uses)
 
     def check(self) -> None:
         """Generated rows never change."""

@@ -16,7 +16,7 @@ class TritonSelfAttention(SelfAttention):
     """A `SelfAttention` whose steps attend in `graphrec::jagged_attention`: same constructor, same
     state_dict keys, same results.
 
-    With heads wider than 128 it is a plain `SelfAttention`.
+    With heads wider than 128, or with dropout in training, it is a plain `SelfAttention`.
 
     >>> import torch
     >>> steps = Jagged(torch.ones(5, 8), torch.tensor([2, 0, 3]))
@@ -25,7 +25,8 @@ class TritonSelfAttention(SelfAttention):
     """
 
     def _attend(self, x: Tensor, steps: Jagged, rows: Tensor, place: Tensor) -> Tensor:
-        if self.out_proj.in_features > self.heads * WIDEST:
+        drops = self.training and self.dropout > 0
+        if drops or self.out_proj.in_features > self.heads * WIDEST:
             return super()._attend(x, steps, rows, place)
         # The Linears give autocast's type, so the operator, unknown to autocast, gets it as well.
         q, k, v = self._project(x)

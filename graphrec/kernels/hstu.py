@@ -23,7 +23,8 @@ class _Unit(HSTULayer):
         targets: Tensor | None,
         context: int,
     ) -> Tensor:
-        if max(self.head_width, self.value_width) > WIDEST:
+        drops = self.training and self.attention_dropout > 0
+        if drops or max(self.head_width, self.value_width) > WIDEST:
             return super()._attend(q, k, v, lengths, bias, targets, context)
         # The Linear gives autocast's type, so the operator, unknown to autocast, gets it as well.
         offsets = F.pad(lengths.cumsum(0), (1, 0))
@@ -38,7 +39,7 @@ class TritonHSTU(HSTU):
     """An `HSTU` whose steps attend in `graphrec::hstu_attention`: same constructor, same
     state_dict keys, same results.
 
-    With heads wider than 128 it is a plain `HSTU`.
+    With heads wider than 128, or with attention_dropout in training, it is a plain `HSTU`.
 
     >>> import torch
     >>> from graphrec.nn import Jagged

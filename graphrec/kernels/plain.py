@@ -14,7 +14,9 @@ __all__ = ["expect_plain", "layers_of", "widths"]
 
 
 def expect_plain(module: nn.Module) -> None:
-    """Raise ValueError unless every MLP in it is Linears and FUSED activations, nothing else."""
+    """Raise ValueError unless its MLPs are Linears and FUSED activations, and no gate drops."""
+    if any(getattr(part, "expert_dropout", 0.0) for part in module.modules()):
+        raise ValueError(f"{type(module).__name__} has no expert_dropout")
     for mlp in module.modules():
         for layer in mlp.layers if isinstance(mlp, MLP) else ():
             dense = cast(Dense, layer)

@@ -39,7 +39,8 @@ class TritonDIN(DIN):
 
     def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor:
         steps = as_jagged(keys)
-        if is_one(query, steps) or not all(_plain(layer) for layer in self.mlp.layers):
+        drops = self.training and self.attention_dropout > 0
+        if drops or is_one(query, steps) or not all(_plain(layer) for layer in self.mlp.layers):
             return super().forward(query, keys)
         first, *rest = (cast(Dense, layer) for layer in self.mlp.layers)
         of_query, of_keys, of_product = self._parts()

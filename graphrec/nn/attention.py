@@ -25,8 +25,8 @@ class SelfAttention(nn.Module):
     Q, K, V are three Linears to `width`, followed by the attention's own projections `in_proj`
     (rows of q, k, v) and `out_proj`, scaled by 1/sqrt(width / heads). `positions` adds learnt
     vectors counted from the newest step; steps further back share the last one. `skip` adds the
-    step itself (needs in_features == width), `norm` is a layer norm behind it. Vaswani et al.,
-    Attention Is All You Need, 2017.
+    step itself (needs in_features == width), `norm` is a layer norm behind it, `dropout` drops
+    weights of the attention. Vaswani et al., Attention Is All You Need, 2017.
     """
 
     def __init__(
@@ -38,6 +38,7 @@ class SelfAttention(nn.Module):
         skip: bool = False,
         norm: bool = False,
         pool: str = "mean",
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if width % heads:
@@ -46,7 +47,7 @@ class SelfAttention(nn.Module):
             raise ValueError(f"skip needs width {in_features}, got {width}")
         if pool not in ("mean", "none"):
             raise ValueError(f"unknown pool `{pool}`; there are mean, none")
-        self.heads, self.skip, self.pool = heads, skip, pool
+        self.heads, self.skip, self.pool, self.dropout = heads, skip, pool, dropout
         self.q = Linear(in_features, width)
         self.k = Linear(in_features, width)
         self.v = Linear(in_features, width)
@@ -93,7 +94,8 @@ class SelfAttention(nn.Module):
         at = rows * length + place
         q, k, v = (self._heads(part, at, num_rows, length) for part in self._project(x))
         real = torch.arange(length, device=x.device) < steps.lengths.clamp(min=1).unsqueeze(-1)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=real[:, None, None, :])
+        mask, rate = real[:, None, None, :], self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=rate)
         return mixed.transpose(1, 2).flatten(2).flatten(0, 1).index_select(0, at)
 
     def _project(self, x: Tensor) -> tuple[Tensor, ...]:

@@ -20,7 +20,8 @@ class HSTULayer(nn.Module):
 
     x [T, D], rows of `lengths` [B]; result [T, D]. `position_bias` [positions] is added to scores
     by the distance of two steps (those further apart share the last), `time_bias` [time_buckets]
-    by the logarithm of their time apart. Zhai et al., Actions Speak Louder than Words, ICML 2024.
+    by the logarithm of their time apart; `attention_dropout` drops weights of pairs of steps. Zhai
+    et al., Actions Speak Louder than Words, ICML 2024.
     """
 
     def __init__(
@@ -34,8 +35,10 @@ class HSTULayer(nn.Module):
         time_buckets: int | None = None,
         window: int | None = None,
         dropout: float = 0.0,
+        attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.attention_dropout = attention_dropout
         self.heads, self.head_width = heads, head_width
         self.value_width = head_width if value_width is None else value_width
         self.max_len, self.window = max_len, window or 0
@@ -102,6 +105,7 @@ class HSTULayer(nn.Module):
             targets=targets,
             window=self.window,
             context=context,
+            dropout=self.attention_dropout if self.training else 0.0,
         ).flatten(1)
 
 
@@ -131,13 +135,15 @@ class HSTU(nn.Module):
         window: int | None = None,
         dropout: float = 0.0,
         pool: str = "last",
+        attention_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if pool not in ("last", "mean", "none"):
             raise ValueError(f"unknown pool `{pool}`; there are last, mean, none")
         self.width, self.pool = width, pool
-        shape = (heads, head_width, value_width, max_len, positions, time_buckets, window, dropout)
-        self.layers = nn.ModuleList(self.unit(width, *shape) for _ in range(layers))
+        shape = (heads, head_width, value_width, max_len, positions, time_buckets, window)
+        rates = (dropout, attention_dropout)
+        self.layers = nn.ModuleList(self.unit(width, *shape, *rates) for _ in range(layers))
 
     def forward(
         self,

@@ -57,16 +57,18 @@ def hstu_attention(
     targets: Tensor | None = None,
     window: int = 0,
     context: int = 0,
+    dropout: float = 0.0,
 ) -> Tensor:
     """Attended values [T, H, E] of q, k [T, H, D] and v [T, H, E], rows of `lengths` [B].
 
     A step meets itself and those before it; with a `window` only so many of them. The last
     `targets` [B] steps of a row are candidates: they meet the history and themselves, never each
-    other. The first `context` steps meet the whole history. alpha is D^-0.5.
+    other. The first `context` steps meet the whole history. alpha is D^-0.5. With `dropout` the
+    padded form drops weights of pairs, and keeps [L, L] of them.
     """
     bias = bias or Bias()
     alpha = q.shape[-1] ** -0.5
-    kernel = _kernel(q)
+    kernel = None if dropout else _kernel(q)
     if kernel is None:
         return padded_attention(
             q,
@@ -78,6 +80,7 @@ def hstu_attention(
             targets=targets,
             window=window,
             context=context,
+            dropout=dropout,
         )
     starts = F.pad(lengths.cumsum(0), (1, 0))
     setting = Setting(starts, targets, alpha, scale, window, context, bias.times, bias.limits)
@@ -135,11 +138,12 @@ def padded_attention(
     targets: Tensor | None = None,
     window: int = 0,
     context: int = 0,
+    dropout: float = 0.0,
 ) -> Tensor:
     """`hstu_attention` by plain torch operations, padded to the longest row: [B, H, N, N]."""
     alpha = q.shape[-1] ** -0.5
     weights = _weights(q, k, lengths, alpha, bias or Bias(), targets, window, context) / scale
-    return _attended(weights, v, lengths)
+    return _attended(F.dropout(weights, dropout), v, lengths)
 
 
 def _padded(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

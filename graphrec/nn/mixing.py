@@ -11,7 +11,18 @@ from torch.autograd.function import once_differentiable
 
 from graphrec.nn.native.passes import Passes, passes
 
-__all__ = ["mix", "mix_all"]
+__all__ = ["mix", "mix_all", "without_some"]
+
+
+def without_some(logits: Tensor, rate: float) -> Tensor:
+    """Logits [..., K] where each is -inf with probability `rate`: softmax leaves those experts out.
+
+    A gate that would lose all its experts keeps them. Zhao et al., Recommending What Video to
+    Watch Next, RecSys 2019.
+    """
+    lost = torch.rand_like(logits, dtype=torch.float32) < rate
+    lost = lost & ~lost.all(dim=-1, keepdim=True)
+    return logits.masked_fill(lost, float("-inf"))
 
 
 def mix(logits: Tensor, experts: Sequence[Tensor]) -> Tensor:

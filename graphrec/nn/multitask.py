@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from graphrec.nn.dense import MLP, Linear, dtype_of, side_by_side
-from graphrec.nn.mixing import mix, mix_all
+from graphrec.nn.mixing import mix, mix_all, without_some
 from graphrec.nn.products import cast_input
 from graphrec.nn.split import Split, beside
 
@@ -35,8 +35,9 @@ class Named(nn.Module):
 class MMoE(nn.Module):
     """Experts shared by gates: out_t = sum over k of softmax(gate_t)_k expert_k, [B, D] each.
 
-    A gate is a Linear over x, or over an MLP of it if `gate_hidden` is given. Keys `experts.<k>.*`,
-    `gates.<name>.*`, `gate_mlps.<name>.*`. Ma et al., Multi-gate Mixture-of-Experts, KDD 2018.
+    A gate is a Linear over x, or over an MLP of it if `gate_hidden` is given; in training it leaves
+    out each expert with probability `expert_dropout`. Keys `experts.<k>.*`, `gates.<name>.*`,
+    `gate_mlps.<name>.*`. Ma et al., Multi-gate Mixture-of-Experts, KDD 2018.
     """
 
     def __init__(
@@ -53,16 +54,17 @@ class MMoE(nn.Module):
         norm: str = "none",
         dropout: float | Sequence[float] = 0.0,
         bias: bool = True,
+        gate_dropout: float | Sequence[float] = 0.0,
+        expert_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.expert_dropout = expert_dropout
         self.experts = nn.ModuleList(
             MLP(in_features, hidden, activation, norm, dropout, bias) for _ in range(experts)
         )
-        own = {"activation": gate_activation, "norm": gate_norm, "bias": gate_bias}
+        own = (gate_hidden, gate_activation, gate_norm, gate_dropout, gate_bias)
         self.gate_mlps = (
-            Named({name: MLP(in_features, gate_hidden, **own) for name in gates})  # type: ignore[arg-type]
-            if gate_hidden
-            else None
+            Named({name: MLP(in_features, *own) for name in gates}) if gate_hidden else None
         )
         width = gate_hidden[-1] if gate_hidden else in_features
         self.gates = Named({name: Linear(width, experts) for name in gates})
@@ -71,7 +73,10 @@ class MMoE(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         x = cast_input(x)
         experts = [expert(x) for expert in self.experts]
-        return mix_all(self.logits(x), experts)
+        logits = self.logits(x)
+        if self.training and self.expert_dropout:
+            logits = without_some(logits, self.expert_dropout)
+        return mix_all(logits, experts)
 
     def logits(self, x: Tensor) -> Tensor:
         """What the gates say, [B, T, experts]."""
@@ -93,7 +98,8 @@ class CGC(nn.Module):
 
     Task t mixes its own experts and the shared ones by a gate over its own input; the shared output
     (not on the `last` level) mixes all of them by a gate over the shared input. `in_features` is
-    the width of every input, or a list of the tasks' widths with `shared_features` beside it.
+    the width of every input, or a list of the tasks' widths with `shared_features` beside it. In
+    training a gate leaves out each expert with probability `expert_dropout`.
     """
 
     def __init__(
@@ -110,8 +116,10 @@ class CGC(nn.Module):
         dropout: float | Sequence[float] = 0.0,
         bias: bool = True,
         shared_features: int | None = None,
+        expert_dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        self.expert_dropout = expert_dropout
 
         def experts(count: int, width: int, hidden: Sequence[int]) -> nn.ModuleList:
             mlps = (MLP(width, hidden, activation, norm, dropout, bias) for _ in range(count))
@@ -135,10 +143,15 @@ class CGC(nn.Module):
         for name, x in zip(self.names, xs, strict=True):
             own = [expert(x) for expert in self.experts[name].children()]
             every += own
-            outputs.append(mix(self.gates[name](x), [*own, *common]))
+            outputs.append(self._mixed(self.gates[name](x), [*own, *common]))
         if self.shared_gate is not None:
-            shared = mix(self.shared_gate(shared), [*every, *common])
+            shared = self._mixed(self.shared_gate(shared), [*every, *common])
         return tuple(outputs), shared
+
+    def _mixed(self, logits: Tensor, experts: Sequence[Tensor]) -> Tensor:
+        if self.training and self.expert_dropout:
+            logits = without_some(logits, self.expert_dropout)
+        return mix(logits, experts)
 
 
 class PLE(nn.Module):
@@ -161,6 +174,7 @@ class PLE(nn.Module):
         norm: str = "none",
         dropout: float | Sequence[float] = 0.0,
         bias: bool = True,
+        expert_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.levels = nn.ModuleList()
@@ -181,6 +195,7 @@ class PLE(nn.Module):
                     norm,
                     dropout,
                     bias,
+                    expert_dropout=expert_dropout,
                 )
             )
             width = own[-1]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from graphrec.nn.batch import Jagged
@@ -34,9 +35,25 @@ __all__ = [
 class DIN(Scorer):
     """Target attention: sum of softmax(a_t) s_t with a_t = MLP([q, s_t, q - s_t, q * s_t]); [B, D].
 
-    Keys: those of an MLP with a last Linear to 1, `mlp.*`. Zhou et al., Deep Interest Network for
-    Click-Through Rate Prediction, KDD 2018.
+    Keys: those of an MLP with a last Linear to 1, `mlp.*`. `attention_dropout` drops weights of the
+    softmax. Zhou et al., Deep Interest Network for Click-Through Rate Prediction, KDD 2018.
     """
+
+    def __init__(
+        self,
+        query_features: int,
+        key_features: int,
+        hidden: Sequence[int],
+        activation: str = "relu",
+        norm: str = "none",
+        dropout: float | Sequence[float] = 0.0,
+        bias: bool = True,
+        norm_padding: str = "exclude",
+        attention_dropout: float = 0.0,
+    ) -> None:
+        common = (activation, norm, dropout, bias, norm_padding)
+        super().__init__(query_features, key_features, hidden, *common)
+        self.attention_dropout = attention_dropout
 
     def forward(self, query: Tensor, keys: Tensor | Jagged) -> Tensor:
         steps = as_jagged(keys)
@@ -44,6 +61,10 @@ class DIN(Scorer):
             return attended(self.scores_of_one(query, steps.values), steps.values)
         rows = steps.rows()
         scores = self.scores(query, steps, rows)
+        if self.training and self.attention_dropout:
+            weights = segment_softmax(scores, rows, steps.num_rows)
+            weights = F.dropout(weights, self.attention_dropout).unsqueeze(-1)
+            return segment_sum(weights * steps.values, rows, steps.num_rows)
         return segment_softmax_sum(scores, steps.values, rows, steps.num_rows)
 
 

@@ -87,9 +87,9 @@ def check_cross(feature: CrossFeature, path: str) -> Iterator[Problem]:
 def check_dense(feature: DenseFeature, path: str) -> Iterator[Problem]:
     if feature.autodis is not None and feature.dim is None:
         yield clash(f"{path}.autodis", "`autodis` needs `dim`: the width of the embedding it makes")
-    if feature.dim is not None and feature.width > 1:
-        what = "`dim` makes one number an embedding; this feature has several"
-        yield clash(f"{path}.dim", what, "leave out `dim`, or `width`")
+    if feature.autodis is not None and feature.width > 1:
+        what = "`autodis` makes one number an embedding; this feature has several"
+        yield clash(f"{path}.autodis", what, "leave out `autodis`: `dim` alone embeds a vector")
     if feature.stats is not None and feature.transform not in ("zscore", "minmax"):
         yield clash(f"{path}.stats", "`stats` belongs to transform: zscore or minmax")
     if feature.stats is not None:

@@ -117,7 +117,7 @@ class DenseFeature(_Feature):
     default: float | None = None
     """Value where the column is null, before the transform; else the mean (zscore, minmax) or 0."""
     dim: Positive | None = None
-    """With dim the number scales a learned vector, so that it can be crossed like an embedding."""
+    """A field of this width: the numbers times a learned matrix [width, dim], without a bias."""
     autodis: AutoDis | None = None
     """Soft bucketing into an embedding of width dim."""
     sep: str | None = None

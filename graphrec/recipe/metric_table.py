@@ -187,6 +187,7 @@ class Xauc(Metric):
     forms = _NUMBERS
     higher = True
     ranks = True
+    decays = True
     sample: Annotated[int, Field(ge=1)] | None = None
     """Number of pairs drawn with a fixed seed."""
 

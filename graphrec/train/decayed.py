@@ -17,7 +17,7 @@ from graphrec.train import exact
 from graphrec.train.metrics import make_metric
 from graphrec.train.score_bins import binned, thresholds
 
-__all__ = ["Decayed", "DecayedAuc", "make_decayed"]
+__all__ = ["Decayed", "DecayedAuc", "DecayedXauc", "make_decayed"]
 
 _TOGETHER = 8192
 """Rows of a training AUC that are counted at once, so much and no more is kept of them."""
@@ -132,9 +132,49 @@ class DecayedAuc:
         return torch.cat([outer, counts, outer, torch.zeros(2, missing % 2)], dim=1)
 
 
+class DecayedXauc:
+    """Exact XAUC of the rows of every `step` updates, v <- rate v + (1 - rate) new.
+
+    Those rows are kept until then, eight bytes each; fewer than two give no new value.
+    """
+
+    def __init__(self, step: int = 100, rate: float = 0.9) -> None:
+        self.step, self.rate = step, rate
+        self.updates = 0
+        self.value: float | None = None
+        self._rows: list[Tensor] = []
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        """Add one batch; rows have labels."""
+        self._rows.append(torch.stack([preds.detach().float(), target.float()]).cpu())
+        self.updates += 1
+        if self.updates % self.step == 0:
+            score, label = self._kept().numpy()
+            new = exact.xauc(score, label)
+            if new is not None:
+                old = self.value
+                self.value = new if old is None else self.rate * old + (1 - self.rate) * new
+            self._rows = []
+
+    def _kept(self) -> Tensor:
+        """(scores, labels) since the last value, [2, N]."""
+        return torch.cat(self._rows, dim=1) if self._rows else torch.zeros(2, 0)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint keeps."""
+        value = torch.tensor(torch.nan if self.value is None else self.value, dtype=torch.float64)
+        return {"updates": torch.tensor(self.updates), "value": value, "rows": self._kept()}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from `state()`."""
+        self.updates, value = int(state["updates"]), float(state["value"])
+        self.value = None if value != value else value
+        self._rows = [state["rows"]]
+
+
 def make_decayed(
     call: Call, metrics: Mapping[str, type[Declared]] = METRICS, *, logits: bool = False
-) -> Decayed | DecayedAuc:
+) -> Decayed | DecayedAuc | DecayedXauc:
     """The training metric a recipe names: `auc`, `mae(step=50, rate=0.8)`.
 
     `logits`: one that ranks gets log-odds instead of probabilities.
@@ -142,4 +182,6 @@ def make_decayed(
     p = decay_parameters(call)
     if call.name == "auc":
         return DecayedAuc(p.step, p.rate, p.bins, logits)
+    if call.name == "xauc":
+        return DecayedXauc(p.step, p.rate)
     return Decayed(make_metric(Call(call.name), metrics, logits=logits), p.step, p.rate)

@@ -13,7 +13,7 @@ from graphrec.nn.batch import Batch
 from graphrec.recipe.calls import Call
 from graphrec.recipe.model import Recipe
 from graphrec.recipe.tasks import has_two_outcomes, key
-from graphrec.train.decayed import Decayed, DecayedAuc, make_decayed
+from graphrec.train.decayed import Decayed, DecayedAuc, DecayedXauc, make_decayed
 from graphrec.train.evaluation import LabelledRows, LossMeans
 from graphrec.train.losses import Losses, TaskLosses
 
@@ -31,7 +31,7 @@ class Window:
     def __init__(self, recipe: Recipe, losses: TaskLosses) -> None:
         self.recipe = recipe
         self.means = LossMeans(losses)
-        self.decayed: dict[str, tuple[str, Call, Decayed | DecayedAuc]] = {}
+        self.decayed: dict[str, tuple[str, Call, Decayed | DecayedAuc | DecayedXauc]] = {}
         for name, task in recipe.tasks.items():
             if task.label is not None:
                 for call in _shown(recipe, name):

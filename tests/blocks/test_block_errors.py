@@ -74,6 +74,12 @@ def test_shapes_that_do_not_fit(
         ("masknet", {"blocks": 1, "hidden": 4, "dropout": 0.5}, "need the layers of top"),
         ("mask_block", {"hidden": 4, "aggregation": 2, "reduction": 0.5}, "not both"),
         ("mmoe", {**TASKS, "experts": 2, "gate_norm": "batch"}, "need the layers of gate_hidden"),
+        ("mmoe", {**TASKS, "experts": 2, "gate_dropout": 0.1}, "need the layers of gate_hidden"),
+        (
+            "mmoe",
+            {**TASKS, "experts": 2, "gate_hidden": [4], "gate_dropout": [0.1, 0.2]},
+            "gate_dropout has 2 numbers for 1 layers",
+        ),
         ("mmoe", {"hidden": [4], "experts": 2, "gates": ["a", "a"]}, "`a` is named twice"),
         ("mmoe", {"hidden": [4], "experts": 2, "gates": []}, "needs at least one name"),
         ("mmoe", {"hidden": [4], "experts": 2, "gates": ["forward"]}, "forward"),

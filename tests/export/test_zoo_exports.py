@@ -30,7 +30,6 @@ NAMES = sorted(
 FORMATS: tuple[FormatName, ...] = ("pt2", "onnx", "aoti")
 ALWAYS: tuple[tuple[str, FormatName], ...] = (
     ("dien", "onnx"),  # a loop over steps
-    ("fm", "aoti"),
 )
 SMALL = (
     *("data.synthetic=600", "data.workers=0", "train.batch=100"),

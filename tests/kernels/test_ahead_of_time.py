@@ -17,10 +17,12 @@ OPERATORS = sorted(path.stem for path in (HERE / "cases").glob("[a-z]*.py"))
 @pytest.mark.parametrize("operator", OPERATORS)
 @pytest.mark.parametrize("target", ["cuda:80", "cuda:90"])
 def test_every_kernel_compiles_within_its_limits(
-    target: str, operator: str, pytestconfig: pytest.Config, tmp_path: Path
+    target: str, operator: str, pytestconfig: pytest.Config, tmp_path: Path, soak: bool
 ) -> None:
     if importlib.util.find_spec("triton") is None:
         pytest.skip("needs triton")
+    if target == "cuda:80" and not soak:
+        pytest.skip("the older device is of the long form: --soak")
     # Compiled kernels are kept between runs by the hash of everything that went into them.
     kept = pytestconfig.cache
     folder = tmp_path if kept is None else kept.mkdir("triton")

@@ -191,3 +191,25 @@ def test_autocast_is_near() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         low = module(keys)
     torch.testing.assert_close(low.float(), module(keys), rtol=0.05, atol=0.05)
+
+
+def test_dropped_pairs_are_those_of_torch() -> None:
+    """silu(scores) / scale [B, H, N, N] through torch's dropout; none in evaluation."""
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(6, 2, 3) for _ in range(3))
+    scores = torch.einsum("ihd,jhd->hij", q, k) / math.sqrt(3)
+    weights = torch.nn.functional.silu(scores) / 5.0 * torch.ones(6, 6).tril()
+    torch.manual_seed(4)
+    kept = torch.nn.functional.dropout(weights.unsqueeze(0), 0.5)[0]
+    torch.manual_seed(4)
+    y = hstu_attention(q, k, v, torch.tensor([6]), scale=5.0, dropout=0.5)
+    torch.testing.assert_close(y, torch.einsum("hij,jhd->ihd", kept, v))
+    layer = HSTU(4, 1, 2, 3, attention_dropout=0.5, pool="none")
+    plain = HSTU(4, 1, 2, 3, pool="none")
+    plain.load_state_dict(layer.state_dict())
+    steps = Jagged(torch.randn(6, 4), torch.tensor([4, 2]))
+    a, b = layer.eval()(steps), plain.eval()(steps)
+    assert isinstance(a, Jagged) and isinstance(b, Jagged)
+    torch.testing.assert_close(a.values, b.values)
+    c = layer.train()(steps)
+    assert isinstance(c, Jagged) and not torch.allclose(c.values, b.values)

@@ -222,3 +222,39 @@ def test_wrong_sizes_are_refused(make: object, said: str) -> None:
     assert callable(make)
     with pytest.raises(ValueError, match=said):
         make()
+
+
+# ---- dropout of attention -------------------------------------------------------------------
+
+
+def test_self_attention_drops_as_torchs_does() -> None:
+    """Of weights drawn by torch from one seed the same are dropped; none in evaluation."""
+    torch.manual_seed(0)
+    layer = SelfAttention(4, 8, heads=2, pool="none", dropout=0.5)
+    steps = torch.randn(3, 5, 4)
+    q, k, v = (x.reshape(3, 5, 2, 4).transpose(1, 2) for x in layer._project(steps.flatten(0, 1)))
+    torch.manual_seed(7)
+    mixed = torch.nn.functional.scaled_dot_product_attention(
+        q, k, v, attn_mask=torch.ones(3, 1, 1, 5, dtype=torch.bool), dropout_p=0.5
+    )
+    torch.manual_seed(7)
+    torch.testing.assert_close(layer(steps), layer.out_proj(mixed.transpose(1, 2).flatten(2)))
+    plain = SelfAttention(4, 8, heads=2, pool="none")
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer.eval()(steps), plain(steps))
+
+
+def test_din_drops_weights_of_its_softmax() -> None:
+    torch.manual_seed(0)
+    layer = DIN(4, 4, [6], attention_dropout=0.4).double()
+    plain = DIN(4, 4, [6]).double()
+    plain.load_state_dict(layer.state_dict())
+    q, keys = query(), history()
+    weights = segment_softmax(layer.scores(q, keys, keys.rows()), keys.rows(), keys.num_rows)
+    torch.manual_seed(3)
+    kept = torch.nn.functional.dropout(weights, 0.4).unsqueeze(1) * keys.values
+    torch.manual_seed(3)
+    expected = torch.stack([part.sum(0) for part in kept.split(LENGTHS.tolist())])
+    torch.testing.assert_close(layer(q, keys), expected)
+    assert not torch.allclose(expected, plain(q, keys))
+    torch.testing.assert_close(layer.eval()(q, keys), plain(q, keys))

@@ -21,6 +21,7 @@ from graphrec.nn import (
     SENet,
     WuKong,
 )
+from graphrec.nn.mixing import without_some
 
 
 def random(*sizes: int) -> Tensor:
@@ -143,3 +144,48 @@ def test_aitm_attends_to_what_parents_pass_on() -> None:
     weights = torch.softmax(torch.stack(scores, dim=1), dim=1)
     expected = sum(weights[:, i : i + 1] * layer.value(u) for i, u in enumerate(seen))
     torch.testing.assert_close(layer(own, parent), expected)
+
+
+def test_a_gate_leaves_out_experts_and_weighs_the_others_anew() -> None:
+    """Zhao et al., 2019: softmax over those that remain; a gate keeps all rather than none."""
+    torch.manual_seed(0)
+    logits = torch.randn(4000, 3)
+    weights = torch.softmax(without_some(logits, 0.3), dim=1)
+    full = torch.softmax(logits, dim=1)
+    kept = weights > 0
+    assert bool(kept.any(1).all())
+    again = full * kept
+    torch.testing.assert_close(weights, again / again.sum(1, keepdim=True))
+    # of the rows that lost something: each expert is lost with 0.3, but never all three at once
+    assert abs(float((~kept).float().mean()) - (0.3 - 0.3**3)) < 0.02
+
+
+@pytest.mark.parametrize("kind", ["mmoe", "ple"])
+def test_experts_are_left_out_in_training_alone(kind: str) -> None:
+    torch.manual_seed(0)
+
+    def made(rate: float) -> torch.nn.Module:
+        if kind == "mmoe":
+            return MMoE(4, 3, [5], ["a", "b"], expert_dropout=rate)
+        return PLE(4, 2, ["a", "b"], 2, 1, [5], expert_dropout=rate)
+
+    dropping, plain, x = made(0.5), made(0.0), torch.randn(64, 4)
+    plain.load_state_dict(dropping.state_dict())
+    for a, b in zip(dropping.eval()(x), plain.eval()(x), strict=True):
+        torch.testing.assert_close(a, b)
+    trained, usual = dropping.train()(x), plain.train()(x)
+    assert not torch.allclose(trained[0], usual[0])
+    assert bool(torch.isfinite(torch.cat(trained)).all())
+
+
+def test_the_gates_perceptrons_drop_as_torchs_do() -> None:
+    torch.manual_seed(0)
+    layer = MMoE(4, 3, [5], ["a"], gate_hidden=[6], gate_dropout=0.5)
+    x = torch.randn(8, 4)
+    torch.manual_seed(2)
+    first = layer.gate_mlps["a"].layers[0]  # type: ignore[index,union-attr]
+    hidden = torch.relu(torch.nn.functional.linear(x, first.weight, first.bias))
+    hidden = torch.nn.functional.dropout(hidden, 0.5)
+    expected = layer.gates["a"](hidden)
+    torch.manual_seed(2)
+    torch.testing.assert_close(layer.logits(x)[:, 0], expected)

@@ -85,8 +85,14 @@ SLIPS = [
     ("pool: mean", "pool: mean, dim: 8.0", "GR202", 7, "expected an integer"),
     ("transform: log1p", "transform: log1", "GR202", 8, "did you mean `log1p`?"),
     ("transform: log1p", "autodis: {channels: 3}", "GR205", 8, "`autodis` needs `dim`"),
+    (
+        "transform: log1p",
+        "width: 2, dim: 4, autodis: {channels: 3}",
+        "GR205",
+        8,
+        "this feature has several",
+    ),
     ("transform: log1p", "stats: [0, 1]", "GR205", 8, "`stats` belongs to"),
-    ("transform: log1p", "width: 3, dim: 4", "GR205", 8, "several"),
     ("[1, 5, 9]", "[1, 9, 5]", "GR202", 9, "edges ascend, but 5 follows 9"),
     ("[1, 5, 9]", "quantiles(10)", "GR202", 9, "quantile(N)"),
     ("[1, 5, 9]", "[1, x]", "GR202", 9, "expected a number, got text `x`"),
@@ -193,7 +199,7 @@ error GR202  r.yaml:7:46   features.tags.pool: expected one of sum, mean, got te
       |                                              ^^^
 error GR201  r.yaml:26:20   train.bacth: unknown key `bacth`
    26 | train: {epochs: 1, bacth: 64, optim: {dense: adam, sparse: adagrad}, save: {best: ctr.auc}}
-      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, precision, clip, balance, early_stop, save, eval_every, log_every, seed, compile, memory, device, dir, groups, ...\
+      |                    ^^^^^ did you mean `batch`?   known here: epochs, steps, batch, accumulate, lr, optim, schedule, table_schedule, precision, clip, balance, early_stop, save, eval_every, log_every, seed, compile, memory, device, dir, ...\
 """
     )  # noqa: E501
 

@@ -140,7 +140,27 @@ def test_decayed_mae_of_the_specification():
     assert seen == [None, 0.5, 0.5, pytest.approx(0.7)]
 
 
-@pytest.mark.parametrize("text", ["auc(step=3, bins=20)", "mae(step=3)"])
+def test_decayed_xauc_counts_the_pairs_of_its_updates_by_torch():
+    """Over the rows of two updates: share of pairs with (p_i - p_j)(t_i - t_j) > 0, decayed."""
+    metric = make_decayed(parse_call("xauc(step=2, rate=0.75)"))
+    draw = torch.Generator().manual_seed(1)
+    batches = [torch.rand(2, 9, generator=draw).mul(6).round() for _ in range(4)]
+    values = []
+    for one, other in (batches[:2], batches[2:]):
+        preds, target = torch.cat([one, other], dim=1)
+        i, j = torch.triu_indices(18, 18, offset=1)
+        right = (preds[i] - preds[j]) * (target[i] - target[j]) > 0
+        values.append(float(right.double().mean()))
+    for number, (preds, target) in enumerate(batches):
+        metric.update(preds, target)
+        assert (metric.value is None) == (number == 0)
+    assert metric.value == pytest.approx(0.75 * values[0] + 0.25 * values[1])
+    metric.update(torch.zeros(0), torch.zeros(0))
+    metric.update(torch.zeros(1), torch.zeros(1))  # one row has no pair
+    assert metric.value == pytest.approx(0.75 * values[0] + 0.25 * values[1])
+
+
+@pytest.mark.parametrize("text", ["auc(step=3, bins=20)", "mae(step=3)", "xauc(step=3)"])
 def test_decayed_metrics_go_on_from_their_state(text):
     draw = torch.Generator().manual_seed(0)
     batches = [

@@ -11,6 +11,7 @@ from graphrec.importers.tzrec.distillation import DISTILLED, rocket_launching
 from graphrec.importers.tzrec.feature_configs import Features, read_features
 from graphrec.importers.tzrec.feature_draft import Feature
 from graphrec.importers.tzrec.feature_groups import Groups, named
+from graphrec.importers.tzrec.match_models import MATCH_MODELS, retriever
 from graphrec.importers.tzrec.multitask_models import MULTITASK_MODELS, Towers
 from graphrec.importers.tzrec.naming import Names, legal_node
 from graphrec.importers.tzrec.rank_models import RANK_MODELS, Parts
@@ -60,8 +61,9 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     parts = Parts(model, groups, builder, model_config.integer("num_class", 1) or 1)
     labels = data.texts("label_fields") if data is not None else []
     weights = data.texts("sample_weight_fields") if data is not None else []
-    tasks, losses = _learned(parts, kind, model_config, labels, weights)
-    if kind not in MULTITASK_MODELS and data is not None and len(labels) > 1:
+    learned = _learned(parts, kind, model_config, data, labels, weights)
+    tasks = learned["tasks"]
+    if kind in RANK_MODELS and data is not None and len(labels) > 1:
         what = f"labels beside the first are not read: {', '.join(labels[1:])}"
         data.remark("label_fields", what)
     if not builder.nodes:
@@ -76,8 +78,7 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
     recipe["data"] = data_of(config, data)
     recipe["groups"] = named(explicit, names)
     recipe["graph"] = named(builder.nodes, names)
-    recipe["tasks"] = named(tasks, names)
-    recipe["losses"] = named(losses, names)
+    recipe |= {section: named(body, names) for section, body in learned.items()}
     recipe["relations"] = [
         {f"{' + '.join(parents)} -> {child}": settings}
         if settings
@@ -85,14 +86,15 @@ def convert(config: Section, file: str, notes: Notes) -> Converted:
         for parents, child, settings in builder.relations
     ]
     recipe["kernels"] = _kernels(model_config)
-    recipe["train"] = {**train_of(config, data, tasks), **_balance(model_config, model, tasks)}
+    measured = {"retrieval": learned["retrieval"]} if learned["retrieval"] else tasks
+    recipe["train"] = {**train_of(config, data, measured), **_balance(model_config, model, tasks)}
     config.report_unread()
     return recipe
 
 
 def _kind(model_config: Section) -> str:
     """The name of the model's message."""
-    known = {*MULTITASK_MODELS, *RANK_MODELS, DISTILLED}
+    known = {*MULTITASK_MODELS, *RANK_MODELS, *MATCH_MODELS, DISTILLED}
     models = [name for name in model_config.names() if name in known]
     if len(models) == 1:
         return models[0]
@@ -110,15 +112,25 @@ def _kind(model_config: Section) -> str:
 
 
 def _learned(
-    parts: Parts, kind: str, model_config: Section, labels: list[str], weights: list[str]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """(tasks, further terms of the loss)."""
-    if kind == DISTILLED:
+    parts: Parts,
+    kind: str,
+    model_config: Section,
+    data: Section | None,
+    labels: list[str],
+    weights: list[str],
+) -> dict[str, dict[str, Any]]:
+    """The sections `tasks`, `losses` and `retrieval`, of which some are empty."""
+    learned: dict[str, dict[str, Any]] = {"tasks": {}, "losses": {}, "retrieval": {}}
+    if kind in MATCH_MODELS:
+        learned["retrieval"] = retriever(parts, kind, model_config, data, labels)
+    elif kind == DISTILLED:
         label, weight = labels[0] if labels else "label", weights[0] if weights else None
-        return rocket_launching(parts, model_config, label, weight)
-    if kind in MULTITASK_MODELS:
-        return _several(parts, kind, labels), {}
-    return _single(parts, kind, model_config, labels, weights), {}
+        learned["tasks"], learned["losses"] = rocket_launching(parts, model_config, label, weight)
+    elif kind in MULTITASK_MODELS:
+        learned["tasks"] = _several(parts, kind, labels)
+    else:
+        learned["tasks"] = _single(parts, kind, model_config, labels, weights)
+    return learned
 
 
 def _single(

@@ -28,7 +28,7 @@ def recipe_text(recipe: Converted, source: str, remarks: list[str], schema: str)
     lines.append("features:")
     for family in [*families(recipe.features, dim), *recipe.sequences]:
         lines += wrapped("  - ", _whole(family))
-    for section in ("groups", "graph", "tasks", "losses"):
+    for section in ("groups", "graph", "tasks", "losses", "retrieval"):
         if recipe[section]:
             lines.append(f"{section}:")
             lines += aligned(_whole(recipe[section]))

@@ -75,7 +75,7 @@ def _experts(parts: Parts, refs: Refs) -> tuple[Refs, bool]:
         raise RecipeError(Problem("GR131", f"{expert.path} needs hidden_units", expert.span))
     gate = parts.model.section("gate_mlp")
     if gate is not None:
-        gating = perceptron(gate, ("activation", "norm", "bias"), "gate_hidden")
+        gating = perceptron(gate, hidden="gate_hidden")
         settings |= {key if key == "gate_hidden" else f"gate_{key}": v for key, v in gating.items()}
     return [parts.builder.node("experts", "mmoe", refs, **settings)], True
 

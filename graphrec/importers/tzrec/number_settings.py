@@ -50,8 +50,9 @@ def dense_settings(section: Section, reading: Reading) -> dict[str, Any]:
         settings["default"] = float(default)
     autodis, mlp, linear = (section.section(name) for name in ("autodis", "mlp", "linear"))
     if dim and (autodis or mlp or linear):
-        if width > 1 or reading.step:
-            what = "an embedding of several numbers, or in a history, has no counterpart: as it is"
+        if reading.step or (width > 1 and autodis is not None):
+            kind = "of numbers in a history" if reading.step else "of several numbers by autodis"
+            what = f"an embedding {kind} has no counterpart: as they are"
             section.notes.add(section.span, what)
         elif autodis is not None:
             channels = autodis.integer("num_channels") or dim
@@ -62,7 +63,7 @@ def dense_settings(section: Section, reading: Reading) -> dict[str, Any]:
         else:
             settings["dim"] = dim
         if mlp is not None and settings.get("dim"):
-            section.notes.add(section.span, "mlp embedding: the number times a learned vector")
+            section.notes.add(section.span, "mlp embedding: the numbers times a learned matrix")
     return settings
 
 

@@ -146,8 +146,8 @@ def _best(config: Section, tasks: dict[str, dict[str, Any]]) -> str | None:
     export.flag("metric_larger_is_better")
     for name, task in tasks.items():
         for metric in task.get("metrics", ["auc"]):
-            plain = metric.partition("(")[0]
-            if wanted in (f"{plain}_{name}", plain):
+            plain, _, rest = metric.partition("(")
+            if wanted in (f"{plain}_{name}", plain, f"{plain}@{rest.rstrip(')')}"):
                 return f"{name}.{metric}"
     what = f"best_exporter_metric: no task evaluates {wanted}: the last checkpoint counts"
     export.remark("best_exporter_metric", what)

@@ -76,6 +76,20 @@ def test_expressions_compute_what_they_say(write_recipe: Write) -> None:
     torch.testing.assert_close(module(batch)["logits"], wanted)
 
 
+def test_a_vector_is_embedded_by_a_linear_layer(write_recipe: Write) -> None:
+    """width 3, dim 4: a field beside those of ids, x W by torch."""
+    vector = IDS + "  - {type: dense, names: v, width: 3, dim: 4}\n"
+    module = toy(write_recipe, "{top: 'reshape(all.fields, [12]) * 2'}", vector).module()
+    x = torch.randn(6, 3)
+    weight = dict(module.get_submodule("embeddings").state_dict())["v.weight"]
+    assert weight.shape == (3, 4)
+    found = module.get_submodule("embeddings")({**ids(6), "v": x}).concat(("v",))
+    torch.testing.assert_close(found, torch.nn.functional.linear(x, weight.t()))
+    wanted = module.get_submodule("embeddings")({**ids(6), "v": x}).concat(("a", "b", "v"))
+    logits = module(Batch({**ids(6), "v": x}))["logits"]
+    torch.testing.assert_close(logits, module.get_submodule("head_t")(2 * wanted).squeeze(-1))
+
+
 def test_an_error_inside_names_its_node_and_line(write_recipe: Write) -> None:
     module = toy(write_recipe, "{top: {block: mlp, in: all, hidden: [3]}}").module()
     module.get_submodule("top").layers[0].weight = torch.nn.Parameter(torch.zeros(3, 5))  # type: ignore[union-attr]

@@ -103,6 +103,22 @@ WUKONG = (
     "feature_num_mlp { hidden_units: 8 } }"
 )
 
+DSSM = (
+    group(
+        "user",
+        ("user_id", "age", *DENSE),
+        more='sequence_groups {{ group_name: "click_seq" feature_names: "click_seq__item_id" '
+        'feature_names: "click_seq__cate" }} '
+        'sequence_encoders {{ pooling_encoder {{ input: "click_seq" pooling_type: "mean" }} }}',
+    )
+    .replace("feature_groups { ", "feature_groups {{ ")
+    .replace(" }\n", " }}\n")
+    + group("item", ("item_id", "cate", "price")).replace("{", "{{").replace("}", "}}")
+    + "{model} {{ user_tower {{ input: 'user' mlp {{ hidden_units: [16, 8] }} }} "
+    "item_tower {{ input: 'item' mlp {{ hidden_units: [16, 8] }} }} output_dim: 4 {more} }} "
+    "metrics {{ recall_at_k {{ top_k: 5 }} }} losses {{ softmax_cross_entropy {{}} }}"
+)
+
 MODELS: dict[str, str] = {
     "wide_and_deep": group("wide", SPARSE, "WIDE")
     + DEEP
@@ -154,6 +170,16 @@ MODELS: dict[str, str] = {
     + "pepnet { epnet_hidden_unit: 8 ppnet_hidden_units: [16, 8] ppnet_dropout_ratio: [0.1, 0.1] "
     + TWO
     + "}",
+    "dssm": DSSM.format(model="dssm", more="temperature: 0.1 similarity: COSINE"),
+    "mind": group("user", ("user_id", "age", *DENSE))
+    + group("item", ("item_id", "cate", "price"))
+    + group("hist", ("click_seq__item_id", "click_seq__cate"), "SEQUENCE")
+    + f"mind {{ user_tower {{ input: 'user' history_input: 'hist' user_mlp {MLP} "
+    "hist_seq_mlp { hidden_units: [16, 8] bias: false } capsule_config { max_k: 3 num_iters: 2 "
+    "max_seq_len: 20 high_dim: 6 squash_pow: 0.2 } concat_mlp { hidden_units: [8] } } "
+    f"item_tower {{ input: 'item' mlp {MLP} }} output_dim: 4 simi_pow: 20 temperature: 0.01 }} "
+    "metrics { recall_at_k { top_k: 5 } } losses { softmax_cross_entropy {} }",
+    "dssm_v2": DSSM.format(model="dssm_v2", more="in_batch_negative: true"),
 }
 """Model -> its feature groups and message."""
 

@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 
 from graphrec.cli import main
-from graphrec.compiler.pipeline import check_recipe
+from graphrec.compiler.pipeline import check_recipe, compile_recipe
+from graphrec.ground.errors import RecipeError
 from graphrec.importers.configs import import_config
 from graphrec.importers.tzrec import Imported
+from graphrec.importers.tzrec.match_models import MATCH_MODELS
 from graphrec.importers.tzrec.multitask_models import MULTITASK_MODELS
 from graphrec.importers.tzrec.rank_models import RANK_MODELS
 
 sys.path.insert(0, str(Path(__file__).parent))
-from importer_configs import MODELS, config
+from importer_configs import DATA, MODELS, config
 
 
 def imported(tmp_path: Path, text: str) -> tuple[Imported, Path]:
@@ -53,9 +55,97 @@ def test_rocket_launching_is_taught(tmp_path: Path) -> None:
     assert "stop(" in section(made.text, "graph")
 
 
+RETRIEVAL = """\
+query:      user_tower
+item:       item_tower
+similarity: cosine
+candidates: {from: items.parquet, key: item_id, sample: 0, in_batch: true}
+loss:       {sampled_softmax: {temperature: 0.1, logq: false}}
+metrics:    [recall(5)]"""
+SAMPLER = (
+    'input_path: "ads.csv" num_sample: 32 attr_fields: "item_id" attr_fields: "cate" '
+    'item_id_field: "item_id" attr_delimiter: ","'
+)
+HARD = (
+    'user_input_path: "u" item_input_path: "ads.csv" hard_neg_edge_input_path: "edges.csv" '
+    'num_sample: 32 num_hard_sample: 4 item_id_field: "item_id" user_id_field: "user_id"'
+)
+
+
+def test_dssm_retrieves(tmp_path: Path) -> None:
+    """Two sides that never meet; v1 has tables of its own in each tower, v2 shares them."""
+    made, recipe = imported(tmp_path, config("dssm"))
+    assert section(made.text, "retrieval") == RETRIEVAL
+    assert "click_seq, of: [item_id, cate]" in made.text and "share: false" in made.text
+    code = compile_recipe(recipe).source.text
+    assert "def encode_query" in code and "def encode_item" in code
+    shared, _ = imported(tmp_path, config("dssm_v2"))
+    assert "share: false" not in shared.text
+    assert "similarity: dot" in shared.text and "in_batch: true" in shared.text
+
+
+def test_mind_has_several_interests(tmp_path: Path) -> None:
+    made, _ = imported(tmp_path, config("mind"))
+    assert (
+        section(made.text, "graph")
+        == """\
+user_mlp:   {block: mlp, in: user, hidden: [16]}
+user_out:   {block: linear, in: user_mlp, out: 8}
+steps_mlp:  {block: mlp, in: click_seq, hidden: [16]}
+steps_out:  {block: linear, in: steps_mlp, out: 8, bias: false}
+several:    {block: interests, in: steps_out, number: 3, width: 6, iterations: 2, places: 20}
+joined:     concat(several, spread(user_out, several))
+interests:  {block: mlp, in: joined, hidden: [8]}
+user_tower: {block: linear, in: interests, out: 4, bias: false}
+item_tower: {block: mlp, in: item, hidden: [16, 8], out: 4}"""
+    )
+    assert "{sampled_softmax: {temperature: 0.01, logq: false, power: 20}}" in made.text
+    assert "similarity: cosine" in made.text and "share: false" in made.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "expected"),
+    [
+        (
+            "negative_sampler",
+            SAMPLER,
+            "{from: ads.csv, key: item_id, sample: 32, by: weight, in_batch: false}",
+        ),
+        (
+            "hard_negative_sampler",
+            HARD,
+            "{from: ads.csv, key: item_id, sample: 32, by: weight, in_batch: false, "
+            "hard: edges.csv, hard_by: user_id, hard_sample: 4}",
+        ),
+    ],
+)
+def test_samplers_of_dssm(kind: str, settings: str, expected: str, tmp_path: Path) -> None:
+    data = DATA.replace('label_fields: "buy"', f"{kind} {{ {settings} }}")
+    made, recipe = imported(tmp_path, config("dssm", data=data))
+    assert expected in " ".join(section(made.text, "retrieval").split())
+    assert not [p for p in made.problems if "sampler." in p.message]
+    assert not [p for p in check_recipe(recipe).problems if p.severity == "error"]
+
+
+def test_a_feature_of_both_towers_of_dssm_is_refused(tmp_path: Path) -> None:
+    text = config("dssm").replace('feature_names: "price"', 'feature_names: "age"')
+    with pytest.raises(RecipeError, match="both towers read feature `age`"):
+        imported(tmp_path, text)
+
+
+def test_dssm_draws_by_the_weights_of_its_items(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = DATA.replace('label_fields: "buy"', f"negative_sampler {{ {SAMPLER} }}")
+    imported(tmp_path, config("dssm", data=data))
+    words = ["train", "model.yaml", "--quiet", "-o", "data.synthetic=200"]
+    assert main([*words, "-o", "train.epochs=null", "-o", "train.steps=2"]) == 0
+
+
 def test_every_model_has_a_config() -> None:
     known = (
-        {*RANK_MODELS, *MULTITASK_MODELS}
+        {*RANK_MODELS, *MULTITASK_MODELS, *MATCH_MODELS}
         - {"dcn", "multi_tower_din_trt"}
         - {"autoint", "esmm", "fm"}
     )

@@ -238,7 +238,8 @@ def test_strange_names_become_legal_ones(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("data_config { batch_size: 1 }", "no model_config: this is no config of a model"),
-        ("model_config { dssm { } }", "model `dssm` has no counterpart"),
+        ("model_config { tdm { } }", "model `tdm` has no counterpart"),
+        ("model_config { dssm { } }", "model_config.dssm needs user_tower"),
         ("model_config { num_class: 1 }", "model_config has no model"),
         ("model_config { mmoe { } dbmtl { } }", "model_config has several models: mmoe, dbmtl"),
         ("model_config { mmoe { } }", "model_config.mmoe has no task_towers"),
