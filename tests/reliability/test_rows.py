@@ -165,7 +165,7 @@ def texts_of(column: Any, role: str) -> list[str] | None:
     """The column as cells of a CSV file; None where text can't say it."""
     try:
         values = column.to_pylist()
-        if role in OF_FIXED_LENGTH and [] in values:  # which is written like null
+        if role in OF_FIXED_LENGTH and ([] in values or [None] in values):  # written like null
             return None
         cells = [as_text(value) for value in values]
     except (UnicodeDecodeError, ValueError, OverflowError):
