@@ -303,6 +303,35 @@ def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or 0) - first.lineno + 1
 
 
+# A layer's declaration, layer, C++, twin, operator and Triton kernel bear its name.
+TWINS = frozenset({"blocks", "nn", "nn/native", "kernels", "kernels/ops", "kernels/triton"})
+# The same on many processes.
+MIRRORED = frozenset({"data", "train"})
+SAME_THING = {
+    "loader.py": "the field's two: a DataLoader of batches, and the loader of generated modules",
+    "remarks.py": "what a careful person should hear: of the data, and of the run",
+    "terms.py": "an expression's terms, and the code of them",
+}
+
+
+def test_a_file_name_is_used_once() -> None:
+    """But where the files are about one thing; of commands by the name of what they call."""
+    folders: dict[str, set[str]] = {}
+    for path in MODULES:
+        if path.name not in ("__init__.py", "__main__.py"):
+            room = path.relative_to(PACKAGE).parent.as_posix()
+            room = "a layer" if room in TWINS else room
+            folders.setdefault(path.name, set()).add(room)
+    repeated = {}
+    for name, rooms in folders.items():
+        mirrored = {"distributed"} if rooms & MIRRORED else set()
+        if len(others := rooms - {"cli"} - mirrored) > 1:
+            repeated[name] = sorted(others)
+    unexplained = {name: rooms for name, rooms in repeated.items() if name not in SAME_THING}
+    assert not unexplained, "name each by what it alone is about"
+    assert SAME_THING.keys() <= repeated.keys(), "SAME_THING names what is used once"
+
+
 VAGUE = frozenset({"found", "made", "said", "asked"})
 
 
