@@ -7,7 +7,7 @@ place, so that the order of a recipe changes no weight.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 from graphrec.blocks.base import Block
@@ -26,9 +26,14 @@ def cse(graph: Graph, target: Target) -> Graph:
     """
     owners = {node.shares for node in graph.nodes if node.shares}
     kept: dict[str, str] = {}
+    reads = _equal_reads(graph)
+
+    def moved(ref: Ref) -> Ref:
+        return reads.get(ref) or Ref(kept[ref.node], ref.port)
+
     families: dict[Hashable, list[str]] = {}
     for node in graph.nodes:
-        key = _key(node, kept, target)
+        key = _key(node, moved, target)
         # What evaluation does without must not be the one that it reads.
         late = node.name in graph.trained
         family = families.setdefault((late, key), []) if key is not None else []
@@ -40,27 +45,60 @@ def cse(graph: Graph, target: Target) -> Graph:
         weights = [name for name in family if name in owners]
         chosen = min(weights or family)
         kept.update(dict.fromkeys(family, chosen))
-    return _rebuilt(graph, kept)
+    return _rebuilt(graph, kept, moved)
 
 
-def _rebuilt(graph: Graph, kept: dict[str, str]) -> Graph:
-    """The graph with every reader at the node that is kept, and without those that are not."""
+def _equal_reads(graph: Graph) -> dict[Ref, Ref]:
+    """Ports of groups that read what a port of another group reads -> the one that stays.
 
-    def moved(ref: Ref) -> Ref:
-        return Ref(kept[ref.node], ref.port)
-
-    exported = {ref.node for ref in graph.exports}
-    ports: dict[str, dict[str, None]] = {}
+    Two histories paired with the same target are two groups, but their query is one.
+    """
+    families: dict[Hashable, list[Ref]] = {}
     for node in graph.nodes:
-        ports.setdefault(kept[node.name], {}).update(dict.fromkeys(node.outputs))
-    shapes = {Ref(kept[n.name], port): s for n in graph.nodes for port, s in n.outputs.items()}
+        for port in node.outputs:
+            key = _read_key(node.op, port) if isinstance(node.op, Group) else None
+            if key is not None:
+                family = families.setdefault((node.name in graph.trained, key), [])
+                family.append(Ref(node.name, port))
+    chosen = {}
+    for family in families.values():
+        # a group's own vector has the plainest name
+        first = min(family, key=lambda ref: (ref.port != "", ref.node))
+        chosen.update(dict.fromkeys(family, first))
+    return chosen
+
+
+def _read_key(group: Group, port: str) -> Hashable | None:
+    """What equal ports of groups have in common; None where the whole groups have to be equal."""
+    if group.regularize:
+        return None
+    if port in ("keys", "mask", "length") or (port == "" and group.sequence is not None):
+        return port or "keys", group.sequence, group.keys
+    if port in ("", "query"):
+        return "vector", group.query if port == "query" else group.features
+    return None
+
+
+def _rebuilt(graph: Graph, kept: dict[str, str], moved: Callable[[Ref], Ref]) -> Graph:
+    """The graph with every reader at the node that is kept, and without those that are not."""
+    exported = {ref.node for ref in graph.exports}
+    shapes = {moved(Ref(n.name, port)): s for n in graph.nodes for port, s in n.outputs.items()}
+    ports: dict[str, set[str]] = {}
+    for ref in shapes:
+        ports.setdefault(ref.node, set()).add(ref.port)
     nodes = []
     for node in graph.nodes:
         if kept[node.name] != node.name and node.name not in exported:
             continue
         outputs = node.outputs
-        if isinstance(node.op, Group) and node.name in ports:
-            outputs = {port: shapes[Ref(node.name, port)] for port in sorted(ports[node.name])}
+        if isinstance(node.op, Group):
+            own = node.outputs if node.name in exported else {}
+            names = ports.get(node.name, set()) | own.keys()
+            outputs = {
+                port: own.get(port) or shapes[Ref(node.name, port)] for port in sorted(names)
+            }
+            if not outputs:
+                continue
         inputs = {
             port: tuple(map(moved, value)) if isinstance(value, tuple) else moved(value)
             for port, value in node.inputs.items()
@@ -76,7 +114,7 @@ def _rebuilt(graph: Graph, kept: dict[str, str]) -> Graph:
     return replace(graph, outputs=ends, vectors=vectors).with_nodes(nodes)
 
 
-def _key(node: Node, kept: dict[str, str], target: Target) -> Hashable | None:
+def _key(node: Node, moved: Callable[[Ref], Ref], target: Target) -> Hashable | None:
     """What equal nodes have in common; None for a node that equals no other."""
     if isinstance(node.op, Group):
         group = node.op
@@ -84,12 +122,12 @@ def _key(node: Node, kept: dict[str, str], target: Target) -> Hashable | None:
             return None
         return "group", group.features, group.query, group.keys, group.sequence
     if isinstance(node.op, Expression):
-        refs = {name: ref for name, ref in node.inputs.items() if isinstance(ref, Ref)}
-        return "expression", _term(node.op.tree, refs, kept)
+        refs = {name: moved(ref) for name, ref in node.inputs.items() if isinstance(ref, Ref)}
+        return "expression", _term(node.op.tree, refs)
     layer = _layer(node, target)
     if layer is None:
         return None
-    return layer, tuple((port, kept[ref.node], ref.port) for port, ref in node.refs())
+    return layer, tuple((port, moved(ref)) for port, ref in node.refs())
 
 
 def _layer(node: Node, target: Target) -> Hashable | None:
@@ -103,15 +141,14 @@ def _layer(node: Node, target: Target) -> Hashable | None:
     return "weights", node.shares or node.name
 
 
-def _term(term: Term, refs: dict[str, Ref], kept: dict[str, str]) -> Hashable:
+def _term(term: Term, refs: dict[str, Ref]) -> Hashable:
     """The term with nodes in place of names, and without its place in the text."""
 
     def inside(*terms: Term) -> tuple[Hashable, ...]:
-        return tuple(_term(t, refs, kept) for t in terms)
+        return tuple(_term(t, refs) for t in terms)
 
     if isinstance(term, Name):
-        ref = refs[term.ref]
-        return kept[ref.node], ref.port
+        return refs[term.ref]
     if isinstance(term, Negative):
         return "-", *inside(term.operand)
     if isinstance(term, Arithmetic | Compare):

@@ -115,6 +115,25 @@ def test_tables_serve_groups_targets_and_histories_alike(write_recipe: Write) ->
     ]
 
 
+def test_groups_that_read_the_same_read_it_once(write_recipe: Write) -> None:
+    """The query of two histories, and a history that is paired and pooled; not what differs."""
+    text = HEAD + (
+        "  - {type: sequence, name: views, of: [item_id], max_len: 5}\n"
+        "groups:\n  a: {query: [item_id], keys: clicks}\n  b: {query: [item_id], keys: views}\n"
+        "graph:\n  x: {block: din, in: a, hidden: [4]}\n  y: {block: din, in: b, hidden: [4]}\n"
+        "  pooled: {block: pooling, in: views}\n"
+        "  top: {block: mlp, in: [user, x, y, pooled, b.query], hidden: [4]}\n"
+        "tasks: {t: {label: y, in: top}}\n"
+    )
+    compiled = compile_recipe(write_recipe(text))
+    read = {name: compiled.graph[name].inputs for name in ("x", "y", "pooled", "top")}
+    assert read["x"]["query"] == read["y"]["query"] == Ref("a", "query")
+    assert Ref("a", "query") in read["top"]["x"]
+    assert (read["x"]["keys"], read["y"]["keys"]) == (Ref("a", "keys"), read["pooled"]["keys"])
+    assert compiled.source.text.count('.concat(["item_id"])') == 1
+    assert compiled.source.text.count('.sequence("views")') == 1
+
+
 KERNELS = HEAD + (
     "graph:\n  h: {block: pooling, in: clicks}\n"
     "  a: {block: mlp, in: [all, h], hidden: [4], kernel: torch}\n"
