@@ -19,40 +19,56 @@ _LONGEST = 1 << 20  # bytes of one cell
 
 
 def bracketed(texts: Any) -> Array | None:
-    """Which texts stand in a pair of brackets, None if none does or some are no valid UTF-8."""
+    """Which texts are valid UTF-8 in a pair of brackets, None if none is."""
     first, last = edges(texts)
     mask = np.zeros(len(texts), bool)
     for left, right in _PAIRS.items():
         mask |= (first == ord(left)) & (last == ord(right))
-    return mask if mask.any() and valid_utf8(texts) is None else None
+    if mask.any():
+        valid = valid_utf8(texts)
+        mask = mask if valid is None else mask & valid
+    return mask if mask.any() else None
 
 
 def lists_of_texts(texts: Any, sep: str | None, mask: Array, *, nested: bool) -> Any:
     """An Arrow list array: texts in brackets (`mask`) taken apart, the others split at `sep`.
 
     Elements come without blanks and quotes around them. With `nested` they may be lists again.
+    How a text is read depends on no other.
     """
-    quoted = pc.any(pc.match_substring(texts, '"')).as_py()
-    if quoted or nested:
+    if nested:
         return _parsed(texts, sep, mask, nested)
+    some = texts.filter(pa.array(mask))
+    marks = pc.match_substring(some, '"').to_numpy(zero_copy_only=False)
+    quoted = np.zeros(len(texts), bool)
+    quoted[mask] = marks
+    other, kind = texts.filter(pa.array(~mask)), pa.large_list(pa.large_string())
+    parts = [
+        _parsed(some.filter(pa.array(marks)), sep, mask[quoted], nested),
+        _unquoted(some.filter(pa.array(~marks)), sep),
+        pa.nulls(len(other), kind) if sep is None else pc.split_pattern(other, sep),
+    ]
+    places = np.concatenate([np.flatnonzero(which) for which in (quoted, mask & ~quoted, ~mask)])
+    return pa.concat_arrays([part.cast(kind) for part in parts]).take(pa.array(np.argsort(places)))
+
+
+_UNIT = "\x1f"
+
+
+def _unquoted(texts: Any, sep: str | None) -> Any:
+    """Texts in brackets without double quotes, taken apart."""
     inner = pc.replace_substring_regex(texts, r"^[\[({]\s*", "")
     inner = pc.replace_substring_regex(inner, r"\s*[\])}]$", "")
     inner = pc.replace_substring_regex(inner, r"\s*,\s*", _UNIT)
     # numpy prints no commas: [88 10 19]
     blank = pc.invert(pc.match_substring(inner, _UNIT))
     inner = pc.if_else(blank, pc.replace_substring_regex(inner, r"\s+", _UNIT), inner)
-    plain = texts
     if sep is not None:
-        plain = pc.replace_substring(texts, sep, _UNIT)
         inner = pc.replace_substring(inner, sep, _UNIT)
-    lists = pc.split_pattern(pc.if_else(pa.array(mask), inner, plain), _UNIT)
+    lists = pc.split_pattern(inner, _UNIT)
     values = pc.utf8_trim(pc.list_flatten(lists), "'")
     wide = pa.types.is_large_list(lists.type)
-    arrays = (pa.LargeListArray if wide else pa.ListArray).from_arrays(lists.offsets, values)
-    return pc.if_else(texts.is_valid(), arrays, pa.scalar(None, arrays.type))
-
-
-_UNIT = "\x1f"
+    return (pa.LargeListArray if wide else pa.ListArray).from_arrays(lists.offsets, values)
 
 
 def _parsed(texts: Any, sep: str | None, mask: Array, nested: bool) -> Any:

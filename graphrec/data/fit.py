@@ -183,12 +183,10 @@ def _as_texts(values: Any, counts: Array) -> tuple[Any, Array]:
     kind = kind_of(values.type)
     if kind == "numbers" and pt.is_floating(values.type):
         numbers = values.to_numpy(zero_copy_only=False)
-        finite = np.isfinite(numbers)
-        numbers, counts = numbers[finite], counts[finite]
         if is_whole(numbers).all():
             values = pa.array(numbers.astype(np.int64))
         else:
-            values = texts_of_floats(numbers, np.ones(len(numbers), bool))
+            values = texts_of_floats(numbers)
     elif kind == "truth values":
         values = values.cast(pa.int8())
     elif kind == "times":

@@ -120,6 +120,8 @@ def settled_table(table: Any, nulls: Sequence[str]) -> Any:
 def settled(array: Any, nulls: Sequence[str]) -> Any:
     """The array in a form that the rest reads; texts that are empty or in `nulls` are null."""
     kind = array.type
+    if isinstance(kind, pa.UuidType):
+        return _uuid_texts(array.storage)
     if isinstance(kind, pa.BaseExtensionType):
         return settled(array.storage, nulls)
     if pt.is_run_end_encoded(kind):
@@ -172,6 +174,14 @@ def _null_texts(texts: Any, nulls: Sequence[str]) -> Any:
         return None
     suspects[places] = empty.to_numpy(zero_copy_only=False)
     return pa.array(suspects)
+
+
+def _uuid_texts(array: Any) -> Any:
+    """Sixteen bytes each as everyone writes a UUID: 8-4-4-4-12 hexadecimal digits."""
+    digits = array.cast(pa.binary()).to_pylist()
+    texts = [None if value is None else value.hex() for value in digits]
+    pattern = r"^(.{8})(.{4})(.{4})(.{4})"
+    return pc.replace_substring_regex(pa.array(texts, pa.string()), pattern, r"\1-\2-\3-\4-")
 
 
 def _listed(array: Any) -> Any:

@@ -6,7 +6,6 @@ This file is part of graphrec and of every bundle it exports (there it is `cells
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -161,7 +160,7 @@ def id_of(cell: Any) -> str | int:
     if isinstance(cell, np.floating):
         whole = abs(cell) < 2.0**63 and cell == np.floor(cell)
         # else the shortest text that says it at its own precision
-        cell = cell.item() if whole or not np.isfinite(cell) else str(cell)
+        cell = cell.item() if whole else str(cell)
     elif isinstance(cell, np.generic):
         cell = cell.item()
     if isinstance(cell, str):
@@ -171,8 +170,6 @@ def id_of(cell: Any) -> str | int:
             raise ValueError("does not fit in 64 bits: give it as text")
         return int(cell)
     if isinstance(cell, float):
-        if not math.isfinite(cell):
-            raise ValueError("is not a finite number, but an id")
         return int(cell) if abs(cell) < 2.0**63 and cell == int(cell) else str(cell)
     raise ValueError(f"is of type {type(cell).__name__}: text, number or truth value needed")
 

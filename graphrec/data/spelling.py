@@ -69,15 +69,15 @@ def is_whole(numbers: Array) -> Array:
     return whole
 
 
-def texts_of_floats(numbers: Array, known: Array) -> Any:
-    """Floating-point numbers as the shortest texts that say them, null where they are not `known`.
+def texts_of_floats(numbers: Array, valid: Array | None = None) -> Any:
+    """Floating-point numbers as the shortest texts that say them, null where they are not `valid`.
 
     Whole ones are written without a point: what a number is called depends on no other.
     """
     texts = numbers.astype(str)
     whole = is_whole(numbers)
     texts[whole] = numbers[whole].astype(np.int64).astype(str)
-    return pa.array(texts, pa.string(), mask=~known)
+    return pa.array(texts, pa.string(), mask=None if valid is None else ~valid)
 
 
 def _suspects(texts: Any) -> Array | None:

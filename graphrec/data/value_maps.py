@@ -104,11 +104,7 @@ class ValueMap:
             array = pc.fill_null(array, pa.scalar(0, array.type))
         values = array.to_numpy(zero_copy_only=False)
         if values.dtype.kind == "f" and not is_whole(values).all():
-            infinite = ~np.isfinite(values)
-            if infinite.any():
-                faults(infinite, "is not a finite number, but an id")
-            known = ~infinite if valid is None else valid & ~infinite
-            return self._of_texts(texts_of_floats(values, known), faults)
+            return self._of_texts(texts_of_floats(values, valid), faults)
         results = self._integers(values.astype(np.int64, copy=False))
         return results if valid is None or valid.all() else np.where(valid, results, self._null)
 

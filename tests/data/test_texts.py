@@ -338,7 +338,18 @@ def test_a_number_with_a_fraction_is_the_id_that_its_text_is(
     assert read["a"].tolist() == one.features["a"].tolist()
 
 
-def test_what_is_no_finite_number_is_no_id(recipe_of, parquet) -> None:
-    parquet("a.parquet", {"a": [1.5, float("nan")], "click": [0, 1]})
-    with pytest.raises(DataError, match="nan is not a finite number, but an id"):
-        epoch(recipe_of(IDS, data="{train: a.parquet}"))
+def test_how_a_text_in_brackets_is_read_depends_on_no_other(recipe_of, parquet) -> None:
+    features = "- {type: id, names: a, vocab: hash(100000), pool: sum, sep: '|'}"
+    texts = ["[1, null]", "[[1], [2, 3]]", "'a'|b", '["a"]', "[1e2]", "(True)", "x", "{1,2}"]
+    rows = {"a": texts, "click": [0, 1] * 4}
+    parquet("a.parquet", rows)
+    together, encoder, _ = epoch(recipe_of(features, data="{train: a.parquet}"))
+    reader = row_features(encoder, {"a": "candidates"})
+    alone: list[int] = []
+    for text in texts:
+        parquet("a.parquet", {"a": [text, "b"], "click": [0, 1]})
+        one, _, _ = epoch(recipe_of(features, data="{train: a.parquet}"))
+        served = reader([{"a": text}, {"a": "b"}])["a.values"].tolist()
+        assert one.features["a"].values.tolist() == served
+        alone += served[:-1]
+    assert together.features["a"].values.tolist() == alone

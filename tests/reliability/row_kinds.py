@@ -139,6 +139,8 @@ def as_text(value: Any, sep: str = "|") -> str | None:
         if nested and "" in parts:
             return None  # a step without ids is written like no step
         return ("|" if nested else sep).join(map(str, parts))
-    if isinstance(value, bytes | dict | tuple) or (isinstance(value, dt.datetime) and value.tzinfo):
+    if isinstance(value, bytes | dict | tuple | dt.timedelta) or (
+        isinstance(value, dt.datetime) and value.tzinfo
+    ):
         return None
     return repr(value) if isinstance(value, float) else str(value)
