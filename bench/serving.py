@@ -170,9 +170,9 @@ def serve(kind: str, port: int, run: str, bundle: str) -> None:
     """What such a process does."""
     import uvicorn
 
+    from graphrec.export.server.answers import load_engine
     from graphrec.export.server.app import Holder, make_app
     from graphrec.export.server.body import Limits
-    from graphrec.export.server.engine import load_engine
 
     engine = load_engine(bundle if kind.startswith("onnx") else run)
     if kind.endswith("tiled"):

@@ -99,7 +99,6 @@ PICKLING = frozenset({"cloudpickle", "dill", "joblib", "marshal", "pickle", "she
 FILE_LINES = 300
 # A kernel stands with its gradient and its launchers: cut in two it would be read twice.
 KERNEL_FILE_LINES = 400
-LONGER = {"data/encoder.py": 330}
 FUNCTION_LINES = 50
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -280,7 +279,6 @@ def test_no_global_state(path: Path) -> None:
 def test_nothing_is_too_long(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     limit = KERNEL_FILE_LINES if layer_of(path) == "kernels" else FILE_LINES
-    limit = LONGER.get(path.relative_to(PACKAGE).as_posix(), limit)
     assert lines <= limit, f"{lines} lines: a concept is hiding in it"
     functions = [
         node
@@ -301,6 +299,35 @@ def _length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     is_kernel = any("triton.jit" in ast.unparse(one) for one in function.decorator_list)
     first = function.body[0] if is_kernel else function
     return (function.end_lineno or 0) - first.lineno + 1
+
+
+# A layer's declaration, layer, C++, twin, operator and Triton kernel bear its name.
+TWINS = frozenset({"blocks", "nn", "nn/native", "kernels", "kernels/ops", "kernels/triton"})
+# The same on many processes.
+MIRRORED = frozenset({"data", "train"})
+SAME_THING = {
+    "loader.py": "the field's two: a DataLoader of batches, and the loader of generated modules",
+    "remarks.py": "what a careful person should hear: of the data, and of the run",
+    "terms.py": "an expression's terms, and the code of them",
+}
+
+
+def test_a_file_name_is_used_once() -> None:
+    """But where the files are about one thing; of commands by the name of what they call."""
+    folders: dict[str, set[str]] = {}
+    for path in MODULES:
+        if path.name not in ("__init__.py", "__main__.py"):
+            room = path.relative_to(PACKAGE).parent.as_posix()
+            room = "a layer" if room in TWINS else room
+            folders.setdefault(path.name, set()).add(room)
+    repeated = {}
+    for name, rooms in folders.items():
+        mirrored = {"distributed"} if rooms & MIRRORED else set()
+        if len(others := rooms - {"cli"} - mirrored) > 1:
+            repeated[name] = sorted(others)
+    unexplained = {name: rooms for name, rooms in repeated.items() if name not in SAME_THING}
+    assert not unexplained, "name each by what it alone is about"
+    assert SAME_THING.keys() <= repeated.keys(), "SAME_THING names what is used once"
 
 
 VAGUE = frozenset({"found", "made", "said", "asked"})

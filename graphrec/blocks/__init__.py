@@ -19,7 +19,7 @@ from graphrec.blocks.interaction import (
     Senet,
     Wukong,
 )
-from graphrec.blocks.losses import Hint, InfoNCE, OrderCalibrated, Similarity
+from graphrec.blocks.loss_blocks import Hint, InfoNCE, OrderCalibrated, Similarity
 from graphrec.blocks.multitask import AITM, PLE, FusionTower, Mmoe, RelationMLP
 from graphrec.blocks.normalize import BatchNorm, Dropout, LayerNorm
 from graphrec.blocks.recurrent import Augru, Gru

@@ -30,7 +30,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, PositiveInt
 
-from graphrec.blocks.counts import guess
+from graphrec.blocks.weight_counts import guess
 from graphrec.ground.shapes import Shape
 from graphrec.recipe.names import node_name
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from pydantic import PositiveInt, model_validator
 
 from graphrec.blocks.base import Kernel, Widths
-from graphrec.blocks.counts import linear
 from graphrec.blocks.parameters import Perceptron, Settings
+from graphrec.blocks.weight_counts import linear
 from graphrec.ground.activation_table import FUSED
 from graphrec.ground.shapes import Shape, ShapeError
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from graphrec.blocks.base import Kernel, Widths
-from graphrec.blocks.counts import linear, norm, perceptron
 from graphrec.blocks.dense import FUSED_NORMS, WIDEST_NORM
 from graphrec.blocks.parameters import Activation, Norm, Perceptron, Rate, Settings, expect_vector
+from graphrec.blocks.weight_counts import linear, norm, perceptron
 from graphrec.ground.activation_table import FUSED
 from graphrec.ground.shapes import Shape
 

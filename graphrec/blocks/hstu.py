@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveInt
 
 from graphrec.blocks.base import Kernel
-from graphrec.blocks.counts import linear, norm
 from graphrec.blocks.parameters import (
     Rate,
     Settings,
@@ -16,6 +15,7 @@ from graphrec.blocks.parameters import (
     expect_keys,
     expect_vector,
 )
+from graphrec.blocks.weight_counts import linear, norm
 from graphrec.ground.shapes import B, Shape, ShapeError
 
 __all__ = ["Hstu"]

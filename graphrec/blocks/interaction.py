@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveInt
 
 from graphrec.blocks.base import Kernel, Widths
-from graphrec.blocks.counts import linear, norm, perceptron
 from graphrec.blocks.parameters import (
     Activation,
     Norm,
@@ -18,6 +17,7 @@ from graphrec.blocks.parameters import (
     expect_same,
     expect_vector,
 )
+from graphrec.blocks.weight_counts import linear, norm, perceptron
 from graphrec.ground.shapes import B, Shape, ShapeError
 
 __all__ = [

@@ -8,7 +8,6 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from graphrec.blocks.base import Kernel, Name, Names, Widths
-from graphrec.blocks.counts import linear, perceptron
 from graphrec.blocks.dense import concatenated
 from graphrec.blocks.parameters import (
     Activation,
@@ -21,6 +20,7 @@ from graphrec.blocks.parameters import (
     expect_same,
     expect_vector,
 )
+from graphrec.blocks.weight_counts import linear, perceptron
 from graphrec.ground.activation_table import FUSED
 from graphrec.ground.shapes import Shape, ShapeError
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, WithJsonSchema
 
 from graphrec.blocks.base import Block
-from graphrec.blocks.counts import perceptron
+from graphrec.blocks.weight_counts import perceptron
 from graphrec.ground.activation_table import ACTIVATIONS, canonical_activation, row_of
 from graphrec.ground.activation_table import Activation as Row
 from graphrec.ground.shapes import B, Shape, ShapeError
-from graphrec.recipe.base import expect_one_of
+from graphrec.recipe.strict_model import expect_one_of
 
 __all__ = [
     "Activation",

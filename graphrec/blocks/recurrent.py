@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from pydantic import PositiveInt
 
 from graphrec.blocks.base import Kernel
-from graphrec.blocks.counts import linear
 from graphrec.blocks.parameters import Settings, expect_keys
+from graphrec.blocks.weight_counts import linear
 from graphrec.ground.shapes import B, Shape, ShapeError
 
 __all__ = ["Augru", "Gru"]

@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from graphrec.blocks.base import Kernel, Widths
-from graphrec.blocks.counts import linear, norm
 from graphrec.blocks.parameters import Perceptron, Rate, Settings, expect_keys
+from graphrec.blocks.weight_counts import linear, norm
 from graphrec.ground.activation_table import FUSED
 from graphrec.ground.shapes import B, Shape, ShapeError
 

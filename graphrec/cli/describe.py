@@ -49,7 +49,7 @@ def _plan(args: argparse.Namespace, compiled: Compiled, console: Console) -> int
     """What torchrec plans for ranks that need not be here."""
     from pathlib import Path
 
-    from graphrec.distributed.library import load_torchrec
+    from graphrec.distributed.torchrec_library import load_torchrec
 
     load_torchrec()
     from graphrec.distributed.planning import Cluster

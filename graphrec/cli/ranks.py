@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from graphrec.cli.command import compiled_for, run_data
 from graphrec.cli.console import Console, lasting_streams
-from graphrec.distributed.environment import CONSEQUENCE, rank
+from graphrec.distributed.rank_environment import CONSEQUENCE, rank
 
 if TYPE_CHECKING:
     from graphrec.distributed.ranks import Ranks
@@ -37,7 +37,7 @@ def as_rank(args: argparse.Namespace, console: Console) -> int:
 
 
 def _work(args: argparse.Namespace, console: Console, ranks: Ranks) -> None:
-    from graphrec.distributed.library import load_torchrec
+    from graphrec.distributed.torchrec_library import load_torchrec
 
     load_torchrec()
     from graphrec.distributed.job import ManyProcesses, follow

@@ -25,7 +25,7 @@ __all__ = ["COMMANDS"]
 
 
 def _train(args: argparse.Namespace, console: Console) -> int:
-    from graphrec.distributed.environment import launched
+    from graphrec.distributed.rank_environment import launched
     from graphrec.train.process import prepare_process
 
     prepare_process()

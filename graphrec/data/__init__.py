@@ -14,11 +14,11 @@ from graphrec.data.files import fingerprint
 from graphrec.data.items import Items
 from graphrec.data.loader import Loader
 from graphrec.data.loops import batches, fitted, source_of
+from graphrec.data.memory_tables import NoSource, Rows, as_table
 from graphrec.data.negatives import Negatives
 from graphrec.data.remarks import Remark, data_remarks
 from graphrec.data.seen import SeenValues
 from graphrec.data.source import Source
-from graphrec.data.tables import NoSource, Rows, as_table
 
 __all__ = [
     "NULL_KEY",

@@ -23,11 +23,11 @@ from graphrec.data.fit import learn
 from graphrec.data.forms import settled_table
 from graphrec.data.learned import Learned, load, save
 from graphrec.data.lists import Lists, ids_of_steps, rows_of_steps, steps_of, values_of
+from graphrec.data.memory_tables import Rows, TableSource, as_table
 from graphrec.data.plan import Field, Plan, item_plan, plan, row_plan
 from graphrec.data.seen import SeenValues, SlottedRows
 from graphrec.data.source import Raw, Source
 from graphrec.data.spelling import canonical_text
-from graphrec.data.tables import Rows, TableSource, as_table
 from graphrec.data.targets import Targets
 from graphrec.data.value_maps import ValueMap
 from graphrec.data.value_weights import weights_of

@@ -21,7 +21,7 @@ from graphrec.data.partitions import partitions_of
 from graphrec.data.plan import Plan
 from graphrec.data.random_split import RandomPart
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
-from graphrec.data.split import Part, split_at
+from graphrec.data.value_split import Part, split_at
 from graphrec.ground.errors import DataError, Problem, suggestion
 from graphrec.recipe.training import Data
 

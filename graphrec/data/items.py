@@ -12,7 +12,7 @@ from graphrec.data.chunk import NULL_KEY, Array, Chunk, Ragged
 from graphrec.data.encoder import Encoder
 from graphrec.data.faults import bad_data
 from graphrec.data.source import Source
-from graphrec.recipe.seen import key_feature
+from graphrec.recipe.seen_items import key_feature
 
 if TYPE_CHECKING:
     from graphrec.nn.batch import Batch

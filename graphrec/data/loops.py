@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from graphrec.data.dataset import open_data, open_files
 from graphrec.data.encoder import Encoder
 from graphrec.data.loader import Loader
+from graphrec.data.memory_tables import NoSource, TableSource, as_table
 from graphrec.data.plan import plan
 from graphrec.data.source import Source
-from graphrec.data.tables import NoSource, TableSource, as_table
 from graphrec.recipe.model import Recipe
 
 if TYPE_CHECKING:

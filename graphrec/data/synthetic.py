@@ -21,11 +21,11 @@ from graphrec.data.labels import (
     label_columns,
     raw_labels,
 )
+from graphrec.data.memory_tables import TableSource
 from graphrec.data.plan import item_plan, plan
 from graphrec.data.planted import Drawn, Planted, seed_of
 from graphrec.data.random_columns import Columns
 from graphrec.data.source import CHUNK_ROWS, Raw, Unit
-from graphrec.data.tables import TableSource
 from graphrec.recipe.model import Recipe
 
 __all__ = ["SyntheticSource"]

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from graphrec.compiler.pipeline import Compiled
-from graphrec.distributed.library import load_torchrec
+from graphrec.distributed.torchrec_library import load_torchrec
 from graphrec.ground.errors import EnvironmentFault, RecipeError
 from graphrec.train.progress import Console
 from graphrec.train.run import Run

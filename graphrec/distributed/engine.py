@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torchrec.distributed.model_parallel import DistributedModelParallel
 from torchrec.distributed.types import ShardingEnv
 
-from graphrec.distributed.library import quiet
 from graphrec.distributed.loader import Portion
 from graphrec.distributed.planning import (
     Cluster,
@@ -29,6 +28,7 @@ from graphrec.distributed.planning import (
 from graphrec.distributed.ranks import Ranks
 from graphrec.distributed.sharded_step import Model, Pipeline, Share, Step, Tables
 from graphrec.distributed.shards import Shard, draw, shards_of
+from graphrec.distributed.torchrec_library import quiet
 from graphrec.recipe.training import Optimizer
 
 __all__ = ["Engine", "Share", "Tables"]

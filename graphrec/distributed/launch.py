@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from graphrec.distributed.environment import CONSEQUENCE
+from graphrec.distributed.rank_environment import CONSEQUENCE
 from graphrec.ground.errors import EnvironmentFault, Problem
 
 __all__ = ["Launch", "launch"]

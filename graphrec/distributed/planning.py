@@ -24,8 +24,8 @@ from torchrec.distributed.types import ModuleSharder
 from torchrec.optim.rowwise_adagrad import RowWiseAdagrad
 
 from graphrec.distributed.collections import ShardedTable, TableCollection
-from graphrec.distributed.library import quiet
 from graphrec.distributed.sharding_plan import ELEMENT, Cluster, Part, Plan, parts_of
+from graphrec.distributed.torchrec_library import quiet
 from graphrec.ground.errors import Problem, RecipeError
 from graphrec.recipe.training import Optimizer
 

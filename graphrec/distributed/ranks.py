@@ -23,7 +23,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
 
-from graphrec.distributed.environment import restarted
+from graphrec.distributed.rank_environment import restarted
 from graphrec.ground.errors import EnvironmentFault, Problem
 
 __all__ = ["Consequence", "Ranks", "connect"]
@@ -93,10 +93,10 @@ class Ranks:
 
     def is_consequence(self, error: Exception) -> bool:
         """Whether the error is a broken connection: another rank's end, not a cause."""
-        words = ("gloo", "NCCL", "TCPStore", "Connection", "recvValue", "sendBytes")
-        return isinstance(error, dist.DistError | Consequence) or (
-            isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-        )
+        if isinstance(error, dist.DistError | Consequence):  # of NCCL and of the store
+            return True
+        # gloo's are plain RuntimeErrors in torch 2.13: the C++ file in their text tells them.
+        return type(error) is RuntimeError and "/gloo/" in str(error)
 
     def gone(self) -> list[int]:
         """Ranks that have given no sign of life for a while."""

@@ -22,7 +22,7 @@ from graphrec.nn.embedding_reader import (
     rows_of,
 )
 from graphrec.nn.gather import ByteRows, Part, byte_rows, gather
-from graphrec.nn.memory import in_huge_pages
+from graphrec.nn.huge_pages import in_huge_pages
 from graphrec.nn.native import KERNELS, RowKernel, choose
 from graphrec.nn.parameter_slice import ParameterSlice
 from graphrec.nn.piecewise import PiecewiseModule

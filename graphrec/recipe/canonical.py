@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from graphrec.ground.errors import Span
-from graphrec.recipe.base import Later, Model, Unhashed
 from graphrec.recipe.model import NODE_WORDS, TERM_WORDS, NodeSpec, Recipe
 from graphrec.recipe.setting_checks import BALANCE_SETTINGS, OPTIMIZER_SETTINGS, SCHEDULE_SETTINGS
+from graphrec.recipe.strict_model import Later, Model, Unhashed
 from graphrec.recipe.yaml_text import WIDTH, flow, scalar
 
 __all__ = ["canonical", "recipe_hash"]

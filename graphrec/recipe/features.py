@@ -7,8 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from graphrec.recipe.base import CallText, Later, Model, Positive, Texts, Vocab, as_call, as_tuple
 from graphrec.recipe.calls import Call
+from graphrec.recipe.strict_model import (
+    CallText,
+    Later,
+    Model,
+    Positive,
+    Texts,
+    Vocab,
+    as_call,
+    as_tuple,
+)
 
 __all__ = [
     "FEATURES",

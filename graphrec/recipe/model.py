@@ -12,17 +12,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr
 
 from graphrec.ground.errors import Span
-from graphrec.recipe.base import (
-    CallText,
-    Integers,
-    Later,
-    Model,
-    Positive,
-    Texts,
-    Unhashed,
-    Vocab,
-    as_tuple,
-)
 from graphrec.recipe.features import (
     FEATURES,
     AutoDis,
@@ -45,7 +34,18 @@ from graphrec.recipe.nodes import (
     Teacher,
 )
 from graphrec.recipe.retrieval import RETRIEVAL, Retrieval
-from graphrec.recipe.search import Range
+from graphrec.recipe.search_space import Range
+from graphrec.recipe.strict_model import (
+    CallText,
+    Integers,
+    Later,
+    Model,
+    Positive,
+    Texts,
+    Unhashed,
+    Vocab,
+    as_tuple,
+)
 from graphrec.recipe.training import Data, Export, Kernels, Train
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from graphrec.recipe.base import Later, Model, Texts
+from graphrec.recipe.strict_model import Later, Model, Texts
 
 __all__ = [
     "NODE_WORDS",

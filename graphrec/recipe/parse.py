@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from graphrec.ground.errors import Problem, RecipeError, Span, nearest, suggestion
-from graphrec.recipe.environment import fill_in
+from graphrec.recipe.env_values import fill_in
 from graphrec.recipe.expand import completed, opened, reopened, with_families
 from graphrec.recipe.foreign import foreign_tool, importable
 from graphrec.recipe.merge import is_patch, merge, orphaned, root_layer

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from graphrec.recipe.base import CallText, Model, Positive, Texts, as_tuple
 from graphrec.recipe.calls import Call
 from graphrec.recipe.label_spec import LabelSpec
+from graphrec.recipe.strict_model import CallText, Model, Positive, Texts, as_tuple
 
 __all__ = [
     "ITEM",

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic import NonNegativeFloat as NonNegative
 from pydantic import PositiveFloat as Rate
 
-from graphrec.recipe.base import Later, Model, Positive, Unhashed, expect_one_of
 from graphrec.recipe.optimizer_table import OPTIMIZERS
+from graphrec.recipe.strict_model import Later, Model, Positive, Unhashed, expect_one_of
 
 __all__ = [
     "Balance",

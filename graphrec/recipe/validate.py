@@ -26,7 +26,7 @@ from graphrec.recipe.model import (
 )
 from graphrec.recipe.names import node_name
 from graphrec.recipe.part_reader import Part, PartReader
-from graphrec.recipe.search import read_range
+from graphrec.recipe.search_space import read_range
 from graphrec.recipe.training import Data, Export, Kernels, Train
 from graphrec.recipe.tree import INVALID, Tree, shown
 

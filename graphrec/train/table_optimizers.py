@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from graphrec.nn.memory import in_huge_pages
+from graphrec.nn.huge_pages import in_huge_pages
 from graphrec.nn.native import RowKernel, TableStep, choose
 from graphrec.nn.native.fbgemm import choose_fbgemm
 from graphrec.recipe.optimizer_table import OPTIMIZERS

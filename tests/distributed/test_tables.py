@@ -11,7 +11,7 @@ import torch
 
 from graphrec.cli import main
 from graphrec.compiler.pipeline import compile_recipe
-from graphrec.distributed.library import load_torchrec
+from graphrec.distributed.torchrec_library import load_torchrec
 from graphrec.ground.errors import RecipeError
 from graphrec.nn import Embeddings, Lookup, Table
 from graphrec.nn.embedding import without_tables

@@ -27,10 +27,10 @@ pytest.importorskip("fastapi")
 
 import graphrec  # noqa: E402
 from graphrec.data.raw_cells import BadCell  # noqa: E402
+from graphrec.export.server.answers import load_engine  # noqa: E402
 from graphrec.export.server.app import Holder, make_app  # noqa: E402
 from graphrec.export.server.batching import Batcher, Overloaded  # noqa: E402
 from graphrec.export.server.body import Limits  # noqa: E402
-from graphrec.export.server.engine import load_engine  # noqa: E402
 
 Rows = Callable[..., pa.Table]
 LIMITS = Limits(rows=600, bytes=200_000, depth=6, seconds=5.0)

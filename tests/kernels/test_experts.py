@@ -176,3 +176,9 @@ def test_what_it_has_not_is_refused(options, said) -> None:
 def test_experts_on_a_gpu(twin, plain, arguments, dtype) -> None:
     ours, theirs = twins(twin, plain, *arguments, activation="silu")
     near_on_a_gpu(ours, theirs, [torch.randn(300, 6)], dtype)
+
+
+@each_block
+def test_experts_that_are_left_out_are_refused(twin, plain, arguments) -> None:
+    with pytest.raises(ValueError, match="has no expert_dropout"):
+        twin(*arguments, expert_dropout=0.1)

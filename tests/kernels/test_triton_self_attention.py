@@ -143,3 +143,17 @@ def test_on_a_gpu(width, heads, dtype) -> None:
     lengths = torch.randint(0, 200, (300,), device="cuda")
     steps = Jagged(torch.randn(int(lengths.sum()), 32, device="cuda"), lengths)
     near_on_a_gpu(twin, plain, [steps], dtype, limit=1e-4)
+
+
+def test_with_dropout_it_trains_as_the_plain_layer() -> None:
+    """No kernel drops weights of pairs: the twin drops those of the layer, from the same seed."""
+    torch.manual_seed(0)
+    ours, theirs = (kind(4, 8, 2, dropout=0.5) for kind in (TritonSelfAttention, SelfAttention))
+    ours.load_state_dict(theirs.state_dict())
+    steps = Jagged(torch.randn(5, 4), torch.tensor([3, 2]))
+    torch.manual_seed(1)
+    expected = theirs(steps)
+    torch.manual_seed(1)
+    torch.testing.assert_close(ours(steps), expected)
+    kernels = Declared(width=8, heads=2, dropout=0.5).kernels["triton"]
+    assert not isinstance(kernels, str) and kernels.allow["dropout"] == (0.0,)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from graphrec.nn.embedding import Embeddings
-from graphrec.nn.memory import in_huge_pages
+from graphrec.nn.huge_pages import in_huge_pages
 from graphrec.nn.seeding import drawn_later
 from graphrec.nn.tables import Lookup, Table
 

@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 
 from graphrec.recipe import parse, recipe_hash
-from graphrec.recipe.base import Later, Unhashed
 from graphrec.recipe.features import FEATURES
 from graphrec.recipe.model import Recipe
+from graphrec.recipe.strict_model import Later, Unhashed
 
 FIRST = Path(__file__).with_name("fields_of_0.1.0.txt")
 TEXT = """\

@@ -14,7 +14,7 @@ import pytest
 from graphrec.cli import main
 from graphrec.compiler.pipeline import check_recipe
 from graphrec.ground.errors import CheckpointError, DataError, RecipeError
-from graphrec.recipe.search import as_range
+from graphrec.recipe.search_space import as_range
 from graphrec.train.evaluate_run import evaluate
 from graphrec.train.tuning import Tuned, Tuning, default_metric, tune
 from graphrec.train.tuning.trial import Setting

@@ -17,8 +17,8 @@ from graphrec.compiler.pipeline import compile_recipe
 from graphrec.graph import Graph, Node, Output, Ref
 from graphrec.views.describe import describe
 from graphrec.views.pictures import dot, html, mermaid, svg
+from graphrec.views.pictures.layering import layers_of
 from graphrec.views.pictures.layout import Edge, lay_out
-from graphrec.views.pictures.ranks import layers_of
 from graphrec.views.pictures.scene import ROLES, picture
 
 SVG = "{http://www.w3.org/2000/svg}"

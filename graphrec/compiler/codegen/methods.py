@@ -7,11 +7,11 @@ from typing import Any
 
 from graphrec.blocks.base import Block
 from graphrec.compiler.codegen.identifiers import Names
+from graphrec.compiler.codegen.long_statements import write_expression
 from graphrec.compiler.codegen.reads import Batches, read_port, store_of
 from graphrec.compiler.codegen.results import later_results, results
 from graphrec.compiler.codegen.stacks import is_follower, reserve, stack
 from graphrec.compiler.codegen.state import State, dropout
-from graphrec.compiler.codegen.steps import write_expression
 from graphrec.compiler.codegen.writer import Call, Raw
 from graphrec.compiler.layer_args import is_mask
 from graphrec.graph import Broadcast, Concat, Dropped, Graph, Group, Node, Ref, Split

@@ -12,7 +12,7 @@ from graphrec.ground.errors import Problem, suggestion
 from graphrec.ground.shapes import B, Shape
 from graphrec.recipe.model import Recipe, SequenceFeature
 from graphrec.recipe.retrieval import wrong_metric
-from graphrec.recipe.seen import key_feature
+from graphrec.recipe.seen_items import key_feature
 
 __all__ = ["check_sides", "retrieval_ends"]
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 from graphrec.compiler.passes.candidates import candidate_split
 from graphrec.compiler.passes.cse import cse
 from graphrec.compiler.passes.horizontal_fusion import horizontal_fusion
-from graphrec.compiler.passes.inference import inference
 from graphrec.compiler.passes.kernel_choice import choose_kernels
 from graphrec.compiler.passes.prune import prune
 from graphrec.compiler.passes.table_kernels import tables
+from graphrec.compiler.passes.without_training import inference
 from graphrec.compiler.target import Target
 from graphrec.graph import Graph
 

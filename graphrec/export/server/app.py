@@ -14,10 +14,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from starlette.exceptions import HTTPException
 
 from graphrec.data.raw_cells import BadCell
+from graphrec.export.server.answers import Engine
 from graphrec.export.server.batching import Answer, Batcher, Overloaded
 from graphrec.export.server.body import Limits, Refused, parse_predict, parse_score
-from graphrec.export.server.engine import Engine
-from graphrec.export.server.schema import (
+from graphrec.export.server.openapi import (
     error_schema,
     examples,
     predict_schema,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from graphrec.data.raw_cells import BadCell
-from graphrec.export.server.engine import Engine
+from graphrec.export.server.answers import Engine
 
 __all__ = ["Answer", "Batcher", "Overloaded"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 
 from graphrec.blocks.library import BUILTIN, Library
+from graphrec.export.server.answers import Engine, load_engine, newest_step
 from graphrec.export.server.body import Limits
-from graphrec.export.server.engine import Engine, load_engine, newest_step
 from graphrec.ground.errors import EnvironmentFault, GraphrecError, Problem
 
 __all__ = ["Settings", "check_packages", "serve"]

@@ -9,13 +9,13 @@ from itertools import product
 from typing import Any
 
 from graphrec.ground.errors import DataError, Problem
+from graphrec.importers.from_data.column_sides import with_sides
 from graphrec.importers.from_data.label_columns import Label, labels_of
 from graphrec.importers.from_data.leaks import leak
 from graphrec.importers.from_data.profile import Profile, profile
 from graphrec.importers.from_data.recipe_text import aligned, feature, free, node
 from graphrec.importers.from_data.roles import Role, histories, role_of
 from graphrec.importers.from_data.sample import Sample, evaluation_files, take
-from graphrec.importers.from_data.sides import with_sides
 from graphrec.recipe.ranges import ranged
 from graphrec.recipe.yaml_text import WIDTH, flow, remark, scalar
 

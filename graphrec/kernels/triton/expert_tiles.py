@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from graphrec.kernels.triton.launch import interpreted
+from graphrec.kernels.triton.launchers import interpreted
 from graphrec.kernels.triton.tiles import SMALL, Tile, forward_tile
 
 __all__ = ["BACKWARD", "FORWARD", "OTHERWISE", "MixTile", "layer_tile", "mix_tile"]

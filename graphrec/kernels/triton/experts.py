@@ -20,7 +20,7 @@ from graphrec.kernels.ops.reference import plain
 from graphrec.kernels.triton.activations import activate, activation_backward
 from graphrec.kernels.triton.expert_tiles import layer_tile
 from graphrec.kernels.triton.gemm import MOST_PROGRAMS, across, column_sums, product
-from graphrec.kernels.triton.launch import (
+from graphrec.kernels.triton.launchers import (
     accumulator,
     gemm_settings,
     interpreted,

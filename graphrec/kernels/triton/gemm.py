@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from graphrec.kernels.triton.launch import unit, wide
+from graphrec.kernels.triton.launchers import unit, wide
 
 __all__ = [
     "MOST_PROGRAMS",

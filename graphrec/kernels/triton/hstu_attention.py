@@ -21,7 +21,7 @@ from graphrec.kernels.triton.hstu_pairs import Scores, meets, placed, places, wi
 from graphrec.kernels.triton.hstu_tiles import hstu_tile
 from graphrec.kernels.triton.jagged_attention import of_heads, padded_heads, span
 from graphrec.kernels.triton.jagged_attention_tiles import PairTile
-from graphrec.kernels.triton.launch import accumulator, precision, unit
+from graphrec.kernels.triton.launchers import accumulator, precision, unit
 
 __all__ = ["Scores", "forward", "places", "settings", "told"]
 

@@ -20,7 +20,7 @@ from graphrec.kernels.triton.hstu_pairs import Scores, meets, placed, silu_slope
 from graphrec.kernels.triton.hstu_tiles import hstu_tile
 from graphrec.kernels.triton.jagged_attention import of_heads, padded_heads, span
 from graphrec.kernels.triton.jagged_attention_tiles import PairTile
-from graphrec.kernels.triton.launch import unit, wide
+from graphrec.kernels.triton.launchers import unit, wide
 
 __all__ = ["SLOTS", "backward"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from graphrec.kernels.triton.jagged_attention_tiles import PairTile
-from graphrec.kernels.triton.launch import interpreted, precision
+from graphrec.kernels.triton.launchers import interpreted, precision
 
 __all__ = ["TILES", "hstu_tile"]
 

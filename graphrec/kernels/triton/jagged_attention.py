@@ -24,7 +24,7 @@ from torch import Tensor
 
 from graphrec.kernels.triton.attention_rows import FEW, any_nan, row_sums
 from graphrec.kernels.triton.jagged_attention_tiles import PairTile, pair_tile
-from graphrec.kernels.triton.launch import accumulator, precision, unit, wide
+from graphrec.kernels.triton.launchers import accumulator, precision, unit, wide
 
 __all__ = [
     "LOG2E",

@@ -19,7 +19,7 @@ from graphrec.kernels.triton.jagged_attention import (
     span,
 )
 from graphrec.kernels.triton.jagged_attention_tiles import PairTile, pair_tile
-from graphrec.kernels.triton.launch import unit
+from graphrec.kernels.triton.launchers import unit
 
 __all__ = ["backward"]
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from graphrec.kernels.triton.launch import interpreted, precision
+from graphrec.kernels.triton.launchers import interpreted, precision
 
 __all__ = ["TILES", "PairTile", "pair_tile"]
 

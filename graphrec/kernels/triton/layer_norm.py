@@ -19,7 +19,7 @@ from graphrec.kernels.triton.gemm import (
     column_sums,
     partial_sums,
 )
-from graphrec.kernels.triton.launch import accumulator, interpreted, unit
+from graphrec.kernels.triton.launchers import accumulator, interpreted, unit
 from graphrec.kernels.triton.tiles import Tile, row_tile, small_row_tile
 
 __all__ = ["backward", "norm_rows", "normalised"]

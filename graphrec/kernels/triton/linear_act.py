@@ -27,7 +27,7 @@ from graphrec.kernels.triton.gemm import (
     place,
     product,
 )
-from graphrec.kernels.triton.launch import (
+from graphrec.kernels.triton.launchers import (
     accumulator,
     gemm_settings,
     interpreted,

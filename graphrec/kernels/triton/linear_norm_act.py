@@ -20,7 +20,7 @@ from graphrec.kernels.triton.gemm import (
     aligned_rows,
     product,
 )
-from graphrec.kernels.triton.launch import (
+from graphrec.kernels.triton.launchers import (
     gemm_settings,
     interpreted,
     unit,

@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from graphrec.kernels.triton.expert_tiles import BACKWARD, FORWARD, MixTile, mix_tile
-from graphrec.kernels.triton.launch import accumulator, unit
+from graphrec.kernels.triton.launchers import accumulator, unit
 
 __all__ = ["backward", "forward"]
 

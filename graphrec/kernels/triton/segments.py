@@ -28,7 +28,7 @@ from graphrec.kernels.triton.attention_tiles import (
     rows_of_program,
     segment_tile,
 )
-from graphrec.kernels.triton.launch import accumulator, precision, unit, wide
+from graphrec.kernels.triton.launchers import accumulator, precision, unit, wide
 
 __all__ = ["backward", "forward", "sum_of_rows"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from graphrec.kernels.triton.activations import activate
 from graphrec.kernels.triton.attention_tiles import SegmentTile, filled, segment_tile
-from graphrec.kernels.triton.launch import gemm_settings, unit
+from graphrec.kernels.triton.launchers import gemm_settings, unit
 
 __all__ = ["forward"]
 

@@ -24,7 +24,7 @@ from graphrec.kernels.triton.attention_tiles import (
     rows_of_program,
     segment_tile,
 )
-from graphrec.kernels.triton.launch import wide
+from graphrec.kernels.triton.launchers import wide
 from graphrec.kernels.triton.target_attention import hidden_layer, padded, scorer, settings
 
 __all__ = ["backward"]

@@ -5,7 +5,6 @@ for `bce`, a misspelt parameter) is a recipe error with a place, never a failure
 The numbers behind the names are computed in `graphrec.train`.
 """
 
-from graphrec.recipe.tasks.check import check_tasks
 from graphrec.recipe.tasks.spec import (
     INSIDE,
     Form,
@@ -23,6 +22,7 @@ from graphrec.recipe.tasks.spec import (
     selection,
     suffix,
 )
+from graphrec.recipe.tasks.task_findings import check_tasks
 
 __all__ = [
     "INSIDE",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 
-from graphrec.views.pictures.ranks import Key, neighbours
+from graphrec.views.pictures.layering import Key, neighbours
 
 __all__ = ["coordinates"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from graphrec.views.pictures.coordinates import coordinates
-from graphrec.views.pictures.ranks import Edge, Key, initial_order, layers_of, steps, untangle
+from graphrec.views.pictures.layering import Edge, Key, initial_order, layers_of, steps, untangle
 
 __all__ = ["Edge", "Layout", "Size", "lay_out"]
 

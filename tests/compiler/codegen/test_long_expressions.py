@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from graphrec.compiler.codegen.long_statements import write_expression
 from graphrec.compiler.codegen.state import State
-from graphrec.compiler.codegen.steps import write_expression
 from graphrec.compiler.pipeline import compile_recipe
 from graphrec.graph import Graph, Node, Ref
 from graphrec.ground.shapes import Shape

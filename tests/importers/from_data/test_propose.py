@@ -16,11 +16,11 @@ import pytest
 from graphrec.compiler.pipeline import check_recipe
 from graphrec.ground.errors import DataError
 from graphrec.importers.from_data import propose
+from graphrec.importers.from_data.column_sides import with_sides
 from graphrec.importers.from_data.label_columns import labels_of
 from graphrec.importers.from_data.leaks import leak
 from graphrec.importers.from_data.profile import profile
 from graphrec.importers.from_data.roles import histories, role_of
-from graphrec.importers.from_data.sides import with_sides
 from graphrec.recipe import read_recipe
 from graphrec.recipe.model import Recipe
 

@@ -84,6 +84,15 @@ def test_dssm_retrieves(tmp_path: Path) -> None:
     assert "similarity: dot" in shared.text and "in_batch: true" in shared.text
 
 
+def test_gates_of_mmoe_drop(tmp_path: Path) -> None:
+    text = config("mmoe").replace(
+        "gate_mlp { hidden_units: 4 }", "gate_mlp { hidden_units: 4 dropout_ratio: 0.2 }"
+    )
+    made, _ = imported(tmp_path, text)
+    assert "gate_hidden: [4]" in made.text and "gate_dropout: 0.2" in made.text
+    assert "dropout" not in "".join(p.message for p in made.problems)
+
+
 def test_mind_has_several_interests(tmp_path: Path) -> None:
     made, _ = imported(tmp_path, config("mind"))
     assert (

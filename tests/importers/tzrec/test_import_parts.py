@@ -80,6 +80,8 @@ def test_a_feature(feature: str, family: str, tmp_path: Path) -> None:
     [
         (f"id_feature {{ {NAME} zch {{ zch_size: 100 }} embedding_dim: 4 }}", "names: f, vocab: fit, dim: 4", "zch has no counterpart"),
         (f"raw_feature {{ {NAME} normalizer: 'method=expression,expr=log(x+3)' }}", "names: f, transform: log1p", "normalizer: method=expression,expr=log(x+3) becomes"),
+        (f"raw_feature {{ {NAME} value_dim: 3 embedding_dim: 4 mlp {{ }} }}", r'names: f, width: 3, sep: "\x1d", dim: 4}', "mlp embedding: the numbers times a learned matrix"),
+        (f"raw_feature {{ {NAME} value_dim: 3 embedding_dim: 4 autodis {{ num_channels: 3 }} }}", r'names: f, width: 3, sep: "\x1d"}', "an embedding of several numbers by autodis has no counterpart: as they are"),
         (f"raw_feature {{ {NAME} normalizer: 'method=expression,expr=sign(x)' }}", "{type: dense, side: item, names: f}", "normalizer: method=expression,expr=sign(x) has no counterpart"),
         ("lookup_feature { feature_name: 'f' map: 'user:m' key: 'item:k' num_buckets: 9 embedding_dim: 4 }", r'{type: id, names: f, vocab: 9, dim: 4, pool: sum, sep: "\x1d"}', "lookup_feature is not computed here"),
         ("match_feature { feature_name: 'f' nested_map: 'user:m' pkey: 'item:k' skey: 'ALL' }", "{type: dense, names: f}", "match_feature is not computed here"),
@@ -137,6 +139,7 @@ def test_a_history_that_differs_gets_features_of_its_own(tmp_path: Path) -> None
         ("num_class: 2 losses { jrc_loss { session_name: 'user_id' } } metrics { grouped_auc { grouping_key: 'user_id' } }", "classes: 2, loss: {jrc: {session: user_id}}, metrics: [gauc(user_id)]"),
         ("num_class: 4 losses { softmax_cross_entropy {} } metrics { multiclass_auc {} }", "kind: multiclass, classes: 4, metrics: [multiclass_auc]"),
         ("losses { l2_loss {} } metrics { mean_absolute_error {} } metrics { xauc {} } metrics { grouped_xauc { grouping_key: 'user_id' } }", "kind: regression, metrics: [mae, xauc, gxauc(user_id)]"),
+        ("losses { l2_loss {} } metrics { xauc {} } train_metrics { xauc {} decay_step: 10 }", "metrics: [xauc], train_metrics: [xauc(step=10)]"),
         ("losses { binary_cross_entropy {} } metrics { normalized_entropy {} } train_metrics { auc { thresholds: 500 } decay_rate: 0.8 decay_step: 10 }", 'metrics: [normalized_entropy], train_metrics: ["auc(step=10, rate=0.8, bins=500)"]'),
     ],
 )  # fmt: skip

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from graphrec.ground.errors import Problem, nearest
-from graphrec.recipe.base import as_call
 from graphrec.recipe.calls import Call
 from graphrec.recipe.problem_text import Report
+from graphrec.recipe.strict_model import as_call
 from graphrec.recipe.tree import Tree, shown
 
 __all__ = ["Range", "as_range", "read_range"]
