@@ -132,7 +132,7 @@ def test_the_report(whole):
         "## Evaluation",
         "## Calibration",
         "## Rows",
-        "## Values not in",
+        "## Unseen values",
         "## Again",
     ):
         assert part in report
