@@ -171,17 +171,29 @@ class PLE(Perceptron):
         return {"in_features": x.width, **rest}
 
     def parameters(self, x: Shape) -> int:
-        count, width, tasks = 0, x.width, len(self.gates)
-        for level in range(self.levels):
-            private, shared = (_count(n, level) for n in (self.private, self.shared))
-            own = _layers(self.hidden, level)
-            common = _layers(self.shared_hidden or self.hidden, level)
-            count += tasks * private * self.perceptron(width, own)
-            count += shared * self.perceptron(width, common)
-            count += tasks * linear(width, private + shared)
-            if level < self.levels - 1:
-                count += linear(width, tasks * private + shared)
-            width = own[-1]
+        numbers = (self.private, self.shared)
+        lists = (self.hidden, self.shared_hidden or ())
+        vary = any(isinstance(n, tuple) for n in numbers) or any(
+            isinstance(layers[0], tuple) for layers in lists if layers
+        )
+        if vary or self.levels < 3:
+            widths = [x.width, *(_last(self.hidden, level) for level in range(self.levels - 1))]
+            return sum(self._of_level(level, width) for level, width in enumerate(widths))
+        # Levels in the middle are alike: an absurd number of them is told as fast as any other.
+        width, last = _last(self.hidden, 0), self.levels - 1
+        middle = (self.levels - 2) * self._of_level(1, width)
+        return self._of_level(0, x.width) + middle + self._of_level(last, width)
+
+    def _of_level(self, level: int, width: int) -> int:
+        """Parameters of the experts and gates of a level that reads vectors of `width`."""
+        tasks = len(self.gates)
+        private, shared = (_count(n, level) for n in (self.private, self.shared))
+        common = _layers(self.shared_hidden or self.hidden, level)
+        count = tasks * private * self.perceptron(width, _layers(self.hidden, level))
+        count += shared * self.perceptron(width, common)
+        count += tasks * linear(width, private + shared)
+        if level < self.levels - 1:
+            count += linear(width, tasks * private + shared)
         return count
 
 
