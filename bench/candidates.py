@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from bench.options import Options
 from bench.results import Row, ratio, text
-from graphrec.compiler.pipeline import compile_recipe
-from graphrec.graph import Graph
+from graphrec.compiler.pipeline import Compiled, compile_recipe
 from graphrec.nn import Batch, Jagged, prepare
 from graphrec.nn.split import rows as with_rows
 
@@ -41,7 +40,7 @@ def goal_rows(options: Options) -> list[Row]:
     for name, (path, overrides) in CASES.items():
         compiled = compile_recipe(path, overrides=overrides, purpose="inference")
         module = prepare(compiled.module())
-        request, candidates, whole = request_of(compiled.graph, CANDIDATES, STEPS)
+        request, candidates, whole = request_of(compiled, CANDIDATES, STEPS)
         steps = _steps(module, request, candidates, whole)
         for threads in sorted({1, options.threads}):
             torch.set_num_threads(threads)
@@ -52,12 +51,12 @@ def goal_rows(options: Options) -> list[Row]:
     return found
 
 
-def request_of(graph: Graph, candidates: int, steps: int) -> tuple[Batch, Batch, Batch]:
+def request_of(model: Compiled, candidates: int, steps: int) -> tuple[Batch, Batch, Batch]:
     """A request, its candidates, and the request said again beside each of them."""
     made = torch.Generator().manual_seed(0)
-    rows = {table.name: table.rows or 1 for table in graph.tables}
+    rows = {table.name: table.rows or 1 for table in model.graph.tables}
     parts: dict[str, dict[str, Tensor | Jagged]] = {"request": {}, "candidates": {}}
-    for lookup in graph.lookups:
+    for lookup in model.graph.lookups:
         count = 1 if lookup.side == "request" else candidates
         if lookup.table is None:
             value: Tensor | Jagged = torch.rand(count, lookup.width, generator=made)

@@ -25,7 +25,6 @@ from bench.results import Row, ratio
 from bench.steps import by_hand
 from bench.timing import Time, measure
 from graphrec.compiler.pipeline import Compiled
-from graphrec.graph import Lookup
 from graphrec.nn import Batch, Jagged, prepare
 
 SIZES = (1, 64, 4096)
@@ -40,8 +39,10 @@ def rows(model: Compiled, size: int) -> Batch:
     random = torch.Generator().manual_seed(size)
     counts = {table.name: table.rows or 1 for table in model.graph.tables}
     lengths: dict[str, Tensor] = {}
+    lookups = {c.column: c for c in (*model.graph.first_order, *model.graph.lookups)}
 
-    def column(lookup: Lookup) -> Tensor | Jagged:
+    def column(of: str) -> Tensor | Jagged:
+        lookup = lookups[of]
         if lookup.kind not in ("id", "sequence"):
             return torch.rand(size, lookup.width, generator=random)
         most, name = counts[lookup.table or ""], lookup.column.partition(".")[0]
@@ -53,8 +54,7 @@ def rows(model: Compiled, size: int) -> Batch:
         count = int(lengths[name].sum())
         return Jagged(torch.randint(0, most, (count,), generator=random), lengths[name])
 
-    found = {c.column: c for c in (*model.graph.first_order, *model.graph.lookups)}
-    return Batch({name: column(lookup) for name, lookup in found.items()})
+    return Batch({name: column(name) for name in lookups})
 
 
 def ahead_of_time(module: nn.Module, example: Batch, folder: Path) -> Callable[[Batch], object]:

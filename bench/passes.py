@@ -21,10 +21,9 @@ from torch import Tensor, nn
 from bench.timing import measure
 from graphrec.compiler.codegen import lower
 from graphrec.compiler.loader import load
-from graphrec.compiler.passes import PASSES
+from graphrec.compiler.passes import PASSES, Seen
 from graphrec.compiler.pipeline import check_recipe
 from graphrec.compiler.target import Target
-from graphrec.graph import Graph
 from graphrec.nn import Batch, prepare
 
 HEAD = """\
@@ -56,29 +55,22 @@ NORMS = HEAD + (
 Call = Callable[[Batch], object]
 
 
-def graphs(text: str, without: str, target: Target) -> list[Graph]:
-    """The recipe's graph after all passes, and after all but one."""
-    seen: list[Graph] = []
+def pair(text: str, without: str, target: Target | None = None) -> tuple[nn.Module, nn.Module]:
+    """The module with and without a pass, of equal weights."""
+    seen, target = Seen(), target or Target()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "toy.yaml"
         path.write_text(text)
-        checked = check_recipe(path, target=target, trace=lambda _, graph: seen.append(graph))
+        checked = check_recipe(path, target=target, trace=seen.add)
     assert not checked.errors, checked.errors
-    made = []
+    modules = []
     for left_out in ("", without):
-        graph = seen[0]
+        graph = seen.after("build")
         for step in PASSES:
             graph = graph if step.__name__ == left_out else step(graph, target)
-        made.append(graph)
-    return made
-
-
-def pair(text: str, without: str, target: Target | None = None) -> tuple[nn.Module, nn.Module]:
-    """The module with and without a pass, of equal weights."""
-    found = graphs(text, without, target or Target())
-    made = [load(lower(graph, recipe_hash=without, version="bench"))() for graph in found]
-    made[1].load_state_dict(made[0].state_dict())
-    return made[0], made[1]
+        modules.append(load(lower(graph, recipe_hash=without, version="bench"))())
+    modules[1].load_state_dict(modules[0].state_dict())
+    return modules[0], modules[1]
 
 
 def trained(module: nn.Module) -> Call:

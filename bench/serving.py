@@ -121,10 +121,10 @@ def _prepared(folder: Path) -> tuple[Path, Path]:
 
 def _bodies(run: Path) -> tuple[bytes, bytes]:
     """One row, and a request of a full history with its candidates."""
-    import graphrec
     from graphrec.export.proof_rows import proof_rows
+    from graphrec.train.inference import load_run
 
-    served = graphrec.load_run(run, device="cpu")
+    served = load_run(run, device="cpu")
     rows = proof_rows(served.trained.encoder.only(_columns(served)), CANDIDATES, seed=1)
     first = {
         name: (cell * STEPS)[:STEPS] if name.startswith("clicked") and cell else cell
