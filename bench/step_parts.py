@@ -139,6 +139,11 @@ class _Total:
     ) -> None:
         self.total, self.learned, self.leaves, self.clock = total, learned, leaves, clock
 
+    @property
+    def requires_grad(self) -> bool:
+        """Whether there is anything to learn."""
+        return self.total.requires_grad
+
     def detach(self) -> Tensor:
         """The number."""
         return self.total.detach()

@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
 
 __all__ = [
-    "BUILTIN",
     "Activation",
+    "BUILTIN",
     "Batch",
     "Block",
     "Checked",

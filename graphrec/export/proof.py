@@ -152,6 +152,8 @@ def _run(
         return {name: file[name] for name in file.files}
 
 
+_MOST_ROUNDING = 1e-3
+"""Of numbers above 1; the worst of the shipped recipes, afn, is from itself by 2e-4."""
 _REPORT = "nothing was written; please report it with the recipe"
 
 
@@ -179,7 +181,8 @@ def _compare(
             why = f"{name} has shape {results[key].shape} for {what}, the run gives {values.shape}"
             raise CheckpointError(Problem("GR820", why, help=_REPORT))
         worst = _difference(results[key], values)
-        allowed = max(form.tolerance, 2 * rounding.get(name, 0.0))
+        # Beyond that it is no rounding: a run that is another each time can't be proved.
+        allowed = max(form.tolerance, min(2 * rounding.get(name, 0.0), _MOST_ROUNDING))
         if not worst <= allowed:
             why = (
                 f"{name} of the exported model differs from the run's by {worst:.2g} for {what};"

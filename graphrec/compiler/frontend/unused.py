@@ -194,7 +194,7 @@ def _used_features(context: Context, features: Features, live: set[str]) -> set[
 def _unused_composites(context: Context, words: set[str]) -> list[str]:
     blocks = context.recipe.blocks
     specs = [spec for spec in context.recipe.graph.values() if isinstance(spec, NodeSpec)]
-    waiting = [nearest(spec.block, blocks) or "" for spec in specs] + list(words)
+    waiting = [_meant(context, spec.block) for spec in specs] + list(words)
     used: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -203,5 +203,12 @@ def _unused_composites(context: Context, words: set[str]) -> list[str]:
         used.add(name)
         for body in blocks[name].graph.values():
             block = body.get("block") if isinstance(body, dict) else None
-            waiting.append((nearest(block, blocks) or "") if isinstance(block, str) else "")
+            waiting.append(_meant(context, block) if isinstance(block, str) else "")
     return [name for name in blocks if name not in used]
+
+
+def _meant(context: Context, block: str) -> str:
+    """The composite that a node means: also where its name is misspelt, which is told elsewhere."""
+    if block in context.recipe.blocks or block in context.library:
+        return block
+    return nearest(block, context.recipe.blocks) or ""

@@ -17,7 +17,7 @@ __all__ = ["plant"]
 FIRST = (
     "activations",
     "tiles",
-    "launch",
+    "launchers",
     "gemm",
     "attention_rows",
     "jagged_attention_tiles",
