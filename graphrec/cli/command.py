@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from graphrec.train.run import Run
 
 __all__ = [
+    "checkpoint_option",
     "compiled_for",
+    "keep_option",
+    "run_argument",
     "run_data",
     "Command",
     "Parser",
@@ -26,6 +29,7 @@ __all__ = [
     "device_option",
     "editor_schema",
     "library_of",
+    "names_of",
     "plugin_option",
     "positive",
     "recipe_options",
@@ -110,6 +114,34 @@ def recipe_options(parser: Parser, formats: tuple[str, ...] = ("text", "json")) 
     )
     parser.set_defaults(usage=parser.format_usage().strip())
     shared_options(parser, formats)
+
+
+def run_argument(parser: Parser) -> None:
+    """The run folder that a command reads."""
+    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+
+
+def checkpoint_option(parser: Parser) -> None:
+    """Which of the run's checkpoints is meant."""
+    parser.add_argument(
+        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
+    )
+
+
+def keep_option(parser: Parser) -> None:
+    """Columns of the data that results carry: `names_of` reads them."""
+    parser.add_argument(
+        "--keep",
+        metavar="COLUMN",
+        action="append",
+        default=[],
+        help="columns of the data to carry over: --keep user_id,item_id (may be repeated)",
+    )
+
+
+def names_of(texts: Iterable[str]) -> tuple[str, ...]:
+    """`--keep a,b --keep c`: each name once, in the order given."""
+    return tuple(dict.fromkeys(name.strip() for text in texts for name in text.split(",")))
 
 
 def target_option(parser: Parser) -> None:

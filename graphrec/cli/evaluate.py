@@ -7,9 +7,11 @@ import argparse
 from graphrec.cli.command import (
     Command,
     Parser,
+    checkpoint_option,
     device_option,
     library_of,
     plugin_option,
+    run_argument,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -46,13 +48,11 @@ def _shown(value: object) -> str:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    run_argument(parser)
     parser.add_argument(
         "--data", metavar="GLOB", action="append", help="other files than the run's evaluation data"
     )
-    parser.add_argument(
-        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
-    )
+    checkpoint_option(parser)
     device_option(parser, "auto")
     plugin_option(parser)
     shared_options(parser)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from graphrec.cli.command import (
     Command,
     Parser,
+    checkpoint_option,
     library_of,
     plugin_option,
     positive,
+    run_argument,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -90,7 +92,7 @@ def _report(order: Order, exported: Exported, console: Console) -> None:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    run_argument(parser)
     parser.add_argument(
         "-O",
         metavar="PATH",
@@ -107,9 +109,7 @@ def _options(parser: Parser) -> None:
         default="as-trained",
         help="int8: one byte a number; what it costs is measured",
     )
-    parser.add_argument(
-        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
-    )
+    checkpoint_option(parser)
     parser.add_argument(
         "--data",
         metavar="GLOB",

@@ -9,10 +9,12 @@ from graphrec.cli.command import (
     Command,
     Parser,
     UsageError,
+    checkpoint_option,
     device_option,
     library_of,
     plugin_option,
     positive,
+    run_argument,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -85,13 +87,11 @@ def _list(names: tuple[str, ...]) -> str:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    run_argument(parser)
     parser.add_argument(
         "--data", metavar="GLOB", action="append", help="other files than the run's evaluation data"
     )
-    parser.add_argument(
-        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
-    )
+    checkpoint_option(parser)
     parser.add_argument(
         "--by",
         choices=("feature", "group", "node"),

@@ -7,10 +7,12 @@ import argparse
 from graphrec.cli.command import (
     Command,
     Parser,
+    checkpoint_option,
     device_option,
     library_of,
     plugin_option,
     positive,
+    run_argument,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -48,7 +50,7 @@ def _index(args: argparse.Namespace, console: Console) -> int:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    run_argument(parser)
     parser.add_argument(
         "-O", metavar="DIR", dest="output", help="where to write (default: RUN/index)"
     )
@@ -65,9 +67,7 @@ def _options(parser: Parser) -> None:
     ):
         told = f"{text} (default: {value})"
         parser.add_argument(f"--{name}", metavar="N", type=positive, default=value, help=told)
-    parser.add_argument(
-        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
-    )
+    checkpoint_option(parser)
     device_option(parser, "auto")
     plugin_option(parser)
     shared_options(parser)

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 from graphrec.cli.command import (
     Command,
     Parser,
+    checkpoint_option,
     device_option,
+    keep_option,
     library_of,
+    names_of,
     plugin_option,
     positive,
+    run_argument,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -38,8 +42,8 @@ def _predict(args: argparse.Namespace, console: Console) -> int:
         tuple(args.data),
         args.output,
         "csv" if args.format == "csv" else "parquet",
-        _names(args.keep),
-        _names(args.node),
+        names_of(args.keep),
+        names_of(args.node),
         args.checkpoint,
         args.device or "auto",
     )
@@ -82,13 +86,8 @@ def _report(summary: Summary, folder: str, console: Console) -> None:
         console.data({"scores": folder, **rows})
 
 
-def _names(given: list[str]) -> tuple[str, ...]:
-    """`--keep a,b --keep c`: each name once, in the order given."""
-    return tuple(dict.fromkeys(name.strip() for text in given for name in text.split(",")))
-
-
 def _options(parser: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    run_argument(parser)
     parser.add_argument(
         "--data",
         metavar="GLOB",
@@ -99,13 +98,7 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "-O", metavar="DIR", dest="output", required=True, help="the folder of the scores"
     )
-    parser.add_argument(
-        "--keep",
-        metavar="COLUMN",
-        action="append",
-        default=[],
-        help="columns of the data to carry over: --keep user_id,item_id (may be repeated)",
-    )
+    keep_option(parser)
     parser.add_argument(
         "--node",
         metavar="NAME",
@@ -113,9 +106,7 @@ def _options(parser: Parser) -> None:
         default=[],
         help="write the output of this node too: --node tower_user (may be repeated)",
     )
-    parser.add_argument(
-        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
-    )
+    checkpoint_option(parser)
     parser.add_argument(
         "--nproc", metavar="N", type=positive, default=1, help="processes side by side (default: 1)"
     )

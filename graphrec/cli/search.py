@@ -9,10 +9,14 @@ from graphrec.cli.command import (
     Command,
     Parser,
     UsageError,
+    checkpoint_option,
     device_option,
+    keep_option,
     library_of,
+    names_of,
     plugin_option,
     positive,
+    run_argument,
     shared_options,
 )
 from graphrec.cli.console import Console
@@ -34,7 +38,7 @@ def _search(args: argparse.Namespace, console: Console) -> int:
         args.run,
         tuple(args.data),
         args.k,
-        tuple(dict.fromkeys(name.strip() for text in args.keep for name in text.split(","))),
+        names_of(args.keep),
         args.index,
         args.items,
         args.exact,
@@ -64,7 +68,7 @@ def _search(args: argparse.Namespace, console: Console) -> int:
 
 
 def _options(parser: Parser) -> None:
-    parser.add_argument("run", metavar="RUN", help="the folder that `graphrec train` made")
+    run_argument(parser)
     parser.add_argument(
         "--data",
         metavar="GLOB",
@@ -78,13 +82,7 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "-O", metavar="FILE", dest="output", help="results, .parquet or .csv (default: print CSV)"
     )
-    parser.add_argument(
-        "--keep",
-        metavar="COLUMN",
-        action="append",
-        default=[],
-        help="columns of the data to carry over: --keep user_id (may be repeated)",
-    )
+    keep_option(parser)
     parser.add_argument("--index", metavar="DIR", help="where the index is (default: RUN/index)")
     parser.add_argument(
         "--items", metavar="GLOB", help="without an index: other items than the recipe's"
@@ -92,9 +90,7 @@ def _options(parser: Parser) -> None:
     parser.add_argument(
         "--exact", action="store_true", help="compare with every item, without an index"
     )
-    parser.add_argument(
-        "--checkpoint", metavar="WHICH", help="best, last or a step (default: the best there is)"
-    )
+    checkpoint_option(parser)
     device_option(parser, "auto")
     plugin_option(parser)
     parser.set_defaults(usage=parser.format_usage().strip())

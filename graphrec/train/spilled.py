@@ -26,19 +26,10 @@ def auc(rows: Rows) -> float | None:
     if not rows.spilled:
         table = rows.all() if len(rows) else {"score": np.zeros(0), "label": np.zeros(0)}
         return exact.auc(table["score"], table["label"], table.get("weight"))
-    cuts = _cuts(rows, "score")
-    count = 2 * len(cuts) + 1
-    mass = np.zeros((2, count))  # positive and negative weight of each part
-
-    def ranges(chunk: dict[str, Array]) -> Array:
-        part = _part(chunk["score"], cuts)
-        for side, values in enumerate(exact.sides(chunk["label"], chunk.get("weight"))):
-            mass[side] += np.bincount(part, values, minlength=count)
-        return _untied(part, count)
-
+    mass, tables = _by_score(rows)
     wins = 0.0
-    for table in rows.split(ranges, count):
-        below = mass[1, : _part(table["score"][:1], cuts)[0]].sum()
+    for part, table in tables:
+        below = mass[1, :part].sum()
         won, *_ = exact.auc_measures(
             table["score"], table["label"], table.get("weight"), float(below)
         )
@@ -59,19 +50,9 @@ def average_precision(rows: Rows) -> float | None:
         columns = table["score"], table["label"], table.get("weight")
         whole = float(exact.sides(*columns[1:])[0].sum())
         return exact.average_precision(*columns) / whole if whole > 0 else None
-    cuts = _cuts(rows, "score")
-    count = 2 * len(cuts) + 1
-    mass = np.zeros((2, count))  # positive and negative weight of each part
-
-    def ranges(chunk: dict[str, Array]) -> Array:
-        part = _part(chunk["score"], cuts)
-        for side, values in enumerate(exact.sides(chunk["label"], chunk.get("weight"))):
-            mass[side] += np.bincount(part, values, minlength=count)
-        return _untied(part, count)
-
+    mass, tables = _by_score(rows)
     total = 0.0
-    for table in rows.split(ranges, count):
-        part = int(_part(table["score"][:1], cuts)[0])
+    for part, table in tables:
         above = mass[:, part + 1 :].sum(axis=1)
         columns = table["score"], table["label"], table.get("weight")
         total += exact.average_precision(*columns, (float(above[0]), float(above[1])))
@@ -141,6 +122,25 @@ def by_group(rows: Rows) -> Iterator[dict[str, Array]]:
         return
     count = 2 * len(rows) // rows.limit + 1
     yield from rows.split(lambda chunk: np.asarray(chunk["group"] % count), count)
+
+
+def _by_score(rows: Rows) -> tuple[Array, Iterator[tuple[int, dict[str, Array]]]]:
+    """Positive and negative weight [2, parts] of each part of the scores, and the rows of a part.
+
+    The weights are there once the first part has come; parts of a single score never come.
+    """
+    cuts = _cuts(rows, "score")
+    count = 2 * len(cuts) + 1
+    mass = np.zeros((2, count))
+
+    def ranges(chunk: dict[str, Array]) -> Array:
+        part = _part(chunk["score"], cuts)
+        for side, values in enumerate(exact.sides(chunk["label"], chunk.get("weight"))):
+            mass[side] += np.bincount(part, values, minlength=count)
+        return _untied(part, count)
+
+    tables = rows.split(ranges, count)
+    return mass, ((int(_part(table["score"][:1], cuts)[0]), table) for table in tables)
 
 
 def _cuts(rows: Rows, name: str) -> Array:
